@@ -1,0 +1,51 @@
+# `make` says what there is. Nothing here needs more than make and a Python of 3.11 or later.
+
+LISTEN ?= 127.0.0.1:8080
+OPS ?= 127.0.0.1:9000
+PYTEST_ARGS ?=
+UPGRADE ?=
+UV_VERSION := 0.13.9
+
+BIN := .venv/bin
+COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run demo check test lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with the locked dependencies and .venv/bin/cmdhttp
+	@scripts/bootstrap.sh
+
+setup-dev: ## The same, with what check and test need
+	@scripts/bootstrap.sh dev
+
+run: setup ## Serve policies/ with a demo token (LISTEN=127.0.0.1:8080 OPS=127.0.0.1:9000)
+	@exec $(BIN)/cmdhttp serve --policies policies --data .data --listen $(LISTEN) --ops-listen $(OPS) --demo
+
+demo: setup-dev ## Watch the main job end to end: local, SSH, streams, denials
+	@scripts/ensure-sshd.sh
+	@exec $(BIN)/python scripts/demo.py
+
+check: setup-dev ## Lint, format, types, direction of imports, contract and documentation tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/contract
+
+test: setup-dev ## The whole test suite (PYTEST_ARGS="-k name" for a part of it)
+	@scripts/ensure-sshd.sh
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lock: setup ## Write the lock files after pyproject.toml (UPGRADE=1: with the newest releases)
+	@$(BIN)/uv --version 2>/dev/null | grep -q '^uv $(UV_VERSION)\b' || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(COMPILE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --group build --output-file requirements-build.lock
+
+clean: ## Remove caches and build output; .venv and .data stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov build dist
+	find cmdhttp tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

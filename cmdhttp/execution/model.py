@@ -1,0 +1,136 @@
+"""What an executor is, and what it tells.
+
+An executor runs exactly one step: it emits `Started` at most once, then `Output` in order of arrival, and returns one
+`Exited`. A start that fails is an `Exited` with an `error`, never an exception. It waits for `emit`, so whoever receives
+sets the pace and memory stays bounded. When `stop` is requested it ends the process (TERM, a grace, KILL) and says in
+`Exited.stopped` whether the process is known to be dead. When its own task is cancelled it kills what it started first.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from cmdhttp.plan.model import Step
+
+
+class Stream(StrEnum):
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class StopReason(StrEnum):
+    """Why a run is ended before its own end."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    OUTPUT_LIMIT = "output_limit"
+    DISCONNECT = "disconnect"
+    SHUTDOWN = "shutdown"
+
+
+class Stopped(StrEnum):
+    """Whether a process that was stopped is known to be dead."""
+
+    CONFIRMED = "confirmed"
+    UNCONFIRMED = "unconfirmed"
+
+
+class RunErrorCode(StrEnum):
+    """Why a run did not end by itself with an exit status. Stable; `docs/reference/run-errors.md` explains each."""
+
+    SPAWN_FAILED = "spawn_failed"
+    CONNECT_FAILED = "connect_failed"
+    HOST_KEY_MISMATCH = "host_key_mismatch"
+    LOGIN_FAILED = "login_failed"
+    CHANNEL_REFUSED = "channel_refused"
+    CONNECTION_LOST = "connection_lost"
+    OUTPUT_LIMIT = "output_limit"
+    TIMED_OUT = "timed_out"
+    CANCELED = "canceled"
+    SERVICE_STOPPED = "service_stopped"
+    SERVICE_RESTARTED = "service_restarted"
+    RECORD_FAILED = "record_failed"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunError:
+    """`detail` says what happened, `hint` what to look at. Neither holds argument values or credentials."""
+
+    code: RunErrorCode
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The process exists (local: `pid`) or the SSH channel has accepted the command (`remote_id`)."""
+
+    pid: int | None = None
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    stream: Stream
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The end. `exit_code` and `signal` (a name such as `TERM`) are both None when the end was not seen.
+
+    `lost` is True only if the process may have run on, or may have ended in a way that can no longer be known.
+    `stopped` is None when the process ended before anyone signalled it.
+    """
+
+    exit_code: int | None = None
+    signal: str | None = None
+    stopped: Stopped | None = None
+    error: RunError | None = None
+    lost: bool = False
+
+
+class Stop:
+    """A request to end one run; the first reason stays."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self.reason: StopReason | None = None
+
+    @property
+    def requested(self) -> bool:
+        return self.reason is not None
+
+    def request(self, reason: StopReason) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Where a run lives: its job, and a private 0700 folder on this machine that goes with the run."""
+
+    job_id: str
+    folder: Path
+
+
+Emit = Callable[[Started | Output], Awaitable[None]]
+
+
+class Executor(Protocol):
+    """Runs steps of one kind of target."""
+
+    async def run(self, step: Step, *, context: RunContext, emit: Emit, stop: Stop) -> Exited:
+        """Run `step` to its end. Raises nothing but cancellation."""
+
+    async def aclose(self) -> None:
+        """Let go of what is kept between runs, such as open connections."""

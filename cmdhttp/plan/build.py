@@ -1,0 +1,75 @@
+"""A decided call becomes a plan. Limits are lowered here and never raised."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cmdhttp.errors import BadValue
+from cmdhttp.plan.argv import Resolver
+from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget, Step
+from cmdhttp.plan.remote import posix_line, remote_argv
+from cmdhttp.policy.compiled import Command, Host, Policy
+from cmdhttp.policy.decide import Arguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the caller asks beside the values. `timeout` in seconds; None means what the policy says."""
+
+    stdin: bytes | None = field(default=None, repr=False)
+    timeout: float | None = None
+
+
+def check_wish(command: Command, wish: Wish) -> Iterable[tuple[str, BadValue]]:
+    """Yield (pointer, error) for each wish that the policy does not grant."""
+    if wish.timeout is not None and wish.timeout > command.timeout:
+        hint = f"Ask for at most {command.timeout:g} seconds, or leave it out."
+        yield "/timeout", BadValue("too_large", "a caller may lower the time limit, not raise it", hint=hint)
+    if wish.stdin is not None and command.stdin is None:
+        yield "/stdin", BadValue("not_accepted", "this command takes no stdin", hint="Leave it out.")
+    elif wish.stdin is not None and command.stdin and len(wish.stdin) > command.stdin.max_bytes:
+        yield "/stdin", BadValue("too_large", f"stdin is over {command.stdin.max_bytes} bytes")
+
+
+def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments: Arguments, wish: Wish) -> Plan:
+    """Resolve one step per host, in the order given. Raises BadValue when an argv is too long for its host."""
+    resolver = Resolver(command=command, values=arguments.values)
+    argv, shown, env = resolver.argv(), resolver.shown_argv(), resolver.env()
+    steps = tuple(
+        Step(
+            run=run,
+            host=host,
+            target=_target(policy.hosts[host], command),
+            argv=argv,
+            shown_argv=shown,
+            env=env,
+            script=command.script,
+            stdin=wish.stdin,
+            timeout=min(wish.timeout or command.timeout, command.timeout),
+            output_limit=command.output_limit,
+        )
+        for run, host in enumerate(hosts)
+    )
+    for step in steps:
+        if isinstance(step.target, SshTarget):
+            posix_line(remote_argv(step))
+    return Plan(
+        command=command.name,
+        policy=policy.digest,
+        shown_params=resolver.shown_params(),
+        steps=steps,
+        success_codes=command.success_codes,
+        max_parallel=command.max_parallel,
+    )
+
+
+def _target(host: Host, command: Command) -> LocalTarget | SshTarget:
+    if host.profile is None:
+        return LocalTarget()
+    return SshTarget(
+        address=host.address,
+        port=host.port,
+        account=command.account or host.profile.account,
+        key=host.profile.key,
+        known_hosts=host.profile.known_hosts,
+        shell=Shell(host.profile.shell),
+    )

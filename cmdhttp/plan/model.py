@@ -1,0 +1,65 @@
+"""The plan: immutable, fully resolved, serialisable. Whoever holds one can run it and can ask for nothing more.
+
+`argv` is what the process gets, one item an argument. `shown_argv` is the same with secrets as `***`, and is the only
+form that records, events and answers carry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cmdhttp.policy.compiled import Script
+
+
+class Shell(StrEnum):
+    """How the login shell of an SSH host takes a command line."""
+
+    POSIX = "posix"
+    POWERSHELL = "powershell"
+    CMD = "cmd"
+    RAW = "raw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalTarget:
+    """This machine, as the account that the service runs as."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshTarget:
+    """One SSH host. `key` and `known_hosts` are absolute paths; `shell` is the login shell's family."""
+
+    address: str
+    port: int
+    account: str
+    key: str
+    known_hosts: str
+    shell: Shell = Shell.POSIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams."""
+
+    run: int
+    host: str
+    target: LocalTarget | SshTarget
+    argv: tuple[str, ...] = field(repr=False)
+    shown_argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    script: Script | None = None
+    stdin: bytes | None = field(default=None, repr=False)
+    timeout: float
+    output_limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All steps of one call. `policy` is the hash of the policy that allowed it."""
+
+    command: str
+    policy: str
+    shown_params: Mapping[str, object]
+    steps: tuple[Step, ...]
+    success_codes: frozenset[int]
+    max_parallel: int

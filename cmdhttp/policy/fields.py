@@ -1,0 +1,132 @@
+"""How a policy file writes a number, a switch, a span of time or a size.
+
+Every YAML scalar reaches the model as text (see `source`), so each field here reads exactly one spelling and refuses the
+rest: `no`, `0644`, `22:22` and `1.10` mean nothing but themselves.
+"""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+_INT = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?\Z")
+_DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m(?!s))?(?:([0-9]+)s)?(?:([0-9]+)ms)?\Z")
+_SIZE = re.compile(r"([1-9][0-9]{0,14})(B|KiB|MiB|GiB|TiB)\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_PARAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_UNIT = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+class Strict(BaseModel):
+    """A mapping of the policy format: unknown keys are errors, and nothing changes after the load."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+def _text(value: Any, wanted: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be {wanted}")  # noqa: TRY004 - pydantic reports ValueError
+    return value
+
+
+def read_int(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = _text(value, "a whole number, like 30")
+    if not _INT.match(text):
+        raise ValueError("must be a whole number in plain decimals, like 30 (no leading zero, no other base)")
+    return int(text)
+
+
+def read_number(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    text = _text(value, "a number, like 0.5")
+    if not _NUMBER.match(text):
+        raise ValueError("must be a number in plain decimals, like 0.5")
+    return float(text)
+
+
+def read_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = _text(value, "true or false")
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false, written so")
+    return text == "true"
+
+
+def read_duration(value: Any) -> float:
+    """Seconds from `500ms`, `30s`, `2m`, `1h30m`, `7d`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    found = _DURATION.match(_text(value, "a duration, like 30s, 2m or 1h30m"))
+    if not found:
+        raise ValueError("must be a duration with its unit, like 500ms, 30s, 2m or 1h30m")
+    days, hours, minutes, seconds, millis = (int(part or 0) for part in found.groups())
+    total = days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
+    if total <= 0:
+        raise ValueError("must be longer than zero")
+    return total
+
+
+def read_size(value: Any) -> int:
+    """Bytes from `512B`, `64KiB`, `1MiB`, `2GiB`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = _SIZE.match(_text(value, "a size, like 1MiB"))
+    if not found:
+        raise ValueError("must be a size with its unit, like 512B, 64KiB or 1MiB")
+    return int(found[1]) * _UNIT[found[2]]
+
+
+def read_instant(value: Any) -> datetime:
+    """Midnight UTC for a date (`2026-12-20`); an instant with its offset for a date-time."""
+    if isinstance(value, datetime):
+        return value
+    text = _text(value, "a date, like 2026-12-20")
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            day = date.fromisoformat(text)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC)
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("must be a date (2026-12-20) or a time with its offset (2026-12-20T08:00:00Z)") from None
+    if instant.tzinfo is None:
+        raise ValueError("must carry its offset from UTC, like 2026-12-20T08:00:00Z")
+    return instant
+
+
+def read_name(value: Any) -> str:
+    text = _text(value, "a name")
+    if not _NAME.match(text):
+        raise ValueError("must be a name: a letter or digit, then letters, digits, '.', '_' or '-', at most 64 in all")
+    return text
+
+
+def read_param_name(value: Any) -> str:
+    text = _text(value, "a parameter name")
+    if not _PARAM_NAME.match(text):
+        raise ValueError(
+            "must be a parameter name: a small letter, then small letters, digits or '_', at most 32 in all"
+        )
+    return text
+
+
+_DURATION_SCHEMA = {"type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"}
+_SIZE_SCHEMA = {"type": "string", "pattern": "^[1-9][0-9]*(B|KiB|MiB|GiB|TiB)$"}
+
+Int = Annotated[int, BeforeValidator(read_int), WithJsonSchema({"type": "integer"})]
+Number = Annotated[float, BeforeValidator(read_number), WithJsonSchema({"type": "number"})]
+Bool = Annotated[bool, BeforeValidator(read_bool), WithJsonSchema({"type": "boolean"})]
+Duration = Annotated[float, BeforeValidator(read_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Size = Annotated[int, BeforeValidator(read_size), WithJsonSchema(_SIZE_SCHEMA)]
+Instant = Annotated[datetime, BeforeValidator(read_instant), WithJsonSchema({"type": "string"})]
+Name = Annotated[
+    str, BeforeValidator(read_name), WithJsonSchema({"type": "string", "pattern": _NAME.pattern[:-2] + "$"})
+]
+ParamName = Annotated[
+    str, BeforeValidator(read_param_name), WithJsonSchema({"type": "string", "pattern": _PARAM_NAME.pattern[:-2] + "$"})
+]

@@ -1,0 +1,224 @@
+"""A real OpenSSH server on a loopback port, for the length of a `with` block.
+
+Nothing of it outlives the block: the listener and all that descends from it is killed by process id and waited for. Run
+as root it serves a made-up unprivileged account, which exists in the server's own mount namespace only, because sshd
+passes no signals on in sessions of root; run as anybody else it serves the caller's account. A machine without sshd
+fails the run: tests of SSH that are silently skipped prove nothing.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_ADDRESS = "127.0.0.1"
+_MADE_UP = "cmdhttp-test"
+_MADE_UP_UID = 61234
+_WAIT = 10.0
+_WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
+
+
+class Sshd:
+    """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
+
+    def __init__(self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> None:
+        self.address = _ADDRESS
+        self.port = _free_port()
+        self.folder = folder
+        self.key = folder / "user_key"
+        self.known_hosts = folder / "known_hosts"
+        self._open_folder = Path(tempfile.mkdtemp(prefix="cmdhttp-sshd-"))
+        self._config = tuple(config)
+        self._shell = shell
+        self._log = folder / "sshd.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> Iterator["Sshd"]:
+        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root."""
+        folder.mkdir(parents=True, exist_ok=True)
+        server = cls(folder, config=config, shell=shell)
+        try:
+            server._prepare()
+            server.up()
+            yield server
+        finally:
+            server.down()
+            shutil.rmtree(server._open_folder)
+
+    @property
+    def account(self) -> str:
+        return _MADE_UP if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def host_key(self) -> Path:
+        return self.folder / "host_key"
+
+    def recorded(self, public_key: Path | None = None, *, marker: str = "") -> str:
+        """Return a known_hosts line for this server, with its own key or another one."""
+        kind, body, *_ = (public_key or self.host_key.with_suffix(".pub")).read_text().split()
+        return f"{marker} [{self.address}]:{self.port} {kind} {body}\n".lstrip()
+
+    def rotate_host_key(self, kind: str = "ed25519") -> None:
+        """Give the server a new host key; `known_hosts` keeps the old one."""
+        self.down()
+        make_key(self.host_key, kind=kind)
+        self.up()
+
+    def record_host_key(self) -> None:
+        self.known_hosts.write_text(self.recorded())
+
+    def up(self) -> None:
+        """Start the server and wait until it greets."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        give_up = time.monotonic() + _WAIT
+        while not _greets(self.port):
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"sshd did not start:\n{self.log}")
+            time.sleep(0.02)
+
+    def down(self) -> None:
+        """Kill the server and everything that descends from it, and wait until it is gone."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        family = descendants(process.pid)
+        process.kill()
+        process.wait()
+        _end(family)
+
+    def drop_connections(self) -> None:
+        """Kill the server's half of every connection; commands that it started stay."""
+        if self._process is None:
+            raise RuntimeError("sshd is not running")
+        _end([pid for pid in descendants(self._process.pid) if _name(pid) == "sshd"])
+
+    def _prepare(self) -> None:
+        if os.getuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self._open_folder.chmod(0o755)
+        make_key(self.host_key)
+        make_key(self.key)
+        self.record_host_key()
+        allowed = self._open_folder / "authorized_keys"
+        allowed.write_text(self.key.with_suffix(".pub").read_text())
+        allowed.chmod(0o644)
+        lines = (
+            f"Port {self.port}",
+            f"ListenAddress {self.address}",
+            f"HostKey {self.host_key}",
+            f"AuthorizedKeysFile {allowed}",
+            "PidFile none",
+            "StrictModes no",
+            "UsePAM no",
+            "PermitRootLogin prohibit-password",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "UseDNS no",
+            "PrintMotd no",
+            "MaxStartups 200",
+            "LogLevel DEBUG1",
+            *self._config,
+        )
+        (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
+
+    def _command(self) -> list[str]:
+        command = [sshd_path(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        if os.getuid() != 0:
+            return command
+        accounts = self._open_folder / "passwd"
+        made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::/:{self._shell}\n"
+        accounts.write_text(Path("/etc/passwd").read_text() + made_up)
+        accounts.chmod(0o644)
+        namespace = ["unshare", "--mount", "--propagation", "private"]
+        return [*namespace, "sh", "-c", _WITH_ACCOUNTS, "sh", str(accounts), *command]
+
+
+def sshd_path() -> str:
+    """Return where sshd is. Raises RuntimeError if it is not installed."""
+    path = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        raise RuntimeError("OpenSSH's sshd is not installed, and these tests need it. Hint: run `make test`.")
+    return path
+
+
+def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "") -> None:
+    """Make a key pair at `path` and `path`.pub, in place of one that is there."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".pub").unlink(missing_ok=True)
+    command = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process exists and is more than a zombie."""
+    return _status(pid).get("State", "Z")[0] not in "ZX"
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the ids of the processes that `pid` started, directly or not, as far as they still hang together."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            parent = int(_status(int(entry.name)).get("PPid", "0"))
+            children.setdefault(parent, []).append(int(entry.name))
+    found: list[int] = []
+    unseen = [pid]
+    while unseen:
+        below = children.get(unseen.pop(), [])
+        found += below
+        unseen += below
+    return found
+
+
+def _status(pid: int) -> dict[str, str]:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _name(pid: int) -> str:
+    return _status(pid).get("Name", "")
+
+
+def _end(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    give_up = time.monotonic() + _WAIT
+    while any(is_alive(pid) for pid in pids):
+        if time.monotonic() > give_up:
+            raise RuntimeError(f"processes of sshd are still there: {[pid for pid in pids if is_alive(pid)]}")
+        time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _greets(port: int) -> bool:
+    try:
+        with socket.create_connection((_ADDRESS, port), timeout=1) as probe:
+            return probe.recv(4) == b"SSH-"
+    except OSError:
+        return False
