@@ -33,14 +33,13 @@ def check_wish(command: Command, wish: Wish) -> Iterable[tuple[str, BadValue]]:
 def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments: Arguments, wish: Wish) -> Plan:
     """Resolve one step per host, in the order given. Raises BadValue when an argv is too long for its host."""
     resolver = Resolver(command=command, values=arguments.values)
-    argv, shown, env = resolver.argv(), resolver.shown_argv(), resolver.env()
+    argv, env = resolver.argv(), resolver.env()
     steps = tuple(
         Step(
             run=run,
             host=host,
             target=_target(policy.hosts[host], command),
             argv=argv,
-            shown_argv=shown,
             env=env,
             script=command.script,
             stdin=wish.stdin,

@@ -1,7 +1,7 @@
 """The plan: immutable, fully resolved, serialisable. Whoever holds one can run it and can ask for nothing more.
 
-`argv` is what the process gets, one item an argument. `shown_argv` is the same with secrets as `***`, and is the only
-form that records, events and answers carry.
+`argv` is what the process gets, one item an argument. It never holds a secret: the template compiler lets no secret into
+an argument or a variable, so argv may stand in records, events and answers.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,6 @@ class Step:
     host: str
     target: LocalTarget | SshTarget
     argv: tuple[str, ...] = field(repr=False)
-    shown_argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     script: Script | None = None
     stdin: bytes | None = field(default=None, repr=False)

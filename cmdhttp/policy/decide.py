@@ -83,7 +83,7 @@ def bind(command: Command, raw: Mapping[str, object]) -> Arguments:
                 values[name] = spec.normalise(raw[name])
             except BadValue as error:
                 errors.append(error.at(_pointer(name)))
-        elif spec.default is not None:
+        elif spec.has_default:
             values[name] = spec.default
         elif spec.required:
             errors.append(FieldError(pointer=_pointer(name), code="missing", detail="this parameter is required", hint=spec.summary))

@@ -2,8 +2,8 @@
 
 A file is one small tree of mappings, sequences and scalars, and nothing else: no anchor, alias, tag, merge key,
 directive or second document; no key given twice; no character that a reader cannot see. What a scalar means (`no`,
-`0644`, `22:22`) is decided by the model, never here. Nothing but `PolicyError` comes out, whatever goes in, and it holds
-all that was found: a syntax error, too much depth or too many nodes end the reading, the rest is collected on the way.
+`0644`, `22:22`) is decided by the model, never here. Nothing but `PolicyError` comes out, whatever goes in, and it
+holds all that was found: a syntax error, too much depth or too many nodes end the reading, the rest is collected.
 """
 
 import re
@@ -382,7 +382,8 @@ class _Builder:
             self.find(SourceCode.TOO_DEEP, message, self.stack[-1].place, hint)
         else:
             message, hint = f"reading ended after {MAX_FINDINGS} findings", "mend these first, then check again"
-            self.find(SourceCode.TOO_MANY_FINDINGS, message, whole, hint)
+            last = max(finding.at for finding in self.findings)
+            self.find(SourceCode.TOO_MANY_FINDINGS, message, (self.file, last.line, last.column), hint)
 
 
 def _shown(text: str) -> str:

@@ -135,7 +135,7 @@ def _misuse(
         yield TemplateError(index, f"'{name}' is a list and must stand alone as '<{name}...>'", hint=f"Write <{name}...>.")
     elif getattr(spec, "flag", None) and not whole:
         yield TemplateError(index, f"'{name}' has a flag and must stand alone as '<{name}>'")
-    if not spec.required and spec.default is None and not grouped and not getattr(spec, "flag", None) and spec.type != "list":
+    if not spec.required and not spec.has_default and not grouped and not getattr(spec, "flag", None) and spec.type != "list":
         yield TemplateError(
             index,
             f"'{name}' may be absent, and then this argument would be incomplete",
