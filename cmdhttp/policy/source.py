@@ -122,12 +122,12 @@ def read_source(data: bytes, *, file: str) -> Mapping:
         raise PolicyError([too_large(file)])
     text = _decode(data, file=file)
     findings = _text_findings(data, text, file=file)
-    masked = bool(findings)  # a masked character may itself break the syntax, which is then no news
+    masked = bool(findings)  # what was masked may itself break the syntax, which is then no news
     if masked:
         text = _DIRECTIVE.sub("#", _HIDDEN_RAW.sub("\ufffd", text))
     builder = _Builder(file=file, findings=findings)
     try:
-        if builder.read(yaml_events.events(text)):
+        if builder.read(yaml_events.events(text)) and not masked:
             builder.check_top()
             builder.findings += _tab_findings(text, builder.tab_room, file=file)
     except yaml_events.NotYaml as error:

@@ -74,11 +74,13 @@ _LIST = "a ',' or ']' is missing here, in the list of line {opened}"
 _MAPPING = "a ',' or '}}' is missing here, in the mapping of line {opened}"
 _UNCLOSED = "the quote that opens here is not closed"
 _NO_COLON = "this line has no ': ' after a key"
-_AT_OPENING = (_UNCLOSED, _NO_COLON)  # the parser notices these only further down
+_ESCAPE = "a backslash in double quotes begins an escape"
+_STAR = "'*' and '&' have a meaning of their own in YAML"
+_AT_OPENING = (_UNCLOSED, _NO_COLON, _ESCAPE, _STAR)  # the parsers notice these only further on
 
 # A pattern of the words of either parser, our message, our hint. `{opened}` is the line where the construct began.
 _SYNTAX = (
-    ("escape|hexdecimal|hexadecimal", "a backslash in double quotes begins an escape", "use single quotes, or '\\\\'"),
+    ("escape|hexdecimal|hexadecimal", _ESCAPE, "use single quotes, or '\\\\'"),
     ("unexpected end of stream|unexpected document", _UNCLOSED, "close it, or quote the whole value"),
     ("find expected ':'", _NO_COLON, "write `key: value`, and check the indentation"),
     ("mapping values are not|unexpected ':'", "a ':' is not allowed here", _COLON),
@@ -87,7 +89,7 @@ _SYNTAX = (
     ("',' or '\\]'", _LIST, "close the list, or quote the value"),
     ("',' or '}'", _MAPPING, "close the mapping, or quote the value"),
     ("expected key|<block end>|'-' ind", "this does not line up with what stands above", _INDENT),
-    ("alphabetic or numeric", "'*' and '&' have a meaning of their own in YAML", 'quote the value, like "*"'),
+    ("alphabetic or numeric", _STAR, 'quote the value, like "*"'),
     ("cannot start any token", "a value cannot begin with this character", _QUOTE),
     ("tag|whitespace or line", "a YAML tag is not allowed", "quote a value that begins with '!'"),
     ("document start", "there is text after the end of the document", _INDENT),
