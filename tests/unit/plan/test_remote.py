@@ -5,8 +5,9 @@ import re
 import pytest
 
 from cmdhttp.errors import BadValue
-from cmdhttp.plan.model import LocalTarget, Script, Step
+from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.plan.remote import MAX_LINE, posix_line, remote_argv
+from cmdhttp.policy.compiled import Script
 
 _ITEMS = re.compile(r"exec /bin/sh -c '[^']*' sh (?P<items>.*)")
 
@@ -23,7 +24,6 @@ def step(*argv: str, env: dict[str, str] | None = None, script: Script | None = 
         host="h",
         target=LocalTarget(),
         argv=argv,
-        shown_argv=argv,
         env=env or {},
         script=script,
         timeout=1,

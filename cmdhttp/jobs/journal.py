@@ -1,0 +1,248 @@
+"""What is on disk: jobs, their numbered events, and idempotency keys, in SQLite; output bytes, in files.
+
+A job's row is a snapshot; the events after the snapshot's `last_seq` complete it. Output events do not rewrite the row.
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from cmdhttp.execution.model import Stream
+from cmdhttp.jobs.database import Database
+from cmdhttp.jobs.output_log import OutputLog
+from cmdhttp.jobs.state import (
+    Accepted,
+    Dispatched,
+    Event,
+    Finished,
+    Job,
+    Numbered,
+    Output,
+    RunEnded,
+    Started,
+    State,
+    Tally,
+    apply,
+)
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,
+    created_at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX jobs_principal ON jobs (principal, id);
+CREATE INDEX jobs_open ON jobs (id) WHERE state IN ('queued', 'running');
+CREATE TABLE job_hosts (host TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (host, job)) WITHOUT ROWID;
+CREATE TABLE events (
+    job TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (job, seq)) WITHOUT ROWID;
+CREATE TABLE idempotency (
+    principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,
+    PRIMARY KEY (principal, key)) WITHOUT ROWID
+"""
+
+_JOB: TypeAdapter[Job] = TypeAdapter(Job)
+_KINDS: dict[str, TypeAdapter[Numbered]] = {
+    kind.__name__: TypeAdapter(kind) for kind in (Accepted, Started, Output, RunEnded, Finished)
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """A caller's key, and the digest of what it was used for."""
+
+    principal: str
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """The key was used before: for which job, and whether for the same request."""
+
+    job_id: str
+    same: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Bytes for the output log."""
+
+    run: int
+    stream: Stream
+    offset: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which jobs to list, newest first. `before` is the id that the last page ended with; times are Unix seconds."""
+
+    principal: str
+    limit: int
+    before: str | None = None
+    states: Sequence[State] = ()
+    command: str | None = None
+    host: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+class Journal:
+    """The records of one data folder. Every method but `close` may be called on the event loop only."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create. Raises ConfigError if the folder's database cannot be used."""
+        self.output = OutputLog(folder / "output")
+        self._database = Database(folder / "jobs.sqlite3", schema=_SCHEMA, version=VERSION)
+
+    async def accept(
+        self, accepted: Accepted, job: Job, *, key: IdempotencyKey | None, on_commit: Callable[[], None]
+    ) -> Replay | None:
+        """Keep a new job, unless its key was used before; then return for what, and keep nothing."""
+
+        def work(db: sqlite3.Connection) -> Replay | None:
+            if key is not None and (replay := _replay(db, key)) is not None:
+                return replay
+            db.execute(
+                "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?)",
+                (job.id, job.principal, job.command, job.state, job.created_at, _JOB.dump_json(job)),
+            )
+            hosts = {(run.host, job.id) for run in job.runs}
+            db.executemany("INSERT INTO job_hosts VALUES (?, ?)", hosts)
+            _insert_event(db, job.id, accepted)
+            if key is not None:
+                db.execute(
+                    "INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key.principal, key.key, key.digest, job.id)
+                )
+            return None
+
+        replay = await self._database.write(work, durable=True)
+        if replay is None:
+            on_commit()
+        return replay
+
+    def append(
+        self, job: Job, event: Event, *, chunk: Chunk | None = None, on_commit: Callable[[], None] | None = None
+    ) -> Awaitable[None]:
+        """Queue one event of a job, in order; `job` is the job after it. Durable unless it is output or a start."""
+
+        def work(db: sqlite3.Connection) -> None:
+            if chunk is not None:
+                self.output.append(job.id, chunk.run, chunk.stream, offset=chunk.offset, data=chunk.data)
+            if not isinstance(event, Output):
+                db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, _JOB.dump_json(job), job.id))
+            if not isinstance(event, Dispatched):
+                _insert_event(db, job.id, event)
+
+        durable = isinstance(event, Dispatched | RunEnded | Finished)
+        return self._database.write(work, durable=durable, on_commit=on_commit)
+
+    async def close_output(self, job_id: str, run: int) -> tuple[Tally, Tally]:
+        """Close a run's output files, after all that was queued for them. Returns (stdout, stderr)."""
+        return await self._database.write(lambda _db: self.output.close(job_id, run), durable=False)
+
+    async def measure(self, job_id: str, run: int) -> tuple[Tally, Tally]:
+        """Return what the output files hold of a run that an earlier life of the service left."""
+        out, err = Stream.STDOUT, Stream.STDERR
+        return await self._database.read(
+            lambda _db: (self.output.measure(job_id, run, out), self.output.measure(job_id, run, err))
+        )
+
+    async def replay(self, key: IdempotencyKey) -> Replay | None:
+        """Return for what the key was used before, if it was."""
+        return await self._database.read(lambda db: _replay(db, key))
+
+    async def get(self, job_id: str) -> Job | None:
+        """Return the job as its row and the events after it say."""
+        return await self._database.read(lambda db: _get(db, job_id))
+
+    async def events(self, job_id: str, *, after: int, limit: int) -> list[Numbered]:
+        """Return up to `limit` events with a number over `after`, in order."""
+        return await self._database.read(lambda db: _events(db, job_id, after=after, limit=limit))
+
+    async def read_output(self, job_id: str, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
+        return await self._database.read(
+            lambda _db: self.output.read(job_id, run, stream, offset=offset, size=size)
+        )
+
+    async def unfinished(self) -> list[Job]:
+        """Return every job without an end, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[Job]:
+            rows = db.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id").fetchall()
+            return [job for (job_id,) in rows if (job := _get(db, job_id)) is not None]
+
+        return await self._database.read(work)
+
+    async def list(self, wanted: Filter) -> list[Job]:
+        """Return a page of jobs, newest first."""
+        query, values = _list_query(wanted)
+
+        def work(db: sqlite3.Connection) -> list[Job]:
+            return [_JOB.validate_json(body) for (body,) in db.execute(query, values)]
+
+        return await self._database.read(work)
+
+    async def probe(self) -> None:
+        """Raise if nothing can be written."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM idempotency WHERE principal = '' AND key = ''")
+
+        await self._database.write(work, durable=True)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _insert_event(db: sqlite3.Connection, job_id: str, event: Numbered) -> None:
+    kind = type(event).__name__
+    db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (job_id, event.seq, kind, _KINDS[kind].dump_json(event)))
+
+
+def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:
+    row = db.execute(
+        "SELECT job, digest FROM idempotency WHERE principal = ? AND key = ?", (key.principal, key.key)
+    ).fetchone()
+    return Replay(job_id=row[0], same=row[1] == key.digest) if row else None
+
+
+def _get(db: sqlite3.Connection, job_id: str) -> Job | None:
+    row = db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        return None
+    job = _JOB.validate_json(row[0])
+    if job.state.terminal:
+        return job
+    for event in _events(db, job_id, after=job.last_seq, limit=-1):
+        job = apply(job, event)
+    return job
+
+
+def _events(db: sqlite3.Connection, job_id: str, *, after: int, limit: int) -> list[Numbered]:
+    rows = db.execute(
+        "SELECT kind, body FROM events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", (job_id, after, limit)
+    )
+    return [_KINDS[kind].validate_json(body) for kind, body in rows]
+
+
+def _list_query(wanted: Filter) -> tuple[str, list[object]]:
+    conditions: list[tuple[str, object]] = [("principal = ?", wanted.principal)]
+    optional: tuple[tuple[str, object], ...] = (
+        ("id < ?", wanted.before),
+        ("command = ?", wanted.command),
+        ("id IN (SELECT job FROM job_hosts WHERE host = ?)", wanted.host),
+        ("created_at >= ?", wanted.since),
+        ("created_at < ?", wanted.until),
+    )
+    conditions += [(text, value) for text, value in optional if value is not None]
+    where = " AND ".join(text for text, _ in conditions)
+    values = [value for _, value in conditions]
+    if wanted.states:
+        where += f" AND state IN ({', '.join('?' * len(wanted.states))})"
+        values += list(wanted.states)
+    return f"SELECT body FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?", [*values, wanted.limit]  # noqa: S608

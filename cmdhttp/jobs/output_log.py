@@ -1,0 +1,87 @@
+"""The bytes that runs write, one file a stream: `output/<day>/<job>/<run>.<stream>`.
+
+Bytes are appended before the event that names them is committed, so every event's bytes are there. All calls block; they
+belong on the journal's threads.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmdhttp.execution.model import Stream
+from cmdhttp.jobs.state import Tally
+
+_CHUNK = 1 << 20
+_SHARD = slice(4, 9)
+
+
+@dataclass(slots=True)
+class _Open:
+    descriptor: int
+    size: int
+    digest: "hashlib._Hash"
+
+
+class OutputLog:
+    """The output files of one data folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open: dict[Path, _Open] = {}
+
+    def path(self, job: str, run: int, stream: Stream) -> Path:
+        return self._root / job[_SHARD] / job / f"{run}.{stream}"
+
+    def append(self, job: str, run: int, stream: Stream, *, offset: int, data: bytes) -> None:
+        """Write `data` at `offset`, the present end. Raises OSError; the file is then as it was."""
+        path = self.path(job, run, stream)
+        file = self._open.get(path) or self._create(path)
+        if file.size != offset:
+            raise OSError(f"the log ends at {file.size}, not at {offset}")
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(file.descriptor, view) :]
+        except OSError:
+            os.ftruncate(file.descriptor, offset)
+            raise
+        file.size += len(data)
+        file.digest.update(data)
+
+    def close(self, job: str, run: int) -> tuple[Tally, Tally]:
+        """Close both streams of a run and return what they hold."""
+        return self._close(self.path(job, run, Stream.STDOUT)), self._close(self.path(job, run, Stream.STDERR))
+
+    def read(self, job: str, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`; nothing if the stream has no file."""
+        try:
+            descriptor = os.open(self.path(job, run, stream), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b""
+        try:
+            return os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
+
+    def measure(self, job: str, run: int, stream: Stream) -> Tally:
+        """Return what the file of a run that nobody writes any more holds."""
+        digest, size = hashlib.sha256(), 0
+        while data := self.read(job, run, stream, offset=size, size=_CHUNK):
+            digest.update(data)
+            size += len(data)
+        return Tally(size=size, sha256=digest.hexdigest())
+
+    def _create(self, path: Path) -> _Open:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        file = _Open(os.open(path, flags, 0o600), 0, hashlib.sha256())
+        self._open[path] = file
+        return file
+
+    def _close(self, path: Path) -> Tally:
+        file = self._open.pop(path, None)
+        if file is None:
+            return Tally(sha256=hashlib.sha256().hexdigest())
+        os.close(file.descriptor)
+        return Tally(size=file.size, sha256=file.digest.hexdigest())
