@@ -6,7 +6,7 @@
 # or was copied from elsewhere, is made anew.
 set -eu
 
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(cd "$(dirname "$0")" && pwd -P)
 root=$(dirname "$here")
 cd "$root"
 kind=${1:-run}

@@ -97,6 +97,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """Open or create. Raises ConfigError if the folder's database cannot be used."""
         self.output = OutputLog(folder / "output")
+        self._last_seq: dict[str, int] = {}
         self._database = Database(folder / "jobs.sqlite3", schema=_SCHEMA, version=VERSION)
 
     async def accept(
@@ -113,7 +114,7 @@ class Journal:
             )
             hosts = {(run.host, job.id) for run in job.runs}
             db.executemany("INSERT INTO job_hosts VALUES (?, ?)", hosts)
-            _insert_event(db, job.id, accepted)
+            self._insert(db, job.id, accepted)
             if key is not None:
                 db.execute(
                     "INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key.principal, key.key, key.digest, job.id)
@@ -131,12 +132,13 @@ class Journal:
         """Queue one event of a job, in order; `job` is the job after it. Durable unless it is output or a start."""
 
         def work(db: sqlite3.Connection) -> None:
+            self._check_next(db, job.id, event)
             if chunk is not None:
                 self.output.append(job.id, chunk.run, chunk.stream, offset=chunk.offset, data=chunk.data)
             if not isinstance(event, Output):
                 db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, _JOB.dump_json(job), job.id))
             if not isinstance(event, Dispatched):
-                _insert_event(db, job.id, event)
+                self._insert(db, job.id, event)
 
         durable = isinstance(event, Dispatched | RunEnded | Finished)
         return self._database.write(work, durable=durable, on_commit=on_commit)
@@ -178,7 +180,7 @@ class Journal:
 
         return await self._database.read(work)
 
-    async def list(self, wanted: Filter) -> list[Job]:
+    async def page(self, wanted: Filter) -> list[Job]:
         """Return a page of jobs, newest first."""
         query, values = _list_query(wanted)
 
@@ -198,10 +200,20 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
+    def _check_next(self, db: sqlite3.Connection, job_id: str, event: Event) -> None:
+        """Refuse an event after one that could not be written: a gap in the numbers would never heal."""
+        last = self._last_seq.get(job_id)
+        if last is None:
+            last = db.execute("SELECT max(seq) FROM events WHERE job = ?", (job_id,)).fetchone()[0] or 0
+        if not isinstance(event, Dispatched) and event.seq != last + 1:
+            raise OSError(f"event {event.seq} cannot follow event {last}")
 
-def _insert_event(db: sqlite3.Connection, job_id: str, event: Numbered) -> None:
-    kind = type(event).__name__
-    db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (job_id, event.seq, kind, _KINDS[kind].dump_json(event)))
+    def _insert(self, db: sqlite3.Connection, job_id: str, event: Numbered) -> None:
+        kind = type(event).__name__
+        db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (job_id, event.seq, kind, _KINDS[kind].dump_json(event)))
+        self._last_seq[job_id] = event.seq
+        if isinstance(event, Finished):
+            del self._last_seq[job_id]
 
 
 def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:

@@ -5,6 +5,7 @@ then KILL, and the stop is confirmed only if the host reports the end of the pro
 nothing of what this process may have daemonised. A connection that ends without such a report is `lost`, never success.
 """
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ from cmdhttp.plan.model import SshTarget
 
 _SLICE = 64 * 1024
 _AFTER_KILL = 2.0
+_YOUNG = 0.5
+_SETTLE = 0.3
 _IN_FLIGHT = 2 * 1024 * 1024
 _NOT_STARTED = {126: "could not execute the program", 127: "could not find the program"}
 
@@ -145,7 +148,7 @@ class Run:
         if not self._session.requested:
             self._starting.cancel()
             return
-        for name, seconds in (("TERM", self.patience.kill_grace), ("KILL", _AFTER_KILL)):
+        for name, seconds in self._signals():
             if self._session.over.is_set():
                 return
             self._signalled = True
@@ -156,6 +159,19 @@ class Run:
             self._given_up = True
             self._starting.cancel()
             self._session.nudge()
+
+    def _signals(self) -> Iterator[tuple[str, float]]:
+        """Yield each signal to send, with how long to wait for its effect.
+
+        sshd swallows a TERM that comes before it has turned into the program, so a young run gets a second one.
+        """
+        grace = self.patience.kill_grace
+        if anyio.current_time() < (self._session.requested_at or 0.0) + _YOUNG:
+            early = min(_SETTLE, grace)
+            grace -= early
+            yield "TERM", early
+        yield "TERM", grace
+        yield "KILL", _AFTER_KILL
 
     def _let_go(self) -> None:
         """Leave nothing of ours on the connection; a command that is still there is killed if the host permits."""

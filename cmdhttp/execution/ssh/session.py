@@ -41,7 +41,7 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
     """The callbacks of a channel. `may_start` is asked at the last moment before the command goes out."""
 
     def __init__(self, *, may_start: Callable[[], bool]) -> None:
-        self.requested = False
+        self.requested_at: float | None = None
         self.exit_code: int | None = None
         self.exit_signal: str | None = None
         self.exited = False
@@ -57,6 +57,10 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
         self._writable = anyio.Event()
         self._writable.set()
 
+    @property
+    def requested(self) -> bool:
+        return self.requested_at is not None
+
     # What asyncssh calls.
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
@@ -65,7 +69,7 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
             chan.abort()
             raise NotStarted
         self._channel = chan
-        self.requested = True
+        self.requested_at = anyio.current_time()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         stream = Stream.STDERR if datatype == asyncssh.EXTENDED_DATA_STDERR else Stream.STDOUT

@@ -1,9 +1,9 @@
 """The law that every parameter type keeps.
 
-A value is normalised once, by `normalise`; the normal form normalises to itself, and it is what is matched, run, shown and
-recorded. Every type accepts text, because automation tools send strings, but never one kind for another: no bool for a
-number, no number for a bool. All text passes the guard (see `guard`). A refusal is a `BadValue` whose code is in `CODES`
-and whose text never holds the value.
+A value is normalised once, by `normalise`; the normal form normalises to itself, and it is what is matched, run,
+shown and recorded. Every type accepts text, because automation tools send strings, but never one kind for another: no
+bool for a number, no number for a bool. All text passes the guard (see `guard`). A refusal is a `BadValue` whose code
+is in `CODES` and whose text never holds the value.
 
 A spec is read from a policy (every scalar arrives as text), is frozen, and needs no second compilation.
 """
@@ -95,7 +95,7 @@ class ParamSpec(Strict):
         return str(value)
 
     def arguments(self, value: Value) -> tuple[str, ...]:
-        """The argv items of a normal form: none for a flag that is off, several for a list, else the one of `render`."""
+        """The argv items of a normal form: none for a flag that is off, several for a list, else just `render`."""
         return (self.render(value),)
 
     def payload(self, value: Value) -> bytes:

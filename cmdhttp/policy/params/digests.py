@@ -52,4 +52,7 @@ class HashParam(ParamSpec):
 
     def input_schema(self) -> dict[str, Json]:
         lengths = [length for length, name in _BY_LENGTH.items() if name in self.algorithms]
-        return {"type": "string", "pattern": "^({})$".format("|".join(f"[0-9A-Fa-f]{{{length}}}" for length in lengths))}
+        return {
+            "type": "string",
+            "pattern": "^({})$".format("|".join(f"[0-9A-Fa-f]{{{length}}}" for length in lengths)),
+        }

@@ -1,8 +1,8 @@
 """What is too rich for an argument: JSON, secrets and uploads.
 
 None of them is ever text within argv. JSON goes by stdin or environment as one canonical text; a secret by stdin or a
-private file, and every record shows `***`; an upload is staged as a file, and its argument is that file's path, which is
-known only when the run starts. A policy never holds the value of a secret or an upload, not even as a default.
+private file, and every record shows `***`; an upload is staged as a file, and its argument is that file's path, which
+is known only when the run starts. A policy never holds the value of a secret or an upload, not even as a default.
 """
 
 import base64
@@ -139,7 +139,7 @@ class SecretParam(ParamSpec):
         guard.check_size(text, limit=self.max)
         return Secret(text)
 
-    def render(self, value: Value) -> str:
+    def render(self, value: Value) -> str:  # noqa: ARG002 - whatever it is
         return MASK
 
     def payload(self, value: Value) -> bytes:
@@ -211,7 +211,7 @@ class FileParam(ParamSpec):
         if given.lower() != actual:
             raise BadValue("sha256_mismatch", "the content does not have the given sha256", hint="Send the file again.")
 
-    def render(self, value: Value) -> str:
+    def render(self, value: Value) -> str:  # noqa: ARG002 - whatever it is
         raise TypeError("an upload is rendered as its path, which is known when the run starts")
 
     def payload(self, value: Value) -> bytes:

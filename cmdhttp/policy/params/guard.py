@@ -1,12 +1,14 @@
 """The characters that no value may hold, whatever its type.
 
-Refused: control characters (C0, C1, DEL), line and paragraph separators, every format character (bidirectional marks and
-overrides, zero width, soft hyphen, BOM, tags), every space but U+0020, the letters and marks that draw nothing (variation
-selectors, Hangul fillers, Braille blank), lone surrogates, and private-use or unassigned code points, which show as one
-thing here and another there. Emoji sequences and scripts that need joiners lose by this; an argument is not prose.
-"Unassigned" is by the Unicode table of the running Python, so an older one refuses more, never less.
+Refused: control characters (C0, C1, DEL), line and paragraph separators, every format character (bidirectional marks
+and overrides, zero width, soft hyphen, BOM, tags), every space but U+0020, the letters and marks that draw nothing
+(variation selectors, Hangul fillers, Braille blank), lone surrogates, and private-use or unassigned code points,
+which show as one thing here and another there. Emoji sequences and scripts that need joiners lose by this; an
+argument is not prose. "Unassigned" is by the Unicode table of the running Python, so an older one refuses more, never
+less.
 
-A refusal names the kind and the position of the character, never the text: it may be a secret or an attack on a terminal.
+A refusal names the kind and the position of the character, never the text: it may be a secret or an attack on a
+terminal.
 """
 
 import re
@@ -16,9 +18,11 @@ from cmdhttp.errors import BadValue
 
 MAX_BYTES = 8 * 1024
 
-# Default_Ignorable_Code_Point (Unicode DerivedCoreProperties) of categories that `str.isprintable` lets through, and the
-# Braille blank, which is a symbol without ink.
-_NO_INK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# Default_Ignorable_Code_Point (Unicode DerivedCoreProperties) of categories that `str.isprintable` lets through, and
+# the Braille blank, which is a symbol without ink.
+_NO_INK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _KIND = {
     "Cc": ("control_character", "a control character"),
     "Zl": ("control_character", "a line separator"),

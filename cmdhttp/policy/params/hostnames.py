@@ -1,7 +1,8 @@
 """Host names and mail addresses: ASCII, lower case, one spelling.
 
-A host name keeps RFC 1123: labels of letters, digits and inner hyphens, 63 each, 253 in all, other scripts as punycode. A
-name whose last label is a number (`127.1`, `0x7f000001`) is none, because resolvers read it as an address.
+A host name keeps RFC 1123: labels of letters, digits and inner hyphens, 63 each, 253 in all, other scripts as
+punycode. A name whose last label is a number (`127.1`, `0x7f000001`) is none, because resolvers read it as an
+address.
 """
 
 import re
@@ -23,9 +24,11 @@ _MAX_EMAIL = 254
 
 def read_hostname(text: str) -> str | None:
     """The name in lower case without its trailing dot; nothing if it is not one."""
+    if not text.isascii():  # before lower(), which makes a plain 'k' of a Kelvin sign
+        return None
     name = text.lower().removesuffix(".")
     labels = name.split(".")
-    if len(name) > _MAX_NAME or not name.isascii() or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(name) > _MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         return None
     return None if _NUMBER_LABEL.fullmatch(labels[-1]) else name
 

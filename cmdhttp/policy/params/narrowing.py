@@ -32,13 +32,20 @@ class Narrowing:
 
     def allows(self, value: Value) -> bool:
         """Whether a value in the normal form of `spec` passes this line. Never raises for such a value."""
+        if not self._fits(value):
+            return False
+        return self.each is None or (isinstance(value, tuple) and all(self.each.allows(item) for item in value))
+
+    def touches(self, value: Value) -> bool:
+        """Whether a deny written like this line meets the value: for a list, one item is enough."""
+        if not self._fits(value):
+            return False
+        return self.each is None or (isinstance(value, tuple) and any(self.each.touches(item) for item in value))
+
+    def _fits(self, value: Value) -> bool:
         if self.among is not None and self.spec.identity(value) not in self.among:
             return False
-        if self.within is not None and not self._survives(self.within, value):
-            return False
-        if self.each is None:
-            return True
-        return isinstance(value, tuple) and all(self.each.allows(item) for item in value)
+        return self.within is None or self._survives(self.within, value)
 
     def _survives(self, tighter: ParamSpec, value: Value) -> bool:
         try:
@@ -52,7 +59,7 @@ def narrow(spec: ParamSpec, by: object) -> Narrowing:
     if not isinstance(by, Mapping):
         return Narrowing(spec=spec, among=_among(spec, by))
     _check_keys(spec, by, spec.narrow_by)
-    rest = {key: given for key, given in by.items() if key != "values" or "values" in spec.narrow_by}
+    rest = {key: given for key, given in by.items() if key != "values"}
     return Narrowing(
         spec=spec,
         among=_among(spec, by["values"]) if "values" in by else None,

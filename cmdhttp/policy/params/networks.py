@@ -1,9 +1,9 @@
 """IP addresses and networks, in one spelling, so that `not_in` cannot be dodged by another.
 
-An IPv4-mapped address (`::ffff:10.0.0.1`) is the IPv4 address, and becomes it. Other IPv6 forms that carry an IPv4 address
-(compatible, translated, NAT64, 6to4) stay IPv6, but an excluded IPv4 network excludes them too; where the place of the
-IPv4 address is not known (Teredo, local-use NAT64) the whole range is excluded with it. No zones, no leading zeros, no
-number forms, no netmasks.
+An IPv4-mapped address (`::ffff:10.0.0.1`) is the IPv4 address, and becomes it. Other IPv6 forms that carry an IPv4
+address (compatible, translated, NAT64, 6to4) stay IPv6, but an excluded IPv4 network excludes them too; where the
+place of the IPv4 address is not known (Teredo, local-use NAT64) the whole range is excluded with it. No zones, no
+leading zeros, no number forms, no netmasks.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Int, read_int
@@ -24,7 +24,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 _PREFIX = re.compile(r"(?:0|[1-9][0-9]{0,2})")
 _MAPPED = IPv6Network("::ffff:0:0/96")
-# RFC 4291 2.5.5.1 (compatible), RFC 7915 (translated), RFC 6052 (well-known NAT64): the IPv4 address is the last 32 bits.
+# The last 32 bits: RFC 4291 2.5.5.1 (compatible), RFC 7915 (translated), RFC 6052 (well-known NAT64).
 _LAST_32 = tuple(IPv6Network(text) for text in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 _SIX_TO_FOUR = IPv6Network("2002::/16")  # RFC 3056: the 32 bits after the prefix
 # RFC 8215 (local-use NAT64) and RFC 4380 (Teredo): the operator or the tunnel decides where the IPv4 address is.
@@ -48,13 +48,11 @@ def read_network(text: str) -> Network | None:
     if not slash or not _ADDRESS.fullmatch(base) or not _PREFIX.fullmatch(prefix):
         return None
     try:
-        network = ip_network(text, strict=False)
-        if network.network_address != ip_address(base):
-            raise BadValue("host_bits", "must not have bits set after the prefix", hint="Send the network's own address.")
-    except BadValue:
-        raise
+        network, address = ip_network(text, strict=False), ip_address(base)
     except ValueError:
         return None
+    if network.network_address != address:
+        raise BadValue("host_bits", "must not have bits set after the prefix", hint="Send the network's own address.")
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         last = int(network.network_address) & 0xFFFFFFFF
         return IPv4Network((last, network.prefixlen - 96))
@@ -104,10 +102,8 @@ class _IpParam(ParamSpec):
     """What addresses and networks share: `version`, `in` (inside one of these), `not_in` (touching none of these)."""
 
     version: IpVersion | None = None
-    in_: tuple[PolicyNetwork, ...] | None = None
+    in_: tuple[PolicyNetwork, ...] | None = Field(default=None, alias="in")
     not_in: tuple[PolicyNetwork, ...] = ()
-
-    model_config = {"alias_generator": lambda name: name.removesuffix("_")}
 
     def check(self) -> None:
         if self.in_ is not None and not self.in_:

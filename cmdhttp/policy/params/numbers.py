@@ -1,7 +1,7 @@
 """Numbers in plain decimals: what is compared is what is rendered, without exponents, leading zeros or other scripts.
 
-Text is taken as well as JSON numbers, and a whole JSON number may be written `22.0`. A negative number starts with '-', so
-it is refused like any other such value unless the policy says `leading_dash: true`.
+Text is taken as well as JSON numbers, and a whole JSON number may be written `22.0`. A negative number starts with
+'-', so it is refused like any other such value unless the policy says `leading_dash: true`.
 """
 
 import math
@@ -17,6 +17,7 @@ from cmdhttp.policy.params.values import Json, Value
 
 _EXACT = 2**53
 _LEAST = 1e-15
+_MAX_PORT = 65535
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,40})?")
 
@@ -27,12 +28,11 @@ def _check_sign(low: float | None, high: float | None, *, leading_dash: bool) ->
             raise ValueError(f"{name}: a negative number starts with '-'; allow that with 'leading_dash: true'")
 
 
-class IntParam(ParamSpec):
-    """A whole number of `min` to `max`, both 2^53 away from zero unless given."""
+class _WholeParam(ParamSpec):
+    """What `int` and `port` share."""
 
     narrow_by: ClassVar = ("min", "max")
 
-    type: Literal["int"]
     min: Int | None = None
     max: Int | None = None
 
@@ -70,34 +70,37 @@ class IntParam(ParamSpec):
         return int(text)
 
     def input_schema(self) -> dict[str, Json]:
-        low = self.low if self.leading_dash else max(self.low, 0)
         return {
             "type": ["integer", "string"],
-            "minimum": low,
+            "minimum": self.low if self.leading_dash else max(self.low, 0),
             "maximum": self.high,
             "pattern": "^(0|-?[1-9][0-9]*)$",
         }
 
 
-class PortParam(ParamSpec):
+class IntParam(_WholeParam):
+    """A whole number of `min` to `max`, both 2^53 away from zero unless given."""
+
+    type: Literal["int"]
+
+
+class PortParam(_WholeParam):
     """A TCP or UDP port, 1 to 65535, or narrower by `min` and `max`."""
 
-    narrow_by: ClassVar = ("min", "max")
-
     type: Literal["port"]
-    min: Int = 1
-    max: Int = 65535
+
+    @property
+    def low(self) -> int:
+        return 1 if self.min is None else self.min
+
+    @property
+    def high(self) -> int:
+        return _MAX_PORT if self.max is None else self.max
 
     def check(self) -> None:
-        check_order(1, self.min, names=("1", "min"))
-        check_order(self.min, self.max)
-        check_order(self.max, 65535, names=("max", "65535"))
-
-    def normalise(self, value: object) -> int:
-        return IntParam(type="int", min=self.min, max=self.max).normalise(value)
-
-    def input_schema(self) -> dict[str, Json]:
-        return IntParam(type="int", min=self.min, max=self.max).input_schema()
+        super().check()
+        check_order(1, self.low, names=("1", "min"))
+        check_order(self.high, _MAX_PORT, names=("max", str(_MAX_PORT)))
 
 
 class NumberParam(ParamSpec):

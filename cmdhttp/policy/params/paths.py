@@ -1,8 +1,8 @@
 """Paths and file names, by their text alone: nothing here looks at a disk.
 
-A path is absolute and POSIX; `//` and `/./` collapse, a trailing slash goes, and `..` is refused, not resolved, because
-only the file system knows where it leads. `under` holds on segment boundaries: `/opt/s` does not allow `/opt/s-evil`. Who
-opens the path checks again: a symbolic link can still lead elsewhere.
+A path is absolute and POSIX; `//` and `/./` collapse, a trailing slash goes, and `..` is refused, not resolved,
+because only the file system knows where it leads. `under` holds on segment boundaries: `/opt/s` does not allow
+`/opt/s-evil`. Who opens the path checks again: a symbolic link can still lead elsewhere.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -58,7 +58,7 @@ class PathParam(ParamSpec):
     def normalise(self, value: object) -> str:
         path = _tidy(self.ascii_of(value, "a path, as text"))
         if self.under is not None and not any(_below(path, prefix) for prefix in self.under):
-            raise BadValue("not_under", f"must be under {' or '.join(self.under)}")
+            raise BadValue("not_under", "lies outside the directories that are allowed")
         return path
 
     def input_schema(self) -> dict[str, Json]:

@@ -1,8 +1,9 @@
 r"""A pattern matches the whole value, in time linear in its length.
 
-It is compiled by pydantic-core's Rust regex as `\A(?:PATTERN)\z`. The bare pattern must compile first, so that it cannot
-close our group and open its own, and verbose mode is refused, because its comments could swallow the closing parenthesis.
-Look-around and back-references do not exist in that engine and are refused at load with a text that says so.
+It is compiled by pydantic-core's Rust regex as `\A(?:PATTERN)\z`. The bare pattern must compile first, so that it
+cannot close our group and open its own, and verbose mode is refused, because its comments could swallow the closing
+parenthesis. Look-around and back-references do not exist in that engine and are refused at load with a text that says
+so.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Days, instants and spans of time, each with one spelling.
 
-A date is `2026-12-20`. An instant is RFC 3339 with its offset, and becomes UTC in whole seconds (`2026-12-20T08:00:00Z`): a
-fraction of a second is dropped, never rounded up. A span is written with its units (`1h30m`) and becomes seconds (`5400s`,
-`0.5s`). No value depends on the clock or the zone of a machine.
+A date is `2026-12-20`. An instant is RFC 3339 with its offset, and becomes UTC in whole seconds
+(`2026-12-20T08:00:00Z`): a fraction of a second is dropped, never rounded up. A span is written with its units
+(`1h30m`) and becomes seconds (`5400s`, `0.5s`). No value depends on the clock or the zone of a machine.
 """
 
 import re
@@ -16,8 +16,12 @@ from cmdhttp.policy.params.base import ParamSpec, check_bounds, check_order, wro
 from cmdhttp.policy.params.values import Json
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_INSTANT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
-_SPAN = re.compile(r"(?=[0-9])(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m(?!s))?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?")
+_INSTANT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_SPAN = re.compile(
+    r"(?=[0-9])(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m(?!s))?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?"
+)
 _SECONDS = re.compile(r"([0-9]{1,16})(?:\.([0-9]{1,3}))?s")
 _SPAN_SCHEMA = r"^(([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?|[0-9]+(\.[0-9]{1,3})?s)$"
 

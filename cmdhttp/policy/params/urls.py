@@ -1,12 +1,14 @@
 """A URL that every program reads in the same way, or none.
 
-Only the plain shape `scheme://host[:port][/path][?query]` of RFC 3986: no user name, fragment, backslash, bracket outside
-the host, dot segment (encoded or not) or encoded control character, since clients differ on each. Scheme and host become
-lower case, the scheme's own port is dropped, an empty path becomes `/`. A port must be the scheme's own or in `ports`. An
-IP literal must stand in `hosts`; without `hosts`, any host name passes. Where a name resolves to is the network's matter.
+Only the plain shape `scheme://host[:port][/path][?query]` of RFC 3986: no user name, fragment, backslash, bracket
+outside the host, dot segment (encoded or not) or encoded control character, since clients differ on each. Scheme and
+host become lower case, the scheme's own port is dropped, an empty path becomes `/`. A port must be in `ports`, or the
+scheme's own if there are none. An IP literal must stand in `hosts`; without `hosts`, any host name passes. Where a
+name resolves to is the network's matter.
 """
 
 import re
+from ipaddress import IPv6Address
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -32,7 +34,7 @@ def _read_host(text: str) -> str | None:
     """The host in its one spelling, IPv6 in brackets; nothing if it is neither a name nor a plain address."""
     address = read_address(text.removeprefix("[").removesuffix("]"))
     if address is not None and text.startswith("[") == (":" in text):
-        return f"[{address}]" if address.version == 6 else str(address)
+        return f"[{address}]" if isinstance(address, IPv6Address) else str(address)
     return None if text.startswith("[") else read_hostname(text)
 
 
@@ -53,7 +55,9 @@ def _read_scheme(value: object) -> str:
 
 
 AllowedHost = Annotated[str, BeforeValidator(_read_allowed_host), WithJsonSchema({"type": "string"})]
-Scheme = Annotated[str, BeforeValidator(_read_scheme), WithJsonSchema({"type": "string", "pattern": f"^{_SCHEME.pattern}$"})]
+Scheme = Annotated[
+    str, BeforeValidator(_read_scheme), WithJsonSchema({"type": "string", "pattern": f"^{_SCHEME.pattern}$"})
+]
 
 
 class UrlParam(ParamSpec):
@@ -103,7 +107,7 @@ class UrlParam(ParamSpec):
         port = int(found[2]) if found[2] else own
         if port is not None and port > _MAX_PORT:
             raise BadValue("port", f"has a port above {_MAX_PORT}")
-        if port not in self.ports and (port != own or (self.ports and port is not None)):
+        if port not in (self.ports or (own,)):
             raise BadValue("port", "goes to a port that is not allowed")
         return host if port == own else f"{host}:{port}"
 

@@ -32,8 +32,8 @@ class Upload:
     content: bytes = field(repr=False)
 
 
-Value: TypeAlias = "str | int | float | bool | None | tuple[Value, ...] | Mapping[str, Value] | Secret | Upload"
-Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
+Value: TypeAlias = "str | int | float | bool | tuple[Value, ...] | Mapping[str, Value] | Secret | Upload | None"
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
 def plain_json(value: Value) -> Json:

@@ -1,0 +1,16 @@
+"""Every kind of audit record, in one list. Codes are stable and documented in `docs/reference/audit.md`."""
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    SERVICE_STARTED = "service.started"
+    SERVICE_STOPPED = "service.stopped"
+    LOG_REPAIRED = "log.repaired"
+    POLICY_LOADED = "policy.loaded"
+    AUTH_FAILED = "auth.failed"
+    CALL_DENIED = "call.denied"
+    JOB_STARTED = "job.started"
+    JOB_REPLAYED = "job.replayed"
+    JOB_CANCEL = "job.cancel"
+    JOB_ENDED = "job.ended"

@@ -1,0 +1,122 @@
+"""Live follow. Any number of readers; none of them can slow a run.
+
+A feed keeps the newest events of a live job, within a byte budget. A reader that has fallen behind it reads the journal
+until it has caught up, so a slow reader costs a position and nothing else. An event is published only after it is on disk.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import anyio
+
+from cmdhttp.execution.model import Stream
+from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.state import Finished, Job, Numbered, Output
+
+_KEPT_BYTES = 1 << 20
+_KEPT_EVENTS = 512
+_PAGE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One event with what a reader needs beside it: an output event's bytes, and the job as it is after the event."""
+
+    event: Numbered
+    data: bytes = field(default=b"", repr=False)
+
+
+class Feed:
+    """The newest events of one live job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._kept: deque[Told] = deque()
+        self._bytes = 0
+        self._news = anyio.Event()
+
+    def publish(self, job: Job, event: Numbered, data: bytes = b"") -> None:
+        """Tell every reader. `job` is the job after the event."""
+        self.job = job
+        self._kept.append(Told(event=event, data=data))
+        self._bytes += len(data)
+        while len(self._kept) > _KEPT_EVENTS or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
+            self._bytes -= len(self._kept.popleft().data)
+        self.wake()
+
+    def wake(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def news(self) -> None:
+        await self._news.wait()
+
+    def since(self, after: int) -> list[Told] | None:
+        """Return the kept events after a number, or None if some of them are no longer kept."""
+        if self.job.last_seq <= after:
+            return []
+        if not self._kept or self._kept[0].event.seq > after + 1:
+            return None
+        return list(self._kept)[after + 1 - self._kept[0].event.seq :]
+
+
+class Hub:
+    """The feeds of all live jobs, and the way to follow any job."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._feeds: dict[str, Feed] = {}
+        self.draining = False
+
+    def open(self, job: Job) -> Feed:
+        feed = self._feeds[job.id] = Feed(job)
+        return feed
+
+    def close(self, job_id: str) -> None:
+        """Forget a job that has ended; whoever follows it has the feed and reads on to the end."""
+        self._feeds.pop(job_id, None)
+
+    def drain(self) -> None:
+        """Make every reader stop at its next wait."""
+        self.draining = True
+        for feed in self._feeds.values():
+            feed.wake()
+
+    def live(self, job_id: str) -> Job | None:
+        feed = self._feeds.get(job_id)
+        return feed.job if feed else None
+
+    async def finished(self, job_id: str) -> Job | None:
+        """Wait until the job has ended or the service drains; return it as it is then."""
+        feed = self._feeds.get(job_id)
+        while feed is not None and not feed.job.state.terminal and not self.draining:
+            await feed.news()
+        return feed.job if feed else await self._journal.get(job_id)
+
+    async def follow(self, job_id: str, *, after: int) -> AsyncIterator[Told]:
+        """Yield every event with a number over `after`, in order, none twice, until `Finished` or until the service drains."""
+        feed = self._feeds.get(job_id)
+        while True:
+            kept = feed.since(after) if feed else None
+            batch = await self._replay(job_id, after=after) if kept is None else kept
+            for told in batch:
+                yield told
+                after = told.event.seq
+                if isinstance(told.event, Finished):
+                    return
+            if not batch and (feed is None or feed.job.state.terminal or self.draining):
+                return
+            if not batch and feed is not None:
+                await feed.news()
+
+    async def _replay(self, job_id: str, *, after: int) -> list[Told]:
+        events = await self._journal.events(job_id, after=after, limit=_PAGE)
+        return [Told(event=event, data=await self._data(job_id, event)) for event in events]
+
+    async def _data(self, job_id: str, event: Numbered) -> bytes:
+        if not isinstance(event, Output):
+            return b""
+        return await self._journal.read_output(
+            job_id, event.run, Stream(event.stream), offset=event.offset, size=event.size
+        )

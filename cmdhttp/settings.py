@@ -1,0 +1,108 @@
+"""What the person who starts the service may set: `CMDHTTP_*` variables, or the flags of `cmdhttp serve`.
+
+`SETTINGS` is the one list; the help text, the parser and the documentation tests read it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cmdhttp.errors import ConfigError
+
+_PREFIX = "CMDHTTP_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. Times in seconds, sizes in bytes; an address is `HOST:PORT` or `unix:/path`."""
+
+    policies: Path = Path("policies")
+    data: Path = Path(".data")
+    secrets: Path | None = None
+    listen: str = "127.0.0.1:8080"
+    ops_listen: str = "127.0.0.1:9000"
+    wait: float = 25.0
+    heartbeat: float = 10.0
+    drain: float = 20.0
+    body_max: int = 1 << 20
+    inline_max: int = 1 << 20
+    max_running: int = 64
+    max_queued: int = 1000
+    keep_alive: int = 120
+    log_level: str = "info"
+
+    @property
+    def secrets_folder(self) -> Path:
+        return self.secrets or self.data / "secrets"
+
+
+SETTINGS: Mapping[str, str] = {
+    "policies": "folder of the policy files",
+    "data": "folder for jobs, output and the audit log; made with mode 0700",
+    "secrets": "folder of the files that 'file:NAME' in a policy means; default: 'secrets' in the data folder",
+    "listen": "where callers reach the API: HOST:PORT or unix:/path",
+    "ops_listen": "where health checks reach the service: HOST:PORT or unix:/path; never put it behind the tunnel",
+    "wait": "seconds that a call waits for its result when it does not say, at most 90",
+    "heartbeat": "seconds of silence after which a stream sends a heartbeat",
+    "drain": "seconds that running jobs get to finish when the service is asked to stop",
+    "body_max": "bytes of a request body",
+    "inline_max": "bytes of each output stream that a JSON answer carries when the call does not say",
+    "max_running": "runs at the same time; more wait in the queue",
+    "max_queued": "jobs that may wait in the queue; more get 503",
+    "keep_alive": "seconds that an idle connection is kept; above the 90 s for which tunnels keep theirs",
+    "log_level": "debug, info, warning or error",
+}
+
+_LOWEST: Mapping[str, float] = {
+    "wait": 0, "heartbeat": 0.05, "drain": 0, "body_max": 1024, "inline_max": 0, "max_running": 1, "max_queued": 0,
+    "keep_alive": 1,
+}  # fmt: skip
+_HIGHEST: Mapping[str, float] = {"wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20}
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return _PREFIX + name.upper()
+
+
+def read_settings(environ: Mapping[str, str], given: Mapping[str, str]) -> Settings:
+    """Build the settings from flags (`given`) over variables over defaults. Raises ConfigError that names the culprit."""
+    values: dict[str, Any] = {}
+    for field in fields(Settings):
+        origin = f"--{field.name.replace('_', '-')}" if field.name in given else variable(field.name)
+        text = given.get(field.name, environ.get(variable(field.name), ""))
+        if text:
+            values[field.name] = _parse(field.name, text, origin=origin)
+    _refuse_unknown(environ)
+    return Settings(**values)
+
+
+def _parse(name: str, text: str, *, origin: str) -> object:
+    default = getattr(Settings(), name)
+    if name == "log_level":
+        if text not in _LEVELS:
+            raise ConfigError(f"{origin} must be one of {', '.join(_LEVELS)}")
+        return text
+    if not isinstance(default, int | float):
+        return Path(text) if name in ("policies", "data", "secrets") else text
+    kind = "a whole number" if isinstance(default, int) else "a number"
+    try:
+        number = type(default)(text)
+    except ValueError:
+        raise ConfigError(f"{origin} must be {kind}", hint=SETTINGS[name]) from None
+    low, high = _LOWEST[name], _HIGHEST.get(name, float("inf"))
+    if not low <= number <= high:
+        raise ConfigError(f"{origin} must be {kind} from {low:g} to {high:g}", hint=SETTINGS[name])
+    return number
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {variable(name) for name in SETTINGS}
+    for name in environ:
+        if name.startswith(_PREFIX) and name not in known and name not in _FOR_CLIENTS:
+            raise ConfigError(f"there is no setting {name}", hint=f"The settings are: {', '.join(sorted(known))}.")
+
+
+_FOR_CLIENTS = frozenset({"CMDHTTP_JOB_ID", "CMDHTTP_TOKEN", "CMDHTTP_URL", "CMDHTTP_FUZZ"})
