@@ -87,6 +87,9 @@ class Hub:
         feed = self._feeds.get(job_id)
         return feed.job if feed else None
 
+    def live_feed(self, job_id: str) -> Feed | None:
+        return self._feeds.get(job_id)
+
     async def finished(self, job_id: str) -> Job | None:
         """Wait until the job has ended or the service drains; return it as it is then."""
         feed = self._feeds.get(job_id)

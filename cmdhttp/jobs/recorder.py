@@ -6,16 +6,17 @@ order of numbers. The bytes of a stream are cut only between characters.
 
 import codecs
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.hub import Feed
-from cmdhttp.jobs.journal import Chunk, Journal
-from cmdhttp.jobs.state import Dispatched, Event, Job, Numbered, Output, Tally, apply
+from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
+from cmdhttp.jobs.state import Accepted, Dispatched, Event, Job, Numbered, Output, RunEnded, Tally, apply
 
 _LONGEST_TAIL = 3
+_SURPLUS = 256 << 10
 
 
 class Recorder:
@@ -27,6 +28,17 @@ class Recorder:
         self._feed = feed
         self._now = now
 
+    async def accept(self, accepted: Accepted, key: IdempotencyKey | None) -> Replay | None:
+        """Put a new job on disk, unless its key was used before; then say for what."""
+        job = apply(None, accepted)
+
+        def tell() -> None:
+            self.job = job
+            self._feed.publish(job, accepted)
+
+        with anyio.CancelScope(shield=True):
+            return await self._journal.accept(accepted, job, key=key, on_commit=tell)
+
     async def dispatched(self, run: int) -> None:
         """Put on disk that the run may start now."""
         await self._record(Dispatched(ts=self._now(), run=run))
@@ -34,6 +46,24 @@ class Recorder:
     async def record(self, make: Callable[[int, float], Numbered]) -> None:
         """Record the event that `make(seq, ts)` returns; done when it is on disk and told."""
         await self._record(make(self.job.last_seq + 1, self._now()))
+
+    async def record_event(self, event: RunEnded) -> None:
+        """Record an event, with the next number and the present time in place of its own."""
+        await self.record(lambda seq, ts: replace(event, seq=seq, ts=ts))
+
+    async def surplus(self, run: int) -> None:
+        """Record what the log holds beyond the last output event: it was written, and the service died before the event."""
+        for stream in Stream:
+            known = self.job.runs[run].stdout if stream is Stream.STDOUT else self.job.runs[run].stderr
+            offset = known.size
+            while data := await self._journal.read_output(self.job.id, run, stream, offset=offset, size=_SURPLUS):
+                size = len(data)
+                await self.record(
+                    lambda seq, ts, at=offset, size=size, stream=stream: Output(
+                        seq=seq, ts=ts, run=run, host=self.job.runs[run].host, stream=stream, offset=at, size=size
+                    )
+                )
+                offset += size
 
     async def output(self, run: int, stream: Stream, data: bytes) -> None:
         """Keep bytes of one stream; done when they are in the log and told."""

@@ -26,11 +26,11 @@ class HostNames:
         match node:
             case None:
                 return everything
-            case source.Scalar(text) if text == EVERYTHING:
+            case source.Scalar(text=text) if text == EVERYTHING:
                 return everything
             case source.Scalar():
                 return self._named(node)
-            case source.Sequence(items):
+            case source.Sequence(items=items):
                 return frozenset().union(*(self.resolve(item, everything=everything) for item in items))
             case source.Mapping():
                 return self._labelled(node)
@@ -65,7 +65,7 @@ class HostNames:
         match node:
             case source.Scalar():
                 yield node
-            case source.Sequence(items) if items and all(isinstance(item, source.Scalar) for item in items):
+            case source.Sequence(items=items) if items and all(isinstance(item, source.Scalar) for item in items):
                 yield from (item for item in items if isinstance(item, source.Scalar))
             case _:
                 message = "a label's value must be text, or a list of texts"
@@ -84,14 +84,14 @@ def command_atoms(
     match node:
         case None:
             return frozenset({EVERYTHING})
-        case source.Scalar(text) if text == EVERYTHING:
+        case source.Scalar(text=text) if text == EVERYTHING:
             return frozenset({EVERYTHING})
-        case source.Scalar(text):
+        case source.Scalar(text=text):
             if text not in set(commands):
                 hint = suggestion(text, commands)
                 found.append(Finding(code="P205", message=f"there is no command '{text}'", at=node.at, hint=hint))
             return frozenset({f"name:{text}"})
-        case source.Sequence(items):
+        case source.Sequence(items=items):
             return frozenset().union(
                 *(command_atoms(item, commands=commands, tags=tags, found=found) for item in items)
             )

@@ -1,0 +1,147 @@
+"""One run of a job: it waits for its place, keeps to its limits, and ends in exactly one verdict."""
+
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import anyio
+
+from cmdhttp.execution.model import (
+    Executor,
+    Exited,
+    Output,
+    RunContext,
+    RunError,
+    RunErrorCode,
+    Started,
+    Stop,
+    StopReason,
+    Stopped,
+    Stream,
+)
+from cmdhttp.jobs import state
+from cmdhttp.jobs.recorder import Recorder, Splitter
+from cmdhttp.jobs.state import RunEnded, State
+from cmdhttp.plan.model import Step
+
+_STOPPED: dict[StopReason, tuple[State, RunErrorCode, str]] = {
+    StopReason.TIMEOUT: (State.TIMED_OUT, RunErrorCode.TIMED_OUT, "The time limit was reached."),
+    StopReason.OUTPUT_LIMIT: (State.FAILED, RunErrorCode.OUTPUT_LIMIT, "The output limit was reached."),
+    StopReason.CANCEL: (State.CANCELED, RunErrorCode.CANCELED, "The job was canceled."),
+    StopReason.DISCONNECT: (State.CANCELED, RunErrorCode.CANCELED, "The caller went away and had asked for a cancel."),
+    StopReason.SHUTDOWN: (State.CANCELED, RunErrorCode.SERVICE_STOPPED, "The service was stopped."),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class StepRun:
+    """Runs one step and records what happens."""
+
+    step: Step
+    stop: Stop
+    recorder: Recorder
+    executor: Executor
+    context: RunContext
+    success_codes: Collection[int]
+    monotonic: Callable[[], float]
+    _splitters: dict[Stream, Splitter] = field(init=False)
+    _left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._splitters = {stream: Splitter() for stream in Stream}
+        self._left = self.step.output_limit
+
+    async def to_end(self, *, limiters: tuple[anyio.CapacityLimiter, ...]) -> None:
+        """Wait for a place in every limiter, run, and record the verdict. Raises OSError or sqlite3.Error if it cannot."""
+        async with AsyncExitStack() as places:
+            await self._take_places(places, limiters)
+            if self.stop.requested:
+                await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
+                return
+            await self.recorder.dispatched(self.step.run)
+            since = self.monotonic()
+            exited = await self._execute()
+            await self._record_end(exited, duration=self.monotonic() - since)
+
+    async def _take_places(self, places: AsyncExitStack, limiters: tuple[anyio.CapacityLimiter, ...]) -> None:
+        """Return with all places, or as soon as a stop is requested."""
+        async with anyio.create_task_group() as group:
+
+            async def give_up() -> None:
+                await self.stop.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(give_up)
+            for limiter in limiters:
+                await places.enter_async_context(limiter)
+            group.cancel_scope.cancel()
+
+    async def _execute(self) -> Exited:
+        async with anyio.create_task_group() as group:
+
+            async def time_out() -> None:
+                await anyio.sleep(self.step.timeout)
+                self.stop.request(StopReason.TIMEOUT)
+
+            group.start_soon(time_out)
+            exited = await self.executor.run(self.step, context=self.context, emit=self._emit, stop=self.stop)
+            group.cancel_scope.cancel()
+        return exited
+
+    async def _emit(self, news: Started | Output) -> None:
+        step = self.step
+        if isinstance(news, Output):
+            await self._keep(news)
+            return
+        await self.recorder.record(
+            lambda seq, ts: state.Started(
+                seq=seq, ts=ts, run=step.run, host=step.host, argv=step.argv, pid=news.pid, remote_id=news.remote_id
+            )
+        )
+
+    async def _keep(self, output: Output) -> None:
+        data = output.data[: self._left]
+        self._left -= len(data)
+        if len(data) < len(output.data):
+            self.stop.request(StopReason.OUTPUT_LIMIT)
+        if told := self._splitters[output.stream].feed(data):
+            await self.recorder.output(self.step.run, output.stream, told)
+
+    async def _record_end(self, exited: Exited, *, duration: float | None) -> None:
+        for stream, splitter in self._splitters.items():
+            if rest := splitter.rest():
+                await self.recorder.output(self.step.run, stream, rest)
+        stdout, stderr = await self.recorder.tallies(self.step.run)
+        verdict, error = judge(exited, self.stop.reason, self.success_codes)
+        await self.recorder.record_event(
+            RunEnded(
+                seq=0,
+                ts=0.0,
+                run=self.step.run,
+                host=self.step.host,
+                state=verdict,
+                duration=duration,
+                exit_code=exited.exit_code,
+                signal=exited.signal,
+                stopped=exited.stopped,
+                error=error,
+                stdout=stdout,
+                stderr=stderr,
+                truncated=self.stop.reason is StopReason.OUTPUT_LIMIT,
+            )
+        )
+
+
+def judge(
+    exited: Exited, reason: StopReason | None, success_codes: Collection[int]
+) -> tuple[State, RunError | None]:
+    """Return the state of a run, and why it is not the state of a process that ended by itself. Pure."""
+    if exited.lost:
+        return State.LOST, exited.error
+    if exited.stopped is not None and reason is not None:
+        verdict, code, detail = _STOPPED[reason]
+        hint = "" if exited.stopped is Stopped.CONFIRMED else "It is not known whether the process has ended."
+        return verdict, RunError(code=code, detail=detail, hint=hint)
+    if exited.error is not None:
+        return State.FAILED, exited.error
+    return (State.SUCCEEDED if exited.exit_code in success_codes else State.FAILED), None

@@ -1,0 +1,248 @@
+"""Owns every run. One task group holds them all, so none can outlive the service unseen.
+
+A job is on disk before it is told of, and marked on disk before a run of it may start; a cancel is over only when the
+executor has seen the end or has said that it cannot. After a kill of the service, `recover` gives every job that was under
+way its one true end.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+
+from cmdhttp.clock import Clock
+from cmdhttp.errors import Unavailable
+from cmdhttp.execution.model import Executor, RunContext, RunError, RunErrorCode, Stop, StopReason
+from cmdhttp.jobs.hub import Feed, Hub
+from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
+from cmdhttp.jobs.recorder import Recorder
+from cmdhttp.jobs.run import StepRun
+from cmdhttp.jobs.state import Accepted, Finished, Job, RunEnded, State
+from cmdhttp.plan.model import LocalTarget, Plan, Step
+
+_log = logging.getLogger("cmdhttp.jobs")
+_RETRY_AFTER = 5
+
+OnEnd = Callable[[Job], Awaitable[None]]
+
+_NOT_STARTED = RunError(
+    code=RunErrorCode.SERVICE_RESTARTED,
+    detail="The service stopped before this run was started; nothing has run.",
+    hint="It is safe to call again.",
+)
+_CUT_OFF = RunError(
+    code=RunErrorCode.SERVICE_RESTARTED,
+    detail="The service stopped while this run was under way; its end was not seen.",
+    hint="Look at the host before you call again.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executors:
+    local: Executor
+    ssh: Executor
+
+    def for_step(self, step: Step) -> Executor:
+        return self.local if isinstance(step.target, LocalTarget) else self.ssh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much at once: runs that execute, and jobs that wait."""
+
+    max_running: int
+    max_queued: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Live:
+    job_id: str
+    plan: Plan
+    recorder: Recorder
+    stops: tuple[Stop, ...]
+    since: float
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Supervisor:
+    """Accepts jobs, runs them, ends them."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        hub: Hub,
+        executors: Executors,
+        clock: Clock,
+        runs: Path,
+        limits: Limits,
+        on_end: OnEnd,
+    ) -> None:
+        self._journal = journal
+        self._hub = hub
+        self._executors = executors
+        self._clock = clock
+        self._runs = runs
+        self._limits = limits
+        self._on_end = on_end
+        self._slots = anyio.CapacityLimiter(limits.max_running)
+        self._live: dict[str, _Live] = {}
+        self._group: TaskGroup | None = None
+        self.accepting = False
+
+    async def serve(self, *, until: anyio.Event, drain: float) -> None:
+        """Run jobs until `until` is set; then give them `drain` seconds, end the rest, and return with none left."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            self.accepting = True
+            await until.wait()
+            self.accepting = False
+            with anyio.move_on_after(drain):
+                await self._idle()
+            for live in list(self._live.values()):
+                self._stop(live, StopReason.SHUTDOWN)
+            await self._idle()
+        self._group = None
+
+    def check_room(self) -> None:
+        """Raise Unavailable if a job could not be accepted now."""
+        if not self.accepting:
+            raise Unavailable("The service is stopping; nothing has run.", retry_after=_RETRY_AFTER)
+        if len(self._waiting()) >= self._limits.max_queued > 0 and self._slots.available_tokens < 1:
+            raise Unavailable("The queue is full; nothing has run.", retry_after=_RETRY_AFTER)
+
+    async def submit(self, job: Job, plan: Plan, key: IdempotencyKey | None) -> Replay | None:
+        """Keep the job and start it. Returns a Replay, and does nothing, if the key was used before."""
+        self.check_room()
+        feed = self._hub.open(job)
+        accepted = Accepted(seq=1, ts=job.created_at, job=job)
+        recorder = Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now)
+        try:
+            replay = await recorder.accept(accepted, key)
+        except BaseException:
+            self._hub.close(job.id)
+            raise
+        if replay is not None or self._group is None:
+            self._hub.close(job.id)
+            return replay
+        live = _Live(
+            job_id=job.id,
+            plan=plan,
+            recorder=recorder,
+            stops=tuple(Stop() for _ in plan.steps),
+            since=self._clock.monotonic(),
+        )
+        self._live[job.id] = live
+        self._group.start_soon(self._run_job, live)
+        return None
+
+    async def cancel(self, job_id: str, *, reason: StopReason, wait: float) -> None:
+        """Ask a job to stop and wait up to `wait` seconds for its end. A job that has ended stays as it is."""
+        live = self._live.get(job_id)
+        if live is None:
+            return
+        self._stop(live, reason)
+        with anyio.move_on_after(wait):
+            await live.done.wait()
+
+    def queue_position(self, job_id: str) -> int | None:
+        """Return the job's place among those that have started nothing, from 1; None if it has started or ended."""
+        waiting = self._waiting()
+        return waiting.index(job_id) + 1 if job_id in waiting else None
+
+    async def recover(self) -> int:
+        """Give every job that an earlier life left unfinished its end. Returns how many there were."""
+        jobs = await self._journal.unfinished()
+        for job in jobs:
+            await self._settle(job, cut_off=_CUT_OFF, not_started=_NOT_STARTED)
+        return len(jobs)
+
+    def _waiting(self) -> list[str]:
+        return [job_id for job_id, live in self._live.items() if live.recorder.job.state is State.QUEUED]
+
+    def _stop(self, live: _Live, reason: StopReason) -> None:
+        for stop in live.stops:
+            stop.request(reason)
+
+    async def _idle(self) -> None:
+        while self._live:
+            await next(iter(self._live.values())).done.wait()
+
+    async def _run_job(self, live: _Live) -> None:
+        try:
+            await self._run_steps(live)
+            duration = self._clock.monotonic() - live.since
+            await live.recorder.record(lambda seq, ts: Finished(seq=seq, ts=ts, duration=duration))
+        except Exception:
+            _log.exception("the records of job %s could not be written", live.job_id)
+            await self._close_from_disk(live)
+        finally:
+            self._live.pop(live.job_id, None)
+            self._hub.close(live.job_id)
+            live.done.set()
+        await self._on_end(live.recorder.job)
+
+    async def _run_steps(self, live: _Live) -> None:
+        places = anyio.CapacityLimiter(live.plan.max_parallel)
+        failures: list[Exception] = []
+
+        async def one(step: Step, stop: Stop) -> None:
+            run = StepRun(
+                step=step,
+                stop=stop,
+                recorder=live.recorder,
+                executor=self._executors.for_step(step),
+                context=RunContext(job_id=live.job_id, folder=self._runs / live.job_id / str(step.run)),
+                success_codes=live.plan.success_codes,
+                monotonic=self._clock.monotonic,
+            )
+            try:
+                await run.to_end(limiters=(places, self._slots))
+            except Exception as error:  # noqa: BLE001 - one run's failure to be recorded must not cut off the others
+                failures.append(error)
+
+        async with anyio.create_task_group() as group:
+            for step, stop in zip(live.plan.steps, live.stops, strict=True):
+                group.start_soon(one, step, stop)
+        if failures:
+            raise failures[0]
+
+    async def _close_from_disk(self, live: _Live) -> None:
+        """The journal refused a record: everything is stopped by now, so end the job as far as the disk knows it."""
+        error = RunError(
+            code=RunErrorCode.RECORD_FAILED,
+            detail="The service could not write the job's records, so the run was stopped.",
+            hint="Look at the free space of the data folder.",
+        )
+        try:
+            job = await self._journal.get(live.job_id)
+            if job is not None and not job.state.terminal:
+                live.recorder.job = await self._settle(job, cut_off=error, not_started=error)
+        except Exception:
+            _log.exception("job %s stays open until the next start", live.job_id)
+
+    async def _settle(self, job: Job, *, cut_off: RunError, not_started: RunError) -> Job:
+        feed = self._hub.live_feed(job.id) or Feed(job)
+        recorder = Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now)
+        for index, run in enumerate(job.runs):
+            if run.state.terminal:
+                continue
+            began = run.state is State.RUNNING
+            await recorder.surplus(index)
+            stdout, stderr = await self._journal.measure(job.id, index)
+            ended = RunEnded(
+                seq=0,
+                ts=0.0,
+                run=index,
+                host=run.host,
+                state=State.LOST if began else State.FAILED,
+                error=cut_off if began else not_started,
+                stdout=stdout,
+                stderr=stderr,
+            )
+            await recorder.record_event(ended)
+        await recorder.record(lambda seq, ts: Finished(seq=seq, ts=ts))
+        return recorder.job
