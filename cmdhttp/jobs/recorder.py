@@ -36,8 +36,7 @@ class Recorder:
             self.job = job
             self._feed.publish(job, accepted)
 
-        with anyio.CancelScope(shield=True):
-            return await self._journal.accept(accepted, job, key=key, on_commit=tell)
+        return await self._journal.accept(accepted, job, key=key, on_commit=tell)
 
     async def dispatched(self, run: int) -> None:
         """Put on disk that the run may start now."""
@@ -57,13 +56,17 @@ class Recorder:
             known = self.job.runs[run].stdout if stream is Stream.STDOUT else self.job.runs[run].stderr
             offset = known.size
             while data := await self._journal.read_output(self.job.id, run, stream, offset=offset, size=_SURPLUS):
-                size = len(data)
-                await self.record(
-                    lambda seq, ts, at=offset, size=size, stream=stream: Output(
-                        seq=seq, ts=ts, run=run, host=self.job.runs[run].host, stream=stream, offset=at, size=size
-                    )
+                event = Output(
+                    seq=self.job.last_seq + 1,
+                    ts=self._now(),
+                    run=run,
+                    host=self.job.runs[run].host,
+                    stream=stream,
+                    offset=offset,
+                    size=len(data),
                 )
-                offset += size
+                await self._record(event)
+                offset += len(data)
 
     async def output(self, run: int, stream: Stream, data: bytes) -> None:
         """Keep bytes of one stream; done when they are in the log and told."""

@@ -60,8 +60,18 @@ def check_permissions(
     Kubernetes mount is a folder of mode 0777 that nobody can write.
     """
     trusted = {0, os.getegid()} if trusted_groups is None else trusted_groups
-    findings = [_writable(path, trusted) for path in sorted(_places(root, files))]
-    return tuple(finding for finding in findings if finding is not None)
+    findings: dict[tuple[int, int] | Path, Finding | None] = {}  # a place that has two names is told once
+    for path in _places(root, files):
+        try:
+            status = path.stat()
+            read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        except (OSError, ValueError) as error:
+            findings[path] = _finding(SourceCode.UNREADABLE, _reason("its mode", error), path)
+        else:
+            key = status.st_dev, status.st_ino
+            if key not in findings:
+                findings[key] = None if read_only else _writable(path, status, trusted)
+    return tuple(finding for finding in findings.values() if finding is not None)
 
 
 # Walking: what is there, before anything is opened.
@@ -210,16 +220,15 @@ def _read(entry: _Entry) -> bytes | Finding:
 # Permissions.
 
 
-def _places(root: Path, files: Iterable[SourceFile]) -> set[Path]:
-    """The folder, the files and every folder between, and the same for what symbolic links lead to."""
-    places = {root}
+def _places(root: Path, files: Iterable[SourceFile]) -> list[Path]:
+    """The folder, the files and every folder between; then the same for what symbolic links lead to."""
+    paths = [Path(file.path) for file in files]
+    places = {root, *paths, *(parent for path in paths for parent in _between(path, root))}
     real_root = Path(os.path.realpath(root))
-    for file in files:
-        path = Path(file.path)
-        real = Path(os.path.realpath(path))
-        places.update((path, *_between(path, root)))
-        places.update(_between(real, real_root) if real.is_relative_to(real_root) else (real.parent,))
-    return places
+    real_places: set[Path] = set()
+    for real in (Path(os.path.realpath(path)) for path in paths):
+        real_places.update(_between(real, real_root) if real.is_relative_to(real_root) else (real.parent,))
+    return [*sorted(places), *sorted(real_places)]
 
 
 def _between(path: Path, root: Path) -> Iterator[Path]:
@@ -229,17 +238,11 @@ def _between(path: Path, root: Path) -> Iterator[Path]:
         yield parent
 
 
-def _writable(path: Path, trusted_groups: Collection[int]) -> Finding | None:
-    try:
-        status = path.stat()
-        if not status.st_mode & (stat.S_IWOTH | stat.S_IWGRP) or os.statvfs(path).f_flag & os.ST_RDONLY:
-            return None
-    except (OSError, ValueError) as error:
-        return _finding(SourceCode.UNREADABLE, _reason("its mode", error), path)
+def _writable(path: Path, status: os.stat_result, trusted_groups: Collection[int]) -> Finding | None:
     kind = "folder" if stat.S_ISDIR(status.st_mode) else "file"
     if status.st_mode & stat.S_IWOTH:
         return _finding(SourceCode.WORLD_WRITABLE, f"everybody may write this {kind}", path, hint="chmod o-w")
-    if status.st_gid in trusted_groups:
+    if not status.st_mode & stat.S_IWGRP or status.st_gid in trusted_groups:
         return None
     return Finding(
         code=SourceCode.GROUP_WRITABLE,

@@ -94,7 +94,7 @@ _SYNTAX = (
     ("tag|whitespace or line", "a YAML tag is not allowed", "quote a value that begins with '!'"),
     ("document start", "there is text after the end of the document", _INDENT),
     ("comment or|indicator", "text cannot follow '|' or '>' on the same line", "begin the text on the next line"),
-    ("node content", "a value is missing here", _QUOTE),
+    ("node content", "a key or a value is missing here", _QUOTE),
 )
 
 

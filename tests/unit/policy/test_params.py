@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -353,7 +354,7 @@ BAD: list[tuple[dict[str, Any], object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "value", "normal"), GOOD, ids=range(len(GOOD)))
+@pytest.mark.parametrize(("spec", "value", "normal"), GOOD, ids=count())
 def test_a_good_value_has_one_normal_form(spec: dict[str, Any], value: object, normal: object) -> None:
     """A good value becomes its normal form, of the same Python type, and that form becomes itself."""
     read = param(**spec)
@@ -363,7 +364,7 @@ def test_a_good_value_has_one_normal_form(spec: dict[str, Any], value: object, n
     assert read.normalise(found) == found
 
 
-@pytest.mark.parametrize(("spec", "value", "code"), [row for row in BAD if row[2]], ids=lambda value: None)
+@pytest.mark.parametrize(("spec", "value", "code"), [row for row in BAD if row[2]], ids=count())
 def test_a_bad_value_is_refused_with_its_code(spec: dict[str, Any], value: object, code: str) -> None:
     """A bad value is refused, and the code says why."""
     assert code_of(param(**spec), value) == code
@@ -469,6 +470,7 @@ def test_every_type_of_the_format_exists() -> None:
         ({"type": "list", "of": IP}, ["192.0.2.1", "2001:DB8::1"], ("192.0.2.1", "2001:db8::1")),
         ({"type": "list", "of": {"type": "bool"}}, [True, "false"], ("true", "false")),
     ],
+    ids=count(),
 )
 def test_a_value_becomes_arguments(spec: dict[str, Any], value: object, arguments: tuple[str, ...]) -> None:
     """The argv items of a value are the exact texts, one for each item of a list and none for a flag that is off."""
@@ -539,6 +541,7 @@ def test_an_upload_is_decoded_and_summed() -> None:
         ({"name": "a", "base64": "é"}, "base64"),
         ({"name": "a", "base64": "eA=-"}, "base64"),
     ],
+    ids=count(),
 )
 def test_a_bad_upload_is_refused(value: object, code: str) -> None:
     """An upload that is too large, misnamed, garbled or not what its sum says is refused."""
@@ -588,7 +591,7 @@ def test_a_bad_upload_is_refused(value: object, code: str) -> None:
         ({"type": "int", "maxx": "5"}, "maxx"),
         ({"type": "int", "required": "yes"}, "true or false"),
     ],
-    ids=lambda value: None,
+    ids=count(),
 )
 def test_a_spec_that_makes_no_sense_does_not_load(spec: dict[str, Any], text: str) -> None:
     """A mistake in a spec is an error at load, and the text says what is wrong."""

@@ -1,0 +1,396 @@
+"""The pipeline on one page: who -> may they -> what exactly -> on record -> kept and run -> told.
+
+Routes, the CLI and every later door call this and nothing below it. A caller that may not run a command anywhere learns
+nothing of it: unknown and forbidden answer alike, and what is wrong with the values is told only to those who may try.
+"""
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import anyio
+
+from cmdhttp.audit.codes import Code
+from cmdhttp.audit.log import AuditLog
+from cmdhttp.auth.principal import Principal
+from cmdhttp.clock import Clock
+from cmdhttp.errors import BadValue, Conflict, FieldError, Forbidden, InvalidRequest, NotFound, Unavailable
+from cmdhttp.execution.model import StopReason, Stream
+from cmdhttp.ids import is_job_id, job_id
+from cmdhttp.jobs.hub import Hub, Told
+from cmdhttp.jobs.journal import Filter, IdempotencyKey, Journal
+from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
+from cmdhttp.jobs.supervisor import Supervisor
+from cmdhttp.plan.build import Wish, build_plan, check_wish
+from cmdhttp.plan.model import Plan
+from cmdhttp.policy.compiled import Command, Policy
+from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
+from cmdhttp.policy.select import default_host, select_hosts
+
+_log = logging.getLogger("cmdhttp.service")
+_CANCEL_WAIT = 10.0
+_RETRY_AFTER = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request to run a command. `faults` is what the door already found wrong with the request's fields."""
+
+    command: str
+    params: Mapping[str, object] = field(default_factory=dict, repr=False)
+    hosts: Sequence[str] = ()
+    wish: Wish = Wish()
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    labels: tuple[str, ...] = ()
+    reason: str = ""
+    key: str | None = None
+    request_id: str = ""
+    faults: tuple[FieldError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A job for this call; `replayed` if an earlier call with the same idempotency key made it."""
+
+    job: Job
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What would happen: the decision and the exact plan."""
+
+    plan: Plan
+    decisions: Mapping[str, Decision]
+
+
+class PolicyHolder:
+    """The policy in force. It is swapped whole."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.current = policy
+
+
+class Service:
+    """The one pipeline."""
+
+    def __init__(
+        self,
+        *,
+        policy: PolicyHolder,
+        journal: Journal,
+        hub: Hub,
+        supervisor: Supervisor,
+        audit: AuditLog,
+        clock: Clock,
+    ) -> None:
+        self._holder = policy
+        self._journal = journal
+        self._hub = hub
+        self._supervisor = supervisor
+        self._audit = audit
+        self._clock = clock
+
+    @property
+    def policy(self) -> Policy:
+        return self._holder.current
+
+    # -- run
+
+    async def submit(self, principal: Principal, call: Call) -> Submitted:
+        """Decide, plan, record, keep and start. Raises Forbidden, InvalidRequest, Conflict or Unavailable; nothing ran then."""
+        policy = self.policy
+        key = _idempotency(principal, call)
+        try:
+            command, hosts, arguments = self._decide(policy, principal, call)
+            plan = self._plan(policy, command, hosts, arguments, call)
+        except Forbidden:
+            await self._record(Code.CALL_DENIED, self._denial(policy, principal, call))
+            raise
+        if key is not None and (replayed := await self._replayed(key)) is not None:
+            return replayed
+        self._supervisor.check_room()
+        job = self._new_job(principal, call, plan)
+        head = await self._record(Code.JOB_STARTED, _start_record(principal, call, plan, job))
+        job = replace(job, receipt=head)
+        replay = await self._supervisor.submit(job, plan, key)
+        if replay is not None and key is not None:
+            await self._record(Code.JOB_REPLAYED, {"job": job.id, "original": replay.job_id, "principal": principal.name})
+            replayed = await self._replayed(key)
+            if replayed is not None:
+                return replayed
+        return Submitted(job=self._hub.live(job.id) or await self._existing(job.id))
+
+    async def explain(self, principal: Principal, call: Call) -> Explanation:
+        """Decide and resolve like `submit`, and run nothing."""
+        policy = self.policy
+        command, hosts, arguments = self._decide(policy, principal, call)
+        plan = self._plan(policy, command, hosts, arguments, call)
+        decisions = {host: self._ask(policy, principal, command, host, arguments) for host in hosts}
+        return Explanation(plan=plan, decisions=decisions)
+
+    # -- jobs
+
+    async def get(self, principal: Principal, wanted: str, *, wait: float = 0.0) -> Job:
+        """Return a job, after up to `wait` seconds for its end. Raises NotFound."""
+        job = await self._readable(principal, wanted)
+        if wait <= 0 or job.state.terminal:
+            return job
+        return await self.finished(job.id, wait=wait) or job
+
+    async def finished(self, wanted: str, *, wait: float) -> Job | None:
+        """Wait for the end of a job that was already found readable; return it as it is then."""
+        with anyio.move_on_after(wait):
+            await self._hub.finished(wanted)
+        return self._hub.live(wanted) or await self._journal.get(wanted)
+
+    async def page(self, principal: Principal, wanted: Filter) -> list[Job]:
+        """Return a page of the caller's own jobs, newest first, as they are now."""
+        jobs = await self._journal.page(wanted)
+        return [self._hub.live(job.id) or job for job in jobs if job.principal == principal.name]
+
+    async def follow(self, principal: Principal, wanted: str, *, after: int) -> AsyncIterator[Told]:
+        """Return the job's events after a number, replayed and followed. Raises NotFound."""
+        job = await self._readable(principal, wanted)
+        return self._hub.follow(job.id, after=after)
+
+    async def output(self, job: Job, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
+        """Return output bytes of a job that was already found readable."""
+        return await self._journal.read_output(job.id, run, stream, offset=offset, size=size)
+
+    async def cancel(self, principal: Principal, wanted: str) -> Job:
+        """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound."""
+        job = await self._readable(principal, wanted)
+        if not job.state.terminal:
+            await self._record(Code.JOB_CANCEL, {"job": job.id, "principal": principal.name})
+            await self._supervisor.cancel(job.id, reason=StopReason.CANCEL, wait=_CANCEL_WAIT)
+        return self._hub.live(job.id) or await self._existing(job.id)
+
+    async def disconnected(self, job: Job) -> None:
+        """The caller that started the job has gone."""
+        if job.on_disconnect is OnDisconnect.CANCEL:
+            await self._supervisor.cancel(job.id, reason=StopReason.DISCONNECT, wait=0)
+
+    def queue_position(self, job: Job) -> int | None:
+        return self._supervisor.queue_position(job.id)
+
+    @property
+    def draining(self) -> bool:
+        return self._hub.draining
+
+    # -- what the caller may do
+
+    def commands(self, principal: Principal) -> list[tuple[Command, list[str]]]:
+        """Return every command that the caller may run somewhere, with the hosts, by name."""
+        policy = self.policy
+        found = [(command, self._allowed_hosts(policy, principal, command)) for command in policy.commands.values()]
+        return sorted(((command, hosts) for command, hosts in found if hosts), key=lambda entry: entry[0].name)
+
+    def command(self, principal: Principal, name: str) -> tuple[Command, list[str]]:
+        """Return one such command. Raises Forbidden alike for unknown and for forbidden."""
+        command = self.policy.commands.get(name)
+        hosts = self._allowed_hosts(self.policy, principal, command) if command else []
+        if command is None or not hosts:
+            raise _forbidden()
+        return command, hosts
+
+    def roles(self, principal: Principal) -> tuple[str, ...]:
+        held = self.policy.principals.get(principal.name)
+        return held.roles if held else ()
+
+    # -- steps of the pipeline
+
+    def _decide(self, policy: Policy, principal: Principal, call: Call) -> tuple[Command, list[str], Arguments]:
+        command = policy.commands.get(call.command)
+        known = self._allowed_hosts(policy, principal, command) if command else []
+        if command is None or not known:
+            raise _forbidden()
+        faults = list(call.faults)
+        hosts = self._hosts(policy, command, known, call, faults)
+        if any(host not in known for host in hosts):
+            raise _forbidden()
+        arguments = bind(command, call.params)
+        faults += arguments.errors
+        faults += [error.at(pointer) for pointer, error in check_wish(command, call.wish)]
+        if command.reason_required and not call.reason.strip():
+            detail = "this command asks why it is run"
+            faults.append(FieldError(pointer="/reason", code="missing", detail=detail, hint='Send "reason": "...".'))
+        if faults:
+            raise InvalidRequest(f"{len(faults)} of the request's fields cannot be used; nothing has run.", errors=faults)
+        for host in hosts:
+            if self._ask(policy, principal, command, host, arguments).verdict is not Verdict.ALLOW:
+                raise _forbidden()
+        return command, hosts, arguments
+
+    def _hosts(
+        self, policy: Policy, command: Command, known: list[str], call: Call, faults: list[FieldError]
+    ) -> list[str]:
+        """Return the hosts that the call means, in order, none twice."""
+        if call.hosts:
+            found = [host for text in call.hosts for host in select_hosts(policy, command, text)]
+            return list(dict.fromkeys(found))
+        host = default_host(known)
+        if host is None:
+            hint = f"You may name: {', '.join(known[:20])}."
+            faults.append(FieldError(pointer="/hosts", code="missing", detail="this command has no default host", hint=hint))
+            return []
+        return [host]
+
+    def _ask(
+        self, policy: Policy, principal: Principal, command: Command, host: str, arguments: Arguments
+    ) -> Decision:
+        now = datetime.fromtimestamp(self._clock.now(), tz=UTC)
+        question = Question(
+            principal=principal.name, command=command.name, host=host, arguments=arguments, at=now
+        )
+        return decide(policy, question)
+
+    def _allowed_hosts(self, policy: Policy, principal: Principal, command: Command) -> list[str]:
+        return sorted(
+            host
+            for host in command.hosts
+            if may_know(policy, principal=principal.name, command=command, host=host)
+        )
+
+    def _plan(self, policy: Policy, command: Command, hosts: list[str], arguments: Arguments, call: Call) -> Plan:
+        try:
+            return build_plan(policy, command, hosts, arguments, call.wish)
+        except BadValue as error:
+            raise InvalidRequest("The arguments are too long; nothing has run.", errors=[error.at("/params")]) from error
+
+    def _new_job(self, principal: Principal, call: Call, plan: Plan) -> Job:
+        now = self._clock.now()
+        return Job(
+            id=job_id(unix_ms=int(now * 1000), entropy=secrets.token_bytes(10)),
+            command=plan.command,
+            principal=principal.name,
+            credential=principal.credential,
+            created_at=now,
+            policy=plan.policy,
+            params=plan.shown_params,
+            labels=call.labels,
+            reason=call.reason,
+            on_disconnect=call.on_disconnect,
+            max_parallel=plan.max_parallel,
+            runs=tuple(Run(host=step.host) for step in plan.steps),
+        )
+
+    async def _replayed(self, key: IdempotencyKey) -> Submitted | None:
+        replay = await self._journal.replay(key)
+        if replay is None:
+            return None
+        if not replay.same:
+            raise Conflict(
+                "This idempotency key was used for another request; nothing has run.",
+                hint="Use a new key for a new request, or send the same request again.",
+            )
+        return Submitted(job=self._hub.live(replay.job_id) or await self._existing(replay.job_id), replayed=True)
+
+    async def _readable(self, principal: Principal, wanted: str) -> Job:
+        """The one check for reading or stopping a job: it is the caller's own."""
+        job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
+        if job is None or job.principal != principal.name:
+            raise NotFound("There is no such job, or this caller may not read it.")
+        return job
+
+    async def _existing(self, wanted: str) -> Job:
+        job = await self._journal.get(wanted)
+        if job is None:
+            raise NotFound("The job is no longer kept.")
+        return job
+
+    async def _record(self, code: Code, fields: Mapping[str, object]) -> Receipt:
+        try:
+            head = await self._audit.write(code, fields)
+        except OSError as error:
+            _log.error("the audit log cannot be written: %s", error.strerror)  # noqa: TRY400 - no stack is needed
+            raise Unavailable(
+                "The audit log cannot be written; nothing has run.", retry_after=_RETRY_AFTER
+            ) from error
+        return Receipt(seq=head.seq, head=head.hash)
+
+    def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:
+        """What the audit knows of a denial, and the caller does not."""
+        command = policy.commands.get(call.command)
+        arguments = bind(command, call.params) if command else Arguments(values={})
+        at = datetime.fromtimestamp(self._clock.now(), tz=UTC)
+        decisions = {}
+        for host in call.hosts[:20] or (sorted(command.hosts)[:20] if command else [""]):
+            question = Question(
+                principal=principal.name, command=call.command, host=host, arguments=arguments, at=at
+            )
+            decision = decide(policy, question)
+            decisions[host] = {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
+        return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": decisions}
+
+
+def _forbidden() -> Forbidden:
+    return Forbidden(
+        "There is no such command, or this caller may not run it with these values on these hosts.",
+        hint="GET /v1/commands lists what this caller may run, and where.",
+    )
+
+
+def _who(principal: Principal, call: Call) -> dict[str, object]:
+    return {
+        "request": call.request_id,
+        "principal": principal.name,
+        "credential": principal.credential,
+        "source": principal.source,
+        "reason_given": call.reason,
+    }
+
+
+def _start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dict[str, object]:
+    steps = [
+        {
+            "host": step.host,
+            "argv": step.argv,
+            "script": step.script.sha256 if step.script else None,
+            "stdin_bytes": len(step.stdin) if step.stdin is not None else 0,
+        }
+        for step in plan.steps
+    ]
+    return {
+        **_who(principal, call),
+        "job": job.id,
+        "command": plan.command,
+        "policy": plan.policy,
+        "steps": steps,
+        "labels": call.labels,
+    }
+
+
+def end_record(job: Job) -> dict[str, object]:
+    """The audit's fields for a job that has ended."""
+    runs = [
+        {
+            "host": run.host,
+            "state": run.state,
+            "exit_code": run.exit_code,
+            "signal": run.signal,
+            "stopped": run.stopped,
+            "error": run.error.code if run.error else None,
+            "stdout": [run.stdout.size, run.stdout.sha256],
+            "stderr": [run.stderr.size, run.stderr.sha256],
+        }
+        for run in job.runs
+    ]
+    return {"job": job.id, "command": job.command, "principal": job.principal, "state": job.state, "runs": runs}
+
+
+def _idempotency(principal: Principal, call: Call) -> IdempotencyKey | None:
+    if call.key is None:
+        return None
+    stdin = hashlib.sha256(call.wish.stdin).hexdigest() if call.wish.stdin is not None else None
+    body = [
+        call.command, call.params, list(call.hosts), stdin, call.wish.timeout, call.on_disconnect, call.labels, call.reason,
+    ]  # fmt: skip
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return IdempotencyKey(
+        principal=principal.name, key=call.key, digest=hashlib.sha256(canonical.encode()).hexdigest()
+    )
