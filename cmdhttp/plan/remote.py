@@ -44,6 +44,6 @@ def remote_argv(step: Step) -> tuple[str, ...]:
 
 
 def _script_argv(script: Script, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    if "python" in script.interpreter[0]:
+    if any("python" in part.rpartition("/")[2] for part in script.interpreter):
         return (*script.interpreter, "-c", script.text, *arguments)
     return (*script.interpreter, "-c", script.text, "script", *arguments)

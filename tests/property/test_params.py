@@ -2,7 +2,6 @@
 
 import json
 import unicodedata
-from collections.abc import Callable
 from datetime import UTC, timedelta, timezone
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from cmdhttp.errors import BadValue
-from cmdhttp.policy.params import CODES, PARAM_TYPES, AnyParam, ParamSpec, Secret, Upload, Value
+from cmdhttp.policy.params import PARAM_TYPES, AnyParam, ParamSpec, Secret, Upload, Value
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyParam)
 _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -62,7 +61,7 @@ CASES: dict[str, tuple[ParamSpec, st.SearchStrategy[Any]]] = {
     "datetime": (param(type="datetime"), st.datetimes(timezones=_offset | st.just(UTC)).map(lambda at: at.isoformat())),
     "duration": (
         param(type="duration"),
-        st.integers(1, 10**10).map("{}ms".format) | st.integers(1, 999).map("{}d1h2m3s4ms".format),
+        st.integers(1, 10**9 - 1).map("{}ms".format) | st.integers(1, 999).map("{}d1h2m3s4ms".format),
     ),
     "path": (param(type="path"), st.lists(_segment, max_size=5).map(lambda parts: "/" + "/".join(parts))),
     "filename": (param(type="filename", hidden="true", leading_dash="true"), _segment),
@@ -172,11 +171,9 @@ def _read(spec: ParamSpec, value: object) -> Value:
     """The normal form, or nothing for a value that is refused; any other exception is the bug we look for."""
     try:
         return spec.normalise(value)
-    except BadValue as refused:
-        assert refused.code in CODES
+    except BadValue:
         return None
 
 
 def _same(spec: ParamSpec, first: Value, second: Value) -> bool:
-    kind: Callable[[object], type] = type
-    return spec.identity(first) == spec.identity(second) and kind(first) is kind(second)
+    return spec.identity(first) == spec.identity(second) and first.__class__ is second.__class__

@@ -88,12 +88,15 @@ PIECES = tuple(
     piece.encode() if isinstance(piece, str) else piece
     for piece in (
         *("\t", " ", "  ", "\n", "\r\n", "\r", ":", ": ", "- ", "? ", ",", "{", "}", "[", "]", "{a: ", "[[[["),
-        *("&a ", "*a", "*", "!x ", "!", "!<x> ", "<<", "<<: {}\n", "'", '"', "''", "|\n", ">-\n", "|2\n", "|+\n", "#", " #"),
-        *("%", "%YAML 1.1\n", "---\n", "...\n", "\\", "\\x00", "\\u202e", "\\ud800", "\\UFFFFFFFF", "\\0", "@", "`", "~"),
+        *("&a ", "*a", "*", "!x ", "!", "!<x> ", "<<", "<<: {}\n", "'", '"', "''", "|\n", ">-\n", "|2\n", "|+\n"),
+        *("#", " #", "%", "%YAML 1.1\n", "---\n", "...\n", "\\", "\\x00", "\\u202e", "\\UFFFFFFFF", "@", "`", "~"),
         *("\0", "\x1b", "\x85", "\u00a0", "\u2028", "\u202e", "\ufeff", "\U000e0041", "\U0001f600", "é", "deny: []\n"),
-        *(b"\xff", b"\xfe\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80", b"a" * 1100, b"[" * 60),
+        *("\\ud800", b"\xff", b"\xfe\xff"),
+        *(b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80", b"a" * 1100, b"[" * 60),
     )
 )  # fmt: skip
+
+PRINTABLE = bytes(range(0x20, 0x7F))
 
 
 def mutated(chance: random.Random) -> bytes:
@@ -113,7 +116,7 @@ def mutated(chance: random.Random) -> bytes:
                 there = chance.randrange(len(data) + 1)
                 data[there:there] = data[start:end]
             case _:
-                data[start:end] = bytes(chance.randrange(256) for _ in range(start, end))
+                data[start:end] = bytes(chance.choice(PRINTABLE) for _ in range(start, end))
     return bytes(data)
 
 
@@ -184,7 +187,7 @@ def test_both_parsers_never_make_two_trees(monkeypatch: pytest.MonkeyPatch) -> N
     """With or without the C library, a file gives the same tree, or one of the two refuses it."""
     chance = random.Random(PARTS)
     agreed = 0
-    for number in range(FILES // 50):
+    for number in range(FILES // 10):
         data = mutated(chance)
         results = []
         for parser in (yaml_events.PARSER, yaml_events.PythonParser):
@@ -194,7 +197,7 @@ def test_both_parsers_never_make_two_trees(monkeypatch: pytest.MonkeyPatch) -> N
         trees = [bare(result) for result in results if isinstance(result, Mapping)]
         assert len(trees) < 2 or trees[0] == trees[1], f"seed {PARTS}, file {number}: {data!r}"
         agreed += len(trees) == 2
-    assert agreed > FILES // 500
+    assert agreed > FILES // 100
 
 
 @settings(deadline=None)
@@ -204,9 +207,8 @@ def test_any_bytes_end_in_a_tree_or_a_policy_error(data: bytes) -> None:
     check(data)
 
 
-visible = st.text(
-    st.characters(exclude_categories=("C", "Z", "M", "Lo")) | st.sampled_from(" \t\n'\"\\:#-"), max_size=12
-)
+shown = st.characters(exclude_categories=["C"]) | st.sampled_from(" \t\n'\"\\:#-?")
+visible = st.text(shown.filter(lambda char: not source._HIDDEN_VALUE.match(char)), max_size=12)
 values = st.recursive(
     visible,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(visible.filter(bool), inner, max_size=4),

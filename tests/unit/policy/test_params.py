@@ -1,4 +1,4 @@
-"""Every parameter type against a table: what it makes of good values, and the exact code with which it refuses bad ones."""
+"""Every parameter type against a table: what it makes of good values, and with which code it refuses bad ones."""
 
 import base64
 import hashlib
@@ -201,7 +201,6 @@ BAD: list[tuple[dict[str, Any], object, str]] = [
     (CIDR, "192.0.2.0/33", "format"),
     (CIDR, "192.0.2.0/-1", "format"),
     (CIDR, "0.0.0.0/0", "too_large"),
-    (CIDR, "8.0.0.0/8", ""),
     (CIDR, "10.1.0.0/16", "excluded"),
     (CIDR, "::ffff:10.0.0.0/104", "excluded"),
     ({"type": "cidr", "not_in": ["10.0.0.0/8"]}, "::/0", "excluded"),
@@ -220,7 +219,7 @@ BAD: list[tuple[dict[str, Any], object, str]] = [
     (HOSTNAME, "a-.example", "format"),
     (HOSTNAME, "a" * 64, "format"),
     (HOSTNAME, ".".join(["a" * 60] * 5), "format"),
-    (HOSTNAME, "host name", "format"),
+    (HOSTNAME, "web 1", "format"),
     (HOSTNAME, "bücher.example", "not_ascii"),
     (HOSTNAME, "-oProxyCommand=x", "leading_dash"),
     (UNDER, "notexample.com", "not_under"),
@@ -244,7 +243,7 @@ BAD: list[tuple[dict[str, Any], object, str]] = [
     (EMAIL, "a@com", "format"),
     (EMAIL, "a@[192.0.2.1]", "format"),
     (EMAIL, "-a@example.com", "leading_dash"),
-    (EMAIL, "a@" + "b." * 120 + "example.com", "too_long"),
+    (EMAIL, "abcde@" + "b." * 120 + "example.com", "too_long"),
     ({"type": "uuid"}, "{" + _UUID + "}", "format"),
     ({"type": "uuid"}, _UUID.replace("-", ""), "format"),
     ({"type": "hash"}, "ab", "format"),
@@ -255,7 +254,7 @@ BAD: list[tuple[dict[str, Any], object, str]] = [
     (DATE, "2024-W01-1", "format"),
     (DATE, "2019-12-31", "too_small"),
     (DATE, "2030-01-01", "too_large"),
-    (DATETIME, "2026-12-20T08:00:00", "format"),
+    (DATETIME, "2026-11-20T08:00:00", "format"),
     (DATETIME, "2026-12-20 08:00:00Z", "format"),
     (DATETIME, "2026-12-20T25:00:00Z", "format"),
     (DATETIME, "2026-12-20T08:00:60Z", "format"),
@@ -364,7 +363,7 @@ def test_a_good_value_has_one_normal_form(spec: dict[str, Any], value: object, n
     assert read.normalise(found) == found
 
 
-@pytest.mark.parametrize(("spec", "value", "code"), [row for row in BAD if row[2]], ids=count())
+@pytest.mark.parametrize(("spec", "value", "code"), BAD, ids=count())
 def test_a_bad_value_is_refused_with_its_code(spec: dict[str, Any], value: object, code: str) -> None:
     """A bad value is refused, and the code says why."""
     assert code_of(param(**spec), value) == code
@@ -402,7 +401,7 @@ def test_a_bad_value_is_refused_with_its_code(spec: dict[str, Any], value: objec
         ("\U000e0041", "invisible_character"),
         ("\U000e0100", "invisible_character"),
         ("\ud800", "lone_surrogate"),
-        ("\udfff", "lone_surrogate"),
+        (chr(0xDFFF), "lone_surrogate"),
         ("\ue000", "unassigned_character"),
         ("\U0010fffd", "unassigned_character"),
         ("\uffff", "unassigned_character"),
@@ -432,8 +431,8 @@ def every_spec() -> list[ParamSpec]:
 
 def test_no_refusal_repeats_the_value() -> None:
     """Neither the text nor the hint of a refusal holds the value, whatever is wrong with it."""
-    for spec, value, code in BAD:
-        if code and isinstance(value, str) and len(value) > 3:
+    for spec, value, _ in BAD:
+        if isinstance(value, str) and len(value) > 3:
             with pytest.raises(BadValue) as refused:
                 param(**spec).normalise(value)
             assert value not in refused.value.detail
