@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -91,11 +91,9 @@ def run_request(command: str, body: dict[str, Any], *, header_key: str | None, r
         reason=reader.text("reason", chars=_REASON_CHARS) or "",
         key=header_key or reader.text("idempotency_key", chars=_KEY_CHARS),
         request_id=request_id,
-        faults=(),
     )
     answer = Answer(wait=reader.number("wait", low=0, high=_MAX_WAIT), **reader.output())
-    faulted = Call(**{name: getattr(call, name) for name in Call.__slots__ if name != "faults"}, faults=tuple(reader.faults))
-    return RunRequest(call=faulted, answer=answer)
+    return RunRequest(call=replace(call, faults=tuple(reader.faults)), answer=answer)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,128 @@
+"""Live answers: events as SSE or NDJSON, or the bytes of one output stream.
+
+Headers leave at once, a heartbeat follows every silence, nothing is compressed or buffered, and when the client goes the
+stream ends without touching the job (that is the business of whoever passed `on_gone`).
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import anyio
+from starlette.types import Receive, Scope, Send
+
+from cmdhttp.api.encoders import Media, encode_event
+from cmdhttp.api.wire import event_document, heartbeat_document, interrupted_document
+from cmdhttp.jobs.hub import Told
+from cmdhttp.jobs.state import Finished, Job
+
+STREAM_HEADERS = {
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+}
+
+OnGone = Callable[[], Awaitable[None]]
+
+
+class StreamResponse:
+    """An ASGI answer that sends chunks as they come until they end or the client goes."""
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        media: str,
+        headers: dict[str, str] | None = None,
+        status: int = 200,
+        on_gone: OnGone | None = None,
+    ) -> None:
+        self._chunks = chunks
+        self._headers = {"content-type": media, **STREAM_HEADERS, **(headers or {})}
+        self._status = status
+        self._on_gone = on_gone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(_until_gone, receive, group.cancel_scope)
+            raw = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
+            await send({"type": "http.response.start", "status": self._status, "headers": raw})
+            try:
+                async for chunk in self._chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                gone = False
+            except OSError:
+                pass  # the connection broke while sending: the client has gone
+            group.cancel_scope.cancel()
+        if gone and self._on_gone is not None:
+            await self._on_gone()
+
+
+async def until_gone_or(receive: Receive, work: Awaitable[None]) -> bool:
+    """Do `work` unless the client goes first. Returns whether the client went."""
+    gone = False
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        await work
+        group.cancel_scope.cancel()
+    return gone
+
+
+async def event_chunks(
+    told: AsyncIterator[Told],
+    *,
+    job_id: str,
+    media: Media,
+    last_seq: int,
+    heartbeat: float,
+    now: Callable[[], float],
+    job: Callable[[], Awaitable[Job]],
+) -> AsyncIterator[bytes]:
+    """Encode events; a heartbeat after each silence, and `interrupted` if they end before `finished`."""
+    ended = False
+    async for item in _with_silences(told, seconds=heartbeat):
+        if item is None:
+            yield encode_event(heartbeat_document(job_id, now=now()), media)
+            continue
+        last_seq = item.event.seq
+        ended = isinstance(item.event, Finished)
+        document = event_document(item.event, job=await job() if ended else None, job_id=job_id, data=item.data)
+        yield encode_event(document, media)
+    if not ended:
+        yield encode_event(interrupted_document(job_id, now=now(), last_seq=last_seq), media)
+
+
+async def _with_silences(told: AsyncIterator[Told], *, seconds: float) -> AsyncIterator[Told | None]:
+    """Yield what comes, and None whenever nothing has come for `seconds`."""
+    send, receive = anyio.create_memory_object_stream[Told](0)
+
+    async def forward() -> None:
+        async with send:
+            async for item in told:
+                await send.send(item)
+
+    async with anyio.create_task_group() as group, receive:
+        group.start_soon(forward)
+        while True:
+            item: Told | None = None
+            with anyio.move_on_after(seconds):
+                try:
+                    item = await receive.receive()
+                except anyio.EndOfStream:
+                    break
+            yield item
+        group.cancel_scope.cancel()
+
+
+async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
