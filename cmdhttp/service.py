@@ -123,7 +123,7 @@ class Service:
             replayed = await self._replayed(key)
             if replayed is not None:
                 return replayed
-        return Submitted(job=self._hub.live(job.id) or await self._existing(job.id))
+        return Submitted(job=await self.now(job))
 
     async def explain(self, principal: Principal, call: Call) -> Explanation:
         """Decide and resolve like `submit`, and run nothing."""
@@ -153,10 +153,13 @@ class Service:
         jobs = await self._journal.page(wanted)
         return [self._hub.live(job.id) or job for job in jobs if job.principal == principal.name]
 
-    async def follow(self, principal: Principal, wanted: str, *, after: int) -> AsyncIterator[Told]:
-        """Return the job's events after a number, replayed and followed. Raises NotFound."""
-        job = await self._readable(principal, wanted)
-        return self._hub.follow(job.id, after=after)
+    def follow(self, job: Job, *, after: int, silence: float) -> AsyncIterator[Told | None]:
+        """Return the events after a number of a job that was already found readable; None after each silence in seconds."""
+        return self._hub.follow(job.id, after=after, silence=silence)
+
+    async def now(self, job: Job) -> Job:
+        """Return a job that was already found readable, as it is now."""
+        return self._hub.live(job.id) or await self._existing(job.id)
 
     async def output(self, job: Job, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         """Return output bytes of a job that was already found readable."""
@@ -168,7 +171,7 @@ class Service:
         if not job.state.terminal:
             await self._record(Code.JOB_CANCEL, {"job": job.id, "principal": principal.name})
             await self._supervisor.cancel(job.id, reason=StopReason.CANCEL, wait=_CANCEL_WAIT)
-        return self._hub.live(job.id) or await self._existing(job.id)
+        return await self.now(job)
 
     async def disconnected(self, job: Job) -> None:
         """The caller that started the job has gone."""

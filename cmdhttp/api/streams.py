@@ -77,18 +77,17 @@ async def until_gone_or(receive: Receive, work: Awaitable[None]) -> bool:
 
 
 async def event_chunks(
-    told: AsyncIterator[Told],
+    told: AsyncIterator[Told | None],
     *,
     job_id: str,
     media: Media,
     last_seq: int,
-    heartbeat: float,
     now: Callable[[], float],
     job: Callable[[], Awaitable[Job]],
 ) -> AsyncIterator[bytes]:
-    """Encode events; a heartbeat after each silence, and `interrupted` if they end before `finished`."""
+    """Encode events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`."""
     ended = False
-    async for item in _with_silences(told, seconds=heartbeat):
+    async for item in told:
         if item is None:
             yield encode_event(heartbeat_document(job_id, now=now()), media)
             continue
@@ -98,28 +97,6 @@ async def event_chunks(
         yield encode_event(document, media)
     if not ended:
         yield encode_event(interrupted_document(job_id, now=now(), last_seq=last_seq), media)
-
-
-async def _with_silences(told: AsyncIterator[Told], *, seconds: float) -> AsyncIterator[Told | None]:
-    """Yield what comes, and None whenever nothing has come for `seconds`."""
-    send, receive = anyio.create_memory_object_stream[Told](0)
-
-    async def forward() -> None:
-        async with send:
-            async for item in told:
-                await send.send(item)
-
-    async with anyio.create_task_group() as group, receive:
-        group.start_soon(forward)
-        while True:
-            item: Told | None = None
-            with anyio.move_on_after(seconds):
-                try:
-                    item = await receive.receive()
-                except anyio.EndOfStream:
-                    break
-            yield item
-        group.cancel_scope.cancel()
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:

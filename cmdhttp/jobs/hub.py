@@ -97,8 +97,11 @@ class Hub:
             await feed.news()
         return feed.job if feed else await self._journal.get(job_id)
 
-    async def follow(self, job_id: str, *, after: int) -> AsyncIterator[Told]:
-        """Yield every event with a number over `after`, in order, none twice, until `Finished` or until the service drains."""
+    async def follow(self, job_id: str, *, after: int, silence: float) -> AsyncIterator[Told | None]:
+        """Yield every event with a number over `after`, in order, none twice, until `Finished` or until the service drains.
+
+        None comes after every `silence` seconds without an event.
+        """
         feed = self._feeds.get(job_id)
         while True:
             kept = feed.since(after) if feed else None
@@ -111,7 +114,10 @@ class Hub:
             if not batch and (feed is None or feed.job.state.terminal or self.draining):
                 return
             if not batch and feed is not None:
-                await feed.news()
+                with anyio.move_on_after(silence) as waiting:
+                    await feed.news()
+                if waiting.cancelled_caught:
+                    yield None
 
     async def _replay(self, job_id: str, *, after: int) -> list[Told]:
         events = await self._journal.events(job_id, after=after, limit=_PAGE)

@@ -247,8 +247,15 @@ def _hidden(char: str, *, at: Position, times: int = 1) -> Finding:
 
 # Building: one pass over the events with an explicit stack.
 
+_SCALAR, _ALIAS, _DOCUMENT = ev.ScalarEvent, ev.AliasEvent, ev.DocumentStartEvent
+_MAPPING, _MAPPING_END = ev.MappingStartEvent, ev.MappingEndEvent
+_SEQUENCE, _SEQUENCE_END = ev.SequenceStartEvent, ev.SequenceEndEvent
 _SHOWN = 64
 _REPEAT = "write the value out; quote a value that begins with '*' or '&'"
+
+
+class _Enough(Exception):
+    """The rest of the file is not worth reading; the finding that says so is there."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -277,23 +284,12 @@ class _Builder:
 
     def read(self, events: Iterator[Any]) -> bool:
         """Take events; false when it stopped before the end, because the rest is not worth reading."""
-        for event in events:
-            kind = type(event)
-            if kind is ev.ScalarEvent:
-                self._scalar(event)
-            elif kind is ev.MappingStartEvent or kind is ev.SequenceStartEvent:
-                self._open(event, keys={} if kind is ev.MappingStartEvent else None)
-            elif kind is ev.MappingEndEvent or kind is ev.SequenceEndEvent:
-                self._place_node(self.stack.pop().close())
-            elif kind is ev.AliasEvent:
-                self._alias(event)
-            elif kind is ev.DocumentStartEvent and self.root is not None:
-                hint = "move it to a file of its own"
-                self.find(SourceCode.SECOND_DOCUMENT, "a second document is not allowed", self._at(event), hint)
-                return False
-            if self.nodes > MAX_NODES or len(self.stack) > MAX_DEPTH or len(self.findings) >= MAX_FINDINGS:
-                self._give_up()
-                return False
+        try:
+            self._check_findings()
+            for event in events:
+                self._take(event)
+        except _Enough:
+            return False
         return True
 
     def check_top(self) -> None:
@@ -306,6 +302,21 @@ class _Builder:
         else:
             self.find(SourceCode.NOT_MAPPING, "the top level must be a mapping of `key: value`", self.root.place, start)
 
+    def _take(self, event: Any) -> None:
+        kind = type(event)
+        if kind is _SCALAR:
+            self._scalar(event)
+        elif kind is _MAPPING_END or kind is _SEQUENCE_END:
+            self._place_node(self.stack.pop().close())
+        elif kind is _MAPPING or kind is _SEQUENCE:
+            self._open(event, keys={} if kind is _MAPPING else None)
+        elif kind is _ALIAS:
+            self._alias(event)
+        elif kind is _DOCUMENT and self.root is not None:
+            hint = "move it to a file of its own"
+            self.find(SourceCode.SECOND_DOCUMENT, "a second document is not allowed", self._at(event), hint)
+            raise _Enough
+
     def _scalar(self, event: Any) -> None:
         mark = event.start_mark
         place = (self.file, mark.line + 1, mark.column + 1)
@@ -315,13 +326,13 @@ class _Builder:
         if style:
             self.tab_room.append((mark.index, event.end_mark.index))
             if style == '"' and (found := _HIDDEN_VALUE.search(text)):
-                self.findings.append(_hidden(found[0], at=_position(place)))
-        self.nodes += 1
+                self.add(_hidden(found[0], at=_position(place)))
+        self._count(place)
         self._place_node(Scalar(text=text, quoted=bool(style), place=place))
 
     def _alias(self, event: Any) -> None:
         place = self._at(event)
-        self.nodes += 1
+        self._count(place)
         self.find(SourceCode.ANCHOR, f"the alias {_shown('*' + event.anchor)} is not allowed", place, _REPEAT)
         self._place_node(Scalar(text=f"*{event.anchor}", place=place, quoted=True))
 
@@ -355,8 +366,12 @@ class _Builder:
         place = self._at(event)
         if event.anchor is not None or event.tag is not None:
             self._properties(event, place)
-        self.nodes += 1
+        self._count(place)
         self.stack.append(_Open(place=place, keys=keys))
+        if len(self.stack) > MAX_DEPTH:
+            message, hint = f"this is more than {MAX_DEPTH} levels deep", "no part of a policy needs so many"
+            self.find(SourceCode.TOO_DEEP, message, place, hint)
+            raise _Enough
 
     def _properties(self, event: Any, place: Place) -> None:
         if event.anchor is not None:
@@ -369,21 +384,26 @@ class _Builder:
         mark = event.start_mark
         return self.file, mark.line + 1, mark.column + 1
 
-    def find(self, code: SourceCode, message: str, place: Place, hint: str) -> None:
-        self.findings.append(Finding(code=code, message=message, at=_position(place), hint=hint))
-
-    def _give_up(self) -> None:
-        whole = (self.file, 0, 0)
+    def _count(self, place: Place) -> None:
+        self.nodes += 1
         if self.nodes > MAX_NODES:
             message, hint = f"the file holds more than {MAX_NODES:,} values", "split it: many files make one policy"
-            self.find(SourceCode.TOO_MANY_NODES, message, whole, hint)
-        elif len(self.stack) > MAX_DEPTH:
-            message, hint = f"this is more than {MAX_DEPTH} levels deep", "no part of a policy needs so many"
-            self.find(SourceCode.TOO_DEEP, message, self.stack[-1].place, hint)
-        else:
+            self.find(SourceCode.TOO_MANY_NODES, message, place, hint)
+            raise _Enough
+
+    def find(self, code: SourceCode, message: str, place: Place, hint: str) -> None:
+        self.add(Finding(code=code, message=message, at=_position(place), hint=hint))
+
+    def add(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        self._check_findings()
+
+    def _check_findings(self) -> None:
+        if len(self.findings) >= MAX_FINDINGS:
             message, hint = f"reading ended after {MAX_FINDINGS} findings", "mend these first, then check again"
             last = max(finding.at for finding in self.findings)
-            self.find(SourceCode.TOO_MANY_FINDINGS, message, (self.file, last.line, last.column), hint)
+            self.findings.append(Finding(code=SourceCode.TOO_MANY_FINDINGS, message=message, at=last, hint=hint))
+            raise _Enough
 
 
 def _shown(text: str) -> str:

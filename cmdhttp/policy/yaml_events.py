@@ -1,7 +1,7 @@
 """YAML text to events: the one place that touches the YAML library's parsers, and none of their exceptions leave it.
 
 The C parser where PyYAML has it, else the Python one. From one text both make the same tree or one of them refuses it,
-never two different trees (but for the column of an empty value); tabs between tokens, which only one of them takes, are
+never two different trees (but for the place of an empty value); tabs between tokens, which only one of them takes, are
 found by `stray_tabs` and refused. Every syntax error becomes `NotYaml`, in plain words with a hint.
 """
 

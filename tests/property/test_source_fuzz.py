@@ -161,9 +161,11 @@ def check(data: bytes) -> None:
 
 
 def bare(root: Node) -> list[tuple[object, ...]]:
-    """The tree without the columns, where the parsers differ at empty values."""
+    """The tree, but for the places of empty values, where the parsers differ."""
     return [
-        (type(node), node.at.line, node.text, node.quoted) if isinstance(node, Scalar) else (type(node), node.at)
+        (type(node), node.text and node.at, node.text, node.quoted)
+        if isinstance(node, Scalar)
+        else (type(node), node.at)
         for node in nodes(root)
     ]
 

@@ -1,0 +1,478 @@
+"""The routes: parse, call the service, encode. The contract of names, states and status codes is `docs/reference/http.md`."""
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from cmdhttp.api.body import Answer, read_object, run_request
+from cmdhttp.api.encoders import Media, choose_media, encode_json
+from cmdhttp.api.streams import StreamResponse, event_chunks, until_gone_or
+from cmdhttp.api.wire import Inline, job_document
+from cmdhttp.auth.principal import Principal
+from cmdhttp.errors import FieldError, InvalidRequest, NotFound, RangeError, RequestError
+from cmdhttp.execution.model import Stream
+from cmdhttp.jobs.journal import Filter
+from cmdhttp.jobs.state import Job, Output, State
+from cmdhttp.policy.compiled import Command
+from cmdhttp.service import Service
+
+_STREAMED = (Media.SSE, Media.NDJSON)
+_MAX_PAGE, _PAGE = 200, 50
+_MAX_WAIT = 90.0
+_READ = 256 << 10
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+_RETRY_AFTER = 2
+_NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """Times in seconds, sizes in bytes."""
+
+    wait: float
+    heartbeat: float
+    body_max: int
+    inline_max: int
+
+
+class Api:
+    """All routes over one service."""
+
+    def __init__(self, service: Service, *, settings: ApiSettings, now: Callable[[], float]) -> None:
+        self._service = service
+        self._settings = settings
+        self._now = now
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/run/{command}", self.run, methods=["POST"]),
+            Route("/v1/explain/{command}", self.explain, methods=["POST"]),
+            Route("/v1/jobs", self.jobs, methods=["GET"]),
+            Route("/v1/jobs/{id}", self.job, methods=["GET"]),
+            Route("/v1/jobs/{id}/events", self.events, methods=["GET", "POST"]),
+            Route("/v1/jobs/{id}/output/{stream}", self.output, methods=["GET"]),
+            Route("/v1/jobs/{id}/cancel", self.cancel, methods=["POST"]),
+            Route("/v1/commands", self.commands, methods=["GET"]),
+            Route("/v1/commands/{name}", self.command, methods=["GET"]),
+            Route("/v1/hosts", self.hosts, methods=["GET"]),
+            Route("/v1/me", self.me, methods=["GET"]),
+        ]
+
+    # -- run
+
+    async def run(self, request: Request) -> Response | StreamResponse | "_WaitResponse":
+        media = _media(request, (Media.JSON, *_STREAMED, Media.TEXT))
+        wanted = run_request(
+            request.path_params["command"],
+            await read_object(request, limit=self._settings.body_max),
+            header_key=_idempotency_key(request),
+            request_id=request.state.request_id,
+        )
+        submitted = await self._service.submit(_principal(request), wanted.call)
+        job = submitted.job
+        headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
+        if media is Media.JSON:
+            wait = self._settings.wait if wanted.answer.wait is None else wanted.answer.wait
+            return _WaitResponse(self, job, wait=wait, answer=wanted.answer, request=request, headers=headers)
+        if media is Media.TEXT:
+            if len(job.runs) > 1:
+                detail = "text/plain carries the output of one host"
+                raise InvalidRequest("Ask for another type.", errors=[FieldError(pointer="/hosts", code="several", detail=detail)])
+            chunks = self._follow_output(job, 0, Stream.STDOUT, offset=0)
+            return StreamResponse(
+                chunks,
+                media="text/plain; charset=utf-8",
+                headers={**headers, "Location": f"/v1/jobs/{job.id}"},
+                on_gone=lambda: self._service.disconnected(job),
+            )
+        return self._event_stream(
+            job, media, after=0, headers=headers, on_gone=lambda: self._service.disconnected(job)
+        )
+
+    async def explain(self, request: Request) -> Response:
+        body = await read_object(request, limit=self._settings.body_max)
+        wanted = run_request(
+            request.path_params["command"], body, header_key=None, request_id=request.state.request_id
+        )
+        explanation = await self._service.explain(_principal(request), wanted.call)
+        plan = explanation.plan
+        return _json(
+            {
+                "command": plan.command,
+                "decision": "allow",
+                "policy": plan.policy,
+                "params": dict(plan.shown_params),
+                "hosts": [
+                    {
+                        "host": step.host,
+                        "decision": explanation.decisions[step.host].verdict,
+                        "role": explanation.decisions[step.host].why,
+                        "argv": list(step.argv),
+                        "script_sha256": step.script.sha256 if step.script else None,
+                        "timeout": step.timeout,
+                    }
+                    for step in plan.steps
+                ],
+            }
+        )
+
+    # -- jobs
+
+    async def jobs(self, request: Request) -> Response:
+        query = _Query(request)
+        limit = int(query.number("limit", low=1, high=_MAX_PAGE) or _PAGE)
+        wanted = Filter(
+            principal=_principal(request).name,
+            limit=limit + 1,
+            before=query.cursor(),
+            states=query.states(),
+            command=query.text("command"),
+            host=query.text("host"),
+            since=query.instant("since"),
+            until=query.instant("until"),
+        )
+        query.check()
+        found = await self._service.page(_principal(request), wanted)
+        page = found[:limit]
+        cursor = base64.urlsafe_b64encode(page[-1].id.encode()).decode() if len(found) > limit else None
+        return _json({"jobs": [self._document(job, None) for job in page], "next_cursor": cursor})
+
+    async def job(self, request: Request) -> "Response | _WaitResponse":
+        query = _Query(request)
+        wait = query.number("wait", low=0, high=_MAX_WAIT) or 0.0
+        query.check()
+        job = await self._service.get(_principal(request), request.path_params["id"])
+        if wait <= 0 or job.state.terminal:
+            return _json(self._document(job, await self._inline(job, Answer())))
+        return _WaitResponse(self, job, wait=wait, answer=Answer(), request=request, headers={}, started_here=False)
+
+    async def cancel(self, request: Request) -> Response:
+        await read_object(request, limit=self._settings.body_max)
+        job = await self._service.cancel(_principal(request), request.path_params["id"])
+        return _json(self._document(job, await self._inline(job, Answer())))
+
+    async def events(self, request: Request) -> StreamResponse:
+        if request.method == "POST":
+            await read_object(request, limit=self._settings.body_max)
+        media = _media(request, (Media.NDJSON, Media.SSE))
+        query = _Query(request)
+        after = query.number("after", low=0, high=1 << 53)
+        query.check()
+        if after is None:
+            after = _last_event_id(request)
+        job = await self._service.get(_principal(request), request.path_params["id"])
+        return self._event_stream(job, media, after=int(after), headers={}, on_gone=None)
+
+    async def output(self, request: Request) -> "Response | StreamResponse":
+        job = await self._service.get(_principal(request), request.path_params["id"])
+        name = request.path_params["stream"]
+        if name not in list(Stream):
+            raise NotFound("There is no such output stream; the streams are stdout and stderr.")
+        stream = Stream(name)
+        run = _run_index(job, request.query_params.get("host"))
+        size = job.runs[run].stdout.size if stream is Stream.STDOUT else job.runs[run].stderr.size
+        headers = {
+            "accept-ranges": "bytes",
+            "content-disposition": f'attachment; filename="{job.id}.{run}.{stream}"',
+        }
+        span = _byte_range(request.headers.get("range"), size)
+        if request.query_params.get("follow") in ("1", "true"):
+            start = span[0] if span else 0
+            chunks = self._follow_output(job, run, stream, offset=start)
+            return StreamResponse(chunks, media="application/octet-stream", headers=headers)
+        start, end = span or (0, size)
+        headers["content-length"] = str(end - start)
+        if span:
+            headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+        chunks = self._stored_output(job, run, stream, start=start, end=end)
+        return StreamResponse(
+            chunks, media="application/octet-stream", headers=headers, status=206 if span else 200
+        )
+
+    # -- what the caller may do
+
+    async def commands(self, request: Request) -> Response:
+        found = self._service.commands(_principal(request))
+        return _json({"commands": [_command_document(command, hosts) for command, hosts in found]})
+
+    async def command(self, request: Request) -> Response:
+        command, hosts = self._service.command(_principal(request), request.path_params["name"])
+        return _json(_command_document(command, hosts))
+
+    async def hosts(self, request: Request) -> Response:
+        reachable: dict[str, list[str]] = {}
+        for command, hosts in self._service.commands(_principal(request)):
+            for host in hosts:
+                reachable.setdefault(host, []).append(command.name)
+        policy = self._service.policy
+        return _json(
+            {
+                "hosts": [
+                    {"name": name, "labels": dict(policy.hosts[name].labels), "commands": reachable[name]}
+                    for name in sorted(reachable)
+                    if name in policy.hosts
+                ]
+            }
+        )
+
+    async def me(self, request: Request) -> Response:
+        principal = _principal(request)
+        return _json(
+            {
+                "principal": principal.name,
+                "authenticated_by": principal.method,
+                "credential": principal.credential,
+                "roles": list(self._service.roles(principal)),
+                "policy": self._service.policy.digest,
+                "limits": {"wait": _MAX_WAIT, "body_bytes": self._settings.body_max},
+            }
+        )
+
+    # -- shared
+
+    async def answer(self, job: Job, answer: Answer, headers: dict[str, str], *, fail: bool) -> Response:
+        """The JSON answer of a run: 200 with the end, or 202 with the job so far."""
+        document = self._document(job, await self._inline(job, answer))
+        if job.state.terminal:
+            return _json(document, status=422 if fail and not job.ok else 200, headers=headers)
+        headers = headers | {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(_RETRY_AFTER)}
+        return _json(document, status=202, headers=headers)
+
+    async def wait(self, job: Job, seconds: float) -> None:
+        await self._service.finished(job.id, wait=seconds)
+
+    async def now(self, job: Job) -> Job:
+        return await self._service.now(job)
+
+    async def gone(self, job: Job) -> None:
+        await self._service.disconnected(job)
+
+    def _document(self, job: Job, inline: list[Inline] | None) -> dict[str, object]:
+        return job_document(job, inline=inline, position=self._service.queue_position(job))
+
+    async def _inline(self, job: Job, answer: Answer) -> list[Inline]:
+        size = self._settings.inline_max if answer.max_bytes is None else answer.max_bytes
+        size = size // max(1, len(job.runs) // 8)
+        return [
+            Inline(
+                stdout=await self._service.output(job, index, Stream.STDOUT, offset=0, size=min(size, run.stdout.size)),
+                stderr=await self._service.output(job, index, Stream.STDERR, offset=0, size=min(size, run.stderr.size)),
+                encoding=answer.encoding,
+            )
+            for index, run in enumerate(job.runs)
+        ]
+
+    def _event_stream(
+        self,
+        job: Job,
+        media: Media,
+        *,
+        after: int,
+        headers: dict[str, str],
+        on_gone: Callable[[], Awaitable[None]] | None,
+    ) -> StreamResponse:
+        chunks = event_chunks(
+            self._service.follow(job, after=after, silence=self._settings.heartbeat),
+            job_id=job.id,
+            media=media,
+            last_seq=after,
+            now=self._now,
+            job=lambda: self._service.now(job),
+        )
+        return StreamResponse(
+            chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone
+        )
+
+    async def _stored_output(
+        self, job: Job, run: int, stream: Stream, *, start: int, end: int
+    ) -> AsyncIterator[bytes]:
+        while start < end:
+            data = await self._service.output(job, run, stream, offset=start, size=min(_READ, end - start))
+            if not data:
+                return
+            yield data
+            start += len(data)
+
+    async def _follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncIterator[bytes]:
+        async for told in self._service.follow(job, after=0, silence=3600.0):
+            if told is None or not isinstance(told.event, Output):
+                continue
+            event = told.event
+            if event.run == run and event.stream is stream and event.offset + event.size > offset:
+                yield told.data[max(0, offset - event.offset) :]
+
+
+class _WaitResponse:
+    """Waits for the end of a job while it watches whether the caller is still there."""
+
+    def __init__(
+        self,
+        api: Api,
+        job: Job,
+        *,
+        wait: float,
+        answer: Answer,
+        request: Request,
+        headers: dict[str, str],
+        started_here: bool = True,
+    ) -> None:
+        self._api = api
+        self._job = job
+        self._wait = wait
+        self._answer = answer
+        self._fail = request.query_params.get("fail") == "http"
+        self._headers = headers
+        self._started_here = started_here
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = await until_gone_or(receive, self._api.wait(self._job, self._wait))
+        if gone:
+            if self._started_here:
+                await self._api.gone(self._job)
+            return
+        job = await self._api.now(self._job)
+        response = await self._api.answer(job, self._answer, self._headers, fail=self._fail)
+        await response(scope, receive, send)
+
+
+class _Query:
+    """Query parameters, with all that is wrong with them at once."""
+
+    def __init__(self, request: Request) -> None:
+        self._params = request.query_params
+        self._faults: list[FieldError] = []
+
+    def check(self) -> None:
+        if self._faults:
+            raise InvalidRequest("Some query parameters cannot be used.", errors=self._faults)
+
+    def text(self, name: str) -> str | None:
+        return self._params.get(name)
+
+    def number(self, name: str, *, low: float, high: float) -> float | None:
+        text = self._params.get(name)
+        if text is None:
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            return self._fault(name, f"must be a number from {low:g} to {high:g}")
+        return number
+
+    def instant(self, name: str) -> float | None:
+        text = self._params.get(name)
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text.replace(" ", "+")).astimezone().timestamp()
+        except (ValueError, OverflowError, OSError):
+            return self._fault(name, "must be a time, like 2026-11-02T09:30:00Z")
+
+    def states(self) -> tuple[State, ...]:
+        texts = [text for value in self._params.getlist("state") for text in value.split(",") if text]
+        if any(text not in list(State) for text in texts):
+            self._fault("state", f"must be of {', '.join(State)}")
+            return ()
+        return tuple(State(text) for text in texts)
+
+    def cursor(self) -> str | None:
+        text = self._params.get("cursor")
+        if text is None:
+            return None
+        try:
+            return base64.urlsafe_b64decode(text.encode()).decode()
+        except (binascii.Error, ValueError):
+            self._fault("cursor", "is not a cursor that this service gave")
+            return None
+
+    def _fault(self, name: str, detail: str) -> None:
+        self._faults.append(FieldError(pointer=f"?{name}", code="query", detail=detail))
+
+
+def _principal(request: Request) -> Principal:
+    principal = request.state.principal
+    if not isinstance(principal, Principal):
+        raise TypeError("a route was reached without the gate")
+    return principal
+
+
+def _media(request: Request, offered: tuple[Media, ...]) -> Media:
+    media = choose_media(request.headers.get("accept", ""), offered)
+    if media is None:
+        raise RequestError("None of the types in Accept can be given.", hint=f"Accept one of: {', '.join(offered)}.")
+    return media
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key") or request.headers.get("x-idempotency-key")
+    if key is not None and not _KEY.match(key):
+        raise RequestError("The idempotency key must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+def _last_event_id(request: Request) -> int:
+    text = request.headers.get("last-event-id", "0")
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise RequestError("Last-Event-ID must be the number of an event.")
+    return int(text)
+
+
+def _run_index(job: Job, host: str | None) -> int:
+    if host is None:
+        if len(job.runs) > 1:
+            raise RequestError("The job ran on several hosts.", hint="Say which: ?host=NAME.")
+        return 0
+    for index, run in enumerate(job.runs):
+        if run.host == host:
+            return index
+    raise NotFound("The job did not run on this host.")
+
+
+def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return (start, end) of a single byte range after RFC 9110, or None for the whole. Raises RangeError."""
+    found = _RANGE.match(header or "")
+    if not found or found[1] == found[2] == "":
+        return None
+    if found[1] == "":
+        start, end = max(0, size - int(found[2])), size
+    else:
+        start, end = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+    if start >= end:
+        raise RangeError(f"The output has {size} bytes.")
+    return start, end
+
+
+def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:
+    required = [name for name, spec in command.params.items() if spec.required]
+    return {
+        "name": command.name,
+        "summary": command.summary,
+        "description": command.description,
+        "effect": command.effect,
+        "tags": list(command.tags),
+        "params": {
+            "type": "object",
+            "properties": {name: spec.json_schema() for name, spec in command.params.items()},
+            "required": required,
+            "additionalProperties": False,
+        },
+        "hosts": hosts,
+        "limits": {"timeout": command.timeout, "output_bytes": command.output_limit},
+        "stdin": {"max_bytes": command.stdin.max_bytes} if command.stdin else None,
+        "reason_required": command.reason_required,
+    }
+
+
+def _json(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(encode_json(document), status, {**_NO_STORE, **(headers or {})}, media_type="application/json")
