@@ -367,7 +367,8 @@ class _Query:
         except ValueError:
             number = float("nan")
         if not low <= number <= high:
-            return self._fault(name, f"must be a number from {low:g} to {high:g}")
+            self._fault(name, f"must be a number from {low:g} to {high:g}")
+            return None
         return number
 
     def instant(self, name: str) -> float | None:
@@ -377,7 +378,8 @@ class _Query:
         try:
             return datetime.fromisoformat(text.replace(" ", "+")).astimezone().timestamp()
         except (ValueError, OverflowError, OSError):
-            return self._fault(name, "must be a time, like 2026-11-02T09:30:00Z")
+            self._fault(name, "must be a time, like 2026-11-02T09:30:00Z")
+            return None
 
     def states(self) -> tuple[State, ...]:
         texts = [text for value in self._params.getlist("state") for text in value.split(",") if text]

@@ -30,7 +30,7 @@ class _Item:
 
 
 class AuditLog:
-    """One file, one writer thread."""
+    """One file, one writer thread. `trouble` says what was wrong with the last write, or is empty."""
 
     def __init__(self, path: Path, *, now: Callable[[], float]) -> None:
         """Open or create. Raises ConfigError if the file cannot be continued."""
@@ -46,6 +46,7 @@ class AuditLog:
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._thread.start()
         self._torn = torn
+        self.trouble = ""
 
     async def write(self, code: Code, fields: Mapping[str, object]) -> Head:
         """Append one record; done when it is on disk. Raises OSError if it cannot be written."""
@@ -84,6 +85,7 @@ class AuditLog:
             lines += line
             heads.append(head)
         error = self._put(bytes(lines))
+        self.trouble = "" if error is None else f"not writable: {error.strerror}"
         if error is None:
             self._head = head
         for item, after in zip(batch, heads, strict=True):

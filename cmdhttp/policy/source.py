@@ -132,7 +132,8 @@ def read_source(data: bytes, *, file: str) -> Mapping:
             builder.findings += _tab_findings(text, builder.tab_room, file=file)
     except yaml_events.NotYaml as error:
         if not masked:
-            builder.find(SourceCode.SYNTAX, error.message, (file, error.line, error.column), error.hint)
+            at = Position(file=file, line=error.line, column=error.column)
+            builder.findings.append(Finding(code=SourceCode.SYNTAX, message=error.message, at=at, hint=error.hint))
     if builder.findings or not isinstance(builder.root, Mapping):
         raise PolicyError(builder.findings)
     return builder.root

@@ -319,6 +319,13 @@ def test_at_most_a_hundred_findings() -> None:
     assert findings[-1].endswith("P136 reading ended after 100 findings | mend these first, then check again")
 
 
+@pytest.mark.parametrize("count", range(MAX_FINDINGS - 2, MAX_FINDINGS + 3))
+@pytest.mark.parametrize("end", ["", "\t", "'", "&x y: z", "c: *d", "---", "<<: {}", "- e", "[f"])
+def test_the_last_finding_may_be_of_any_kind(count: int, end: str) -> None:
+    """However many findings stand before it, the last one ends in a PolicyError like the others."""
+    assert len(refused("a: b\n" * (count + 1) + end)) in (count, count + 1, MAX_FINDINGS + 1)
+
+
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize("style", ["flow", "block", "mixed"])
 def test_depth(style: str) -> None:

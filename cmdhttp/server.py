@@ -1,0 +1,289 @@
+"""The composition root: settings -> service -> ASGI applications -> two listeners.
+
+The order of a start is: policy, data folder, recovery of what an earlier life left, listeners. The order of a stop is:
+readiness fails, streams are interrupted, running jobs finish or are ended, listeners close, records close.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import resource
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from cmdhttp import __version__
+from cmdhttp.api.app import Check, api_app, ops_app
+from cmdhttp.api.routes import Api, ApiSettings
+from cmdhttp.audit.codes import Code
+from cmdhttp.audit.log import AuditLog
+from cmdhttp.auth.principal import Authenticator
+from cmdhttp.clock import SystemClock
+from cmdhttp.errors import ConfigError
+from cmdhttp.execution.local import LocalExecutor
+from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.jobs.hub import Hub
+from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.state import Job
+from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.load import load_policy
+from cmdhttp.service import PolicyHolder, Service, end_record
+from cmdhttp.settings import Settings
+
+_log = logging.getLogger("cmdhttp.server")
+_HEADER_SECONDS = 5.0
+_CLOSE_SECONDS = 5
+_BACKLOG = 2048
+
+
+def load(settings: Settings) -> Policy:
+    """Load the policy for serving. Raises PolicyError, or ConfigError if nobody could call."""
+    policy = load_policy(settings.policies, secrets=settings.secrets_folder)
+    if not policy.tokens:
+        raise ConfigError(
+            "the policy has no principal with a token, so nobody could call",
+            hint="Make one with 'cmdhttp token new NAME' and put its line under 'principals'.",
+        )
+    return policy
+
+
+def serve(settings: Settings, policy: Policy) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError if the data folder or a listen address cannot be used."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with _data_folder(settings.data), _listener(settings.listen) as api, _listener(settings.ops_listen) as ops:
+        asyncio.run(_serve(settings, policy, api=api, ops=ops))
+
+
+async def _serve(settings: Settings, policy: Policy, *, api: socket.socket, ops: socket.socket) -> None:
+    async with _running(settings, policy) as house, anyio.create_task_group() as group:
+        stop = anyio.Event()
+        servers = [
+            _Server(_config(house.api, settings), sockets=[api]),
+            _Server(_config(house.ops, settings), sockets=[ops]),
+        ]
+        for server in servers:
+            group.start_soon(server.run_until_told)
+        group.start_soon(_watch_signals, stop, house.hub)
+        _log.info("serving on %s, operations on %s", settings.listen, settings.ops_listen)
+        await house.supervisor.serve(until=stop, drain=settings.drain)
+        for server in servers:
+            server.should_exit = True
+        _log.info("stopping")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _House:
+    api: ASGIApp
+    ops: ASGIApp
+    hub: Hub
+    supervisor: Supervisor
+
+
+@asynccontextmanager
+async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
+    clock = SystemClock()
+    audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
+    journal = Journal(settings.data)
+    hub = Hub(journal)
+    executors = Executors(local=LocalExecutor(), ssh=SshExecutor())
+
+    async def on_end(job: Job) -> None:
+        try:
+            await audit.write(Code.JOB_ENDED, end_record(job))
+        except OSError as error:
+            _log.error("the end of job %s is not in the audit log: %s", job.id, error.strerror)
+
+    supervisor = Supervisor(
+        journal=journal,
+        hub=hub,
+        executors=executors,
+        clock=clock,
+        runs=(settings.data / "runs").absolute(),
+        limits=Limits(max_running=settings.max_running, max_queued=settings.max_queued),
+        on_end=on_end,
+    )
+    holder = PolicyHolder(policy)
+    service = Service(policy=holder, journal=journal, hub=hub, supervisor=supervisor, audit=audit, clock=clock)
+    try:
+        await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
+        await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
+        if recovered := await supervisor.recover():
+            _log.warning("%d jobs of an earlier life had no end; each has one now", recovered)
+        api = Api(
+            service,
+            settings=ApiSettings(
+                wait=settings.wait,
+                heartbeat=settings.heartbeat,
+                body_max=settings.body_max,
+                inline_max=settings.inline_max,
+            ),
+            now=clock.now,
+        )
+        authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
+        checks = _checks(supervisor, journal, audit)
+        yield _House(
+            api=api_app(api, authenticator=authenticator, audit=audit), ops=ops_app(checks), hub=hub, supervisor=supervisor
+        )
+        await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
+    finally:
+        await executors.ssh.aclose()
+        journal.close()
+        audit.close()
+
+
+def _checks(supervisor: Supervisor, journal: Journal, audit: AuditLog) -> dict[str, Check]:
+    async def accepting() -> str:
+        return "" if supervisor.accepting else "draining"
+
+    async def journal_writable() -> str:
+        try:
+            await journal.probe()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the journal is not writable
+            return f"not writable: {type(error).__name__}"
+        return ""
+
+    async def audit_writable() -> str:
+        return audit.trouble
+
+    async def policy_loaded() -> str:
+        return ""
+
+    return {"policy": policy_loaded, "accepting": accepting, "journal": journal_writable, "audit": audit_writable}
+
+
+# -- HTTP
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, with a deadline for the head of the first request: silence or a trickle closes the connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_deadline = self.loop.call_later(_HEADER_SECONDS, transport.abort)
+
+    def on_headers_complete(self) -> None:
+        self._head_deadline.cancel()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_deadline.cancel()
+        super().connection_lost(exc)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us and serves sockets that are bound already."""
+
+    def __init__(self, config: uvicorn.Config, *, sockets: list[socket.socket]) -> None:
+        super().__init__(config)
+        self._sockets = sockets
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def run_until_told(self) -> None:
+        await self.serve(sockets=self._sockets)
+
+
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=_CLOSE_SECONDS,
+        backlog=_BACKLOG,
+    )
+
+
+async def _watch_signals(stop: anyio.Event, hub: Hub) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            hub.drain()
+            stop.set()
+            return
+
+
+# -- what is taken before the event loop runs
+
+
+@contextmanager
+def _data_folder(folder: Path) -> Iterator[None]:
+    """Hold the data folder for this process alone, and clear what runs of an earlier life left in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        hint = "Stop the other one, or give this one another --data folder."
+        raise ConfigError(f"another cmdhttp uses the data folder {folder}", hint=hint) from error
+    try:
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _listener(address: str) -> Iterator[socket.socket]:
+    """Bind and listen on `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`."""
+    try:
+        listener = _unix(address.removeprefix("unix:")) if address.startswith("unix:") else _tcp(address)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError(
+            f"cannot listen on {address}: {reason}", hint="Write HOST:PORT, like 127.0.0.1:8080, or unix:/path."
+        ) from error
+    with listener:
+        yield listener
+
+
+def _tcp(address: str) -> socket.socket:
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or not host:
+        raise ValueError("not an address")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), int(port)))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if Path(path).is_socket():
+            Path(path).unlink()
+        listener.bind(path)
+        Path(path).chmod(0o660)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
