@@ -153,15 +153,14 @@ def locate(node: Node, loc: AbstractSequence[str | int], *, key: bool = False) -
 
     The value's position; with `key`, or when `loc` ends in pydantic's `[key]`, the position of the last key found.
     """
-    at = key_at = node.at
+    key_at = node.at
     for step in loc:
         if isinstance(node, Mapping) and (name := node.key(str(step))) is not None:
             node, key_at = node.get(name.text) or name, name.at
         elif isinstance(node, Sequence) and isinstance(step, int) and 0 <= step < len(node.items):
             node = node.items[step]
             key_at = node.at
-        at = node.at
-    return key_at if key or (loc and loc[-1] == "[key]") else at
+    return key_at if key or (loc and loc[-1] == "[key]") else node.at
 
 
 def too_large(file: str) -> Finding:

@@ -308,8 +308,9 @@ def test_all_findings_at_once() -> None:
 
 
 def test_a_masked_character_makes_no_second_finding() -> None:
-    """A syntax error that a hidden character may have caused is not reported beside it."""
-    assert len(refused("a: b\n\u00a0 c: d\n")) == 1
+    """What a hidden character may itself have broken is not reported beside it."""
+    for text in ("a: b\n\u00a0 c: d\n", "a:\u00a0b\n", "\u00a0", "a: b\n\u2028\tc: d\n"):
+        assert len(refused(text)) == 1
 
 
 def test_at_most_a_hundred_findings() -> None:

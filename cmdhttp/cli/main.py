@@ -1,0 +1,125 @@
+"""`cmdhttp`: parse, call, and turn errors into messages and exit codes (0 done, 1 findings, 2 cannot do it)."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from cmdhttp import __version__
+from cmdhttp.errors import CmdHttpError
+from cmdhttp.settings import SETTINGS, Settings, variable
+
+_ABOUT = """\
+Run published commands over HTTP, for callers that may run them.
+
+An admin writes policy files: which commands exist, who may run them, with which values, on which hosts. A caller sends one
+authenticated request and gets the result back. Nothing runs that the policy does not publish.
+"""
+
+_START = """\
+start here:
+  cmdhttp check policies            is the policy right?
+  cmdhttp token new tines-prod      make a token, and the line for the policy
+  cmdhttp serve --policies policies --data /var/lib/cmdhttp
+
+then call it:
+  curl -H "Authorization: Bearer TOKEN" -H "Content-Type: application/json" \\
+       -d '{"params": {"path": "/var"}}' http://127.0.0.1:8080/v1/run/disk.usage
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except CmdHttpError as error:
+        print(f"cmdhttp: {error.detail}" if "\n" not in error.detail else error.detail, file=sys.stderr)
+        if error.hint:
+            print(f"    hint: {error.hint}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="cmdhttp", description=_ABOUT, epilog=_START, formatter_class=formatter)
+    parser.add_argument("--version", action="version", version=f"cmdhttp {__version__}")
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_serve(verbs)
+    _add_check(verbs)
+    _add_token(verbs)
+    return parser
+
+
+def _add_serve(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "serve",
+        help="serve the API",
+        description="Serve the API on one address and health checks on another, until SIGTERM or Ctrl-C.",
+        epilog="Each flag may also be set by its variable; a flag wins.",
+    )
+    defaults = Settings()
+    for name, meaning in SETTINGS.items():
+        default = getattr(defaults, name)
+        shown = f"{meaning} [{variable(name)}" + (f"; {default}]" if default is not None else "]")
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar=_metavar(default), help=shown, dest=f"set_{name}")
+    parser.add_argument(
+        "--demo", action="store_true", help="give the principal 'demo' a token of this machine and print calls to paste"
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _add_check(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "check",
+        help="validate a policy folder",
+        description="Read every policy file of a folder and print all that is wrong, each with file:line:column and a hint.",
+        epilog="Exit code 0: the policy loads. 2: it does not, and 'cmdhttp serve' would refuse it alike.",
+    )
+    parser.add_argument("folder", nargs="?", default="policies", metavar="DIR", help="the policy folder [policies]")
+    parser.add_argument("--json", action="store_true", help="print findings as JSON")
+    parser.set_defaults(run=_check)
+
+
+def _add_token(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser("token", help="make tokens", description="Make tokens for principals.")
+    new = parser.add_subparsers(required=True, metavar="new").add_parser(
+        "new",
+        help="make a token",
+        description="Make a token and print it once, with the line for the policy. Only its sha256 is ever kept.",
+    )
+    new.add_argument("principal", metavar="PRINCIPAL", help="the name under 'principals' in the policy")
+    new.add_argument("--expires", default="90d", metavar="SPAN", help="how long it lives, like 90d or 12h [90d]")
+    new.add_argument("--json", action="store_true", help="print {token, id, sha256, expires} as JSON")
+    new.set_defaults(run=_token_new)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from cmdhttp.cli.serve import run_serve  # noqa: PLC0415 - other verbs need no HTTP stack
+
+    given = {name: value for name in SETTINGS if (value := getattr(options, f"set_{name}")) is not None}
+    return run_serve(os.environ, given, demo=options.demo)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from cmdhttp.cli.check import run_check  # noqa: PLC0415
+
+    return run_check(options.folder, as_json=options.json)
+
+
+def _token_new(options: argparse.Namespace) -> int:
+    from cmdhttp.cli.token import run_token_new  # noqa: PLC0415
+
+    return run_token_new(options.principal, expires=options.expires, as_json=options.json)
+
+
+def _metavar(default: object) -> str:
+    return "NUMBER" if isinstance(default, int | float) else "VALUE"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

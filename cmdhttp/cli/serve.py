@@ -1,0 +1,83 @@
+"""`cmdhttp serve`, and the token that `--demo` makes for a first try."""
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cmdhttp.auth.tokens import ENTROPY_BYTES, TokenRecord, digest, mint
+from cmdhttp.errors import ConfigError
+from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.load import load_policy
+from cmdhttp.server import load, serve
+from cmdhttp.settings import Settings, read_settings
+from cmdhttp.telemetry import set_up_logging
+
+_DEMO = "demo"
+_DEMO_LIFE = 30 * 86400
+
+_CALLS = """
+The example policy is served on {url} (token of the principal 'demo' in {file}):
+
+  {token}
+
+Paste one of these:
+
+  # one JSON document
+  curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{"params": {{"path": "/"}}}}' {url}/v1/run/disk.usage
+
+  # a live stream
+  curl -sN -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -H 'Accept: application/x-ndjson' -d '{{"params": {{"steps": 5}}}}' {url}/v1/run/demo.count
+
+  # denied: published, but not for 'demo'
+  curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{}}' {url}/v1/run/service.restart
+"""
+
+
+def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: bool) -> int:
+    """Serve until told to stop. Raises ConfigError or PolicyError if the service cannot start."""
+    settings = read_settings(environ, given)
+    set_up_logging(settings.log_level)
+    if demo:
+        policy, token = _with_demo_token(load_policy(settings.policies, secrets=settings.secrets_folder), settings)
+        url = f"http://{settings.listen}"
+        print(_CALLS.format(url=url, token=token, file=_token_file(settings)), flush=True)
+    else:
+        policy = load(settings)
+    serve(settings, policy)
+    return 0
+
+
+def _with_demo_token(policy: Policy, settings: Settings) -> tuple[Policy, str]:
+    if _DEMO not in policy.principals:
+        raise ConfigError("--demo needs a principal 'demo' in the policy", hint="Leave out --demo for your own policy.")
+    token = _demo_token(_token_file(settings))
+    expires = _token_file(settings).stat().st_mtime + _DEMO_LIFE
+    record = TokenRecord(id=token[5:13], principal=_DEMO, sha256=digest(token), expires=expires)
+    return replace(policy, tokens={**policy.tokens, record.id: record}), token
+
+
+def _token_file(settings: Settings) -> Path:
+    return settings.data / "demo-token"
+
+
+def _demo_token(path: Path) -> str:
+    """Return the token of this data folder; made on the first start, and anew when it has expired."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and _age(path) < _DEMO_LIFE:
+            return path.read_text().strip()
+        path.unlink(missing_ok=True)
+        token = mint(secrets.token_bytes(ENTROPY_BYTES)).token
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token + "\n")
+    except OSError as error:
+        raise ConfigError(f"the demo token {path} cannot be kept: {error.strerror}") from error
+    return token
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
