@@ -69,7 +69,7 @@ class Api:
 
     # -- run
 
-    async def run(self, request: Request) -> Response | StreamResponse | "_WaitResponse":
+    async def run(self, request: Request) -> "StreamResponse | _WaitResponse":
         media = _media(request, (Media.JSON, *_STREAMED, Media.TEXT))
         wanted = run_request(
             request.path_params["command"],

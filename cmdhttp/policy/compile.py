@@ -340,7 +340,7 @@ class _Compiler:
         return narrowings
 
     def _narrowing(self, name: str, by: object, specs: list[ParamSpec], at: Position) -> Narrowing | None:
-        if any(spec != specs[0] for spec in specs):
+        if any((spec.type, spec.constraints()) != (specs[0].type, specs[0].constraints()) for spec in specs):
             message = f"the commands of this line declare '{name}' differently"
             self._say("P213", message, at, "write one line for each of these commands")
         try:

@@ -133,7 +133,7 @@ def _denies(deny: Deny, question: Question) -> bool:
         and question.host in deny.hosts
         and (deny.since is None or question.at >= deny.since)
         and (deny.until is None or question.at < deny.until)
-        and _within(deny.narrowings, question.arguments.values)
+        and _touched(deny.narrowings, question.arguments.values)
     )
 
 
@@ -144,6 +144,11 @@ def _allows(line: Line, question: Question) -> bool:
 def _within(narrowings: Mapping[str, Narrowing], values: Mapping[str, Value]) -> bool:
     """Every narrowed parameter has a value, and one that its narrowing takes in. An absent value is never taken in."""
     return all(name in values and narrowing.allows(values[name]) for name, narrowing in narrowings.items())
+
+
+def _touched(narrowings: Mapping[str, Narrowing], values: Mapping[str, Value]) -> bool:
+    """Every narrowed parameter has a value that its narrowing meets; of a list, one item is enough to meet it."""
+    return all(name in values and narrowing.touches(values[name]) for name, narrowing in narrowings.items())
 
 
 def _pointer(name: object) -> str:
