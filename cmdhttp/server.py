@@ -134,7 +134,10 @@ async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
         checks = _checks(supervisor, journal, audit)
         yield _House(
-            api=api_app(api, authenticator=authenticator, audit=audit), ops=ops_app(checks), hub=hub, supervisor=supervisor
+            api=api_app(api, authenticator=authenticator, audit=audit),
+            ops=ops_app(checks),
+            hub=hub,
+            supervisor=supervisor,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:

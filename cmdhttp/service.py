@@ -43,7 +43,7 @@ class Call:
     command: str
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
     hosts: Sequence[str] = ()
-    wish: Wish = Wish()
+    wish: Wish = field(default_factory=Wish)
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     labels: tuple[str, ...] = ()
     reason: str = ""
@@ -119,7 +119,9 @@ class Service:
         job = replace(job, receipt=head)
         replay = await self._supervisor.submit(job, plan, key)
         if replay is not None and key is not None:
-            await self._record(Code.JOB_REPLAYED, {"job": job.id, "original": replay.job_id, "principal": principal.name})
+            await self._record(
+                Code.JOB_REPLAYED, {"job": job.id, "original": replay.job_id, "principal": principal.name}
+            )
             replayed = await self._replayed(key)
             if replayed is not None:
                 return replayed
@@ -223,7 +225,9 @@ class Service:
             detail = "this command asks why it is run"
             faults.append(FieldError(pointer="/reason", code="missing", detail=detail, hint='Send "reason": "...".'))
         if faults:
-            raise InvalidRequest(f"{len(faults)} of the request's fields cannot be used; nothing has run.", errors=faults)
+            raise InvalidRequest(
+                f"{len(faults)} of the request's fields cannot be used; nothing has run.", errors=faults
+            )
         for host in hosts:
             if self._ask(policy, principal, command, host, arguments).verdict is not Verdict.ALLOW:
                 raise _forbidden()
@@ -239,31 +243,29 @@ class Service:
         host = default_host(known)
         if host is None:
             hint = f"You may name: {', '.join(known[:20])}."
-            faults.append(FieldError(pointer="/hosts", code="missing", detail="this command has no default host", hint=hint))
+            faults.append(
+                FieldError(pointer="/hosts", code="missing", detail="this command has no default host", hint=hint)
+            )
             return []
         return [host]
 
-    def _ask(
-        self, policy: Policy, principal: Principal, command: Command, host: str, arguments: Arguments
-    ) -> Decision:
+    def _ask(self, policy: Policy, principal: Principal, command: Command, host: str, arguments: Arguments) -> Decision:
         now = datetime.fromtimestamp(self._clock.now(), tz=UTC)
-        question = Question(
-            principal=principal.name, command=command.name, host=host, arguments=arguments, at=now
-        )
+        question = Question(principal=principal.name, command=command.name, host=host, arguments=arguments, at=now)
         return decide(policy, question)
 
     def _allowed_hosts(self, policy: Policy, principal: Principal, command: Command) -> list[str]:
         return sorted(
-            host
-            for host in command.hosts
-            if may_know(policy, principal=principal.name, command=command, host=host)
+            host for host in command.hosts if may_know(policy, principal=principal.name, command=command, host=host)
         )
 
     def _plan(self, policy: Policy, command: Command, hosts: list[str], arguments: Arguments, call: Call) -> Plan:
         try:
             return build_plan(policy, command, hosts, arguments, call.wish)
         except BadValue as error:
-            raise InvalidRequest("The arguments are too long; nothing has run.", errors=[error.at("/params")]) from error
+            raise InvalidRequest(
+                "The arguments are too long; nothing has run.", errors=[error.at("/params")]
+            ) from error
 
     def _new_job(self, principal: Principal, call: Call, plan: Plan) -> Job:
         now = self._clock.now()
@@ -310,10 +312,8 @@ class Service:
         try:
             head = await self._audit.write(code, fields)
         except OSError as error:
-            _log.error("the audit log cannot be written: %s", error.strerror)  # noqa: TRY400 - no stack is needed
-            raise Unavailable(
-                "The audit log cannot be written; nothing has run.", retry_after=_RETRY_AFTER
-            ) from error
+            _log.error("the audit log cannot be written: %s", error.strerror)
+            raise Unavailable("The audit log cannot be written; nothing has run.", retry_after=_RETRY_AFTER) from error
         return Receipt(seq=head.seq, head=head.hash)
 
     def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:
@@ -323,9 +323,7 @@ class Service:
         at = datetime.fromtimestamp(self._clock.now(), tz=UTC)
         decisions = {}
         for host in call.hosts[:20] or (sorted(command.hosts)[:20] if command else [""]):
-            question = Question(
-                principal=principal.name, command=call.command, host=host, arguments=arguments, at=at
-            )
+            question = Question(principal=principal.name, command=call.command, host=host, arguments=arguments, at=at)
             decision = decide(policy, question)
             decisions[host] = {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
         return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": decisions}
@@ -394,6 +392,4 @@ def _idempotency(principal: Principal, call: Call) -> IdempotencyKey | None:
         call.command, call.params, list(call.hosts), stdin, call.wish.timeout, call.on_disconnect, call.labels, call.reason,
     ]  # fmt: skip
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return IdempotencyKey(
-        principal=principal.name, key=call.key, digest=hashlib.sha256(canonical.encode()).hexdigest()
-    )
+    return IdempotencyKey(principal=principal.name, key=call.key, digest=hashlib.sha256(canonical.encode()).hexdigest())

@@ -25,7 +25,18 @@ _MAX_HOSTS = 1000
 _MAX_LABELS, _LABEL_CHARS = 16, 128
 _KEY_CHARS = 255
 _REASON_CHARS = 1000
-_FIELDS = ("params", "hosts", "stdin", "wait", "timeout", "on_disconnect", "output", "labels", "reason", "idempotency_key")
+_FIELDS = (
+    "params",
+    "hosts",
+    "stdin",
+    "wait",
+    "timeout",
+    "on_disconnect",
+    "output",
+    "labels",
+    "reason",
+    "idempotency_key",
+)
 _ENCODINGS = ("auto", "utf-8", "base64")
 
 

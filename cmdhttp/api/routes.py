@@ -86,7 +86,9 @@ class Api:
         if media is Media.TEXT:
             if len(job.runs) > 1:
                 detail = "text/plain carries the output of one host"
-                raise InvalidRequest("Ask for another type.", errors=[FieldError(pointer="/hosts", code="several", detail=detail)])
+                raise InvalidRequest(
+                    "Ask for another type.", errors=[FieldError(pointer="/hosts", code="several", detail=detail)]
+                )
             chunks = self._follow_output(job, 0, Stream.STDOUT, offset=0)
             return StreamResponse(
                 chunks,
@@ -94,15 +96,11 @@ class Api:
                 headers={**headers, "Location": f"/v1/jobs/{job.id}"},
                 on_gone=lambda: self._service.disconnected(job),
             )
-        return self._event_stream(
-            job, media, after=0, headers=headers, on_gone=lambda: self._service.disconnected(job)
-        )
+        return self._event_stream(job, media, after=0, headers=headers, on_gone=lambda: self._service.disconnected(job))
 
     async def explain(self, request: Request) -> Response:
         body = await read_object(request, limit=self._settings.body_max)
-        wanted = run_request(
-            request.path_params["command"], body, header_key=None, request_id=request.state.request_id
-        )
+        wanted = run_request(request.path_params["command"], body, header_key=None, request_id=request.state.request_id)
         explanation = await self._service.explain(_principal(request), wanted.call)
         plan = explanation.plan
         return _json(
@@ -194,9 +192,7 @@ class Api:
         if span:
             headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
         chunks = self._stored_output(job, run, stream, start=start, end=end)
-        return StreamResponse(
-            chunks, media="application/octet-stream", headers=headers, status=206 if span else 200
-        )
+        return StreamResponse(chunks, media="application/octet-stream", headers=headers, status=206 if span else 200)
 
     # -- what the caller may do
 
@@ -292,9 +288,7 @@ class Api:
             chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone
         )
 
-    async def _stored_output(
-        self, job: Job, run: int, stream: Stream, *, start: int, end: int
-    ) -> AsyncIterator[bytes]:
+    async def _stored_output(self, job: Job, run: int, stream: Stream, *, start: int, end: int) -> AsyncIterator[bytes]:
         while start < end:
             data = await self._service.output(job, run, stream, offset=start, size=min(_READ, end - start))
             if not data:

@@ -36,7 +36,7 @@ def head_after(line: bytes) -> Head:
     return Head(seq=record["seq"], hash=hashlib.sha256(line).hexdigest())
 
 
-def first_break(lines: Iterable[bytes], *, start: Head = Head()) -> int | None:  # noqa: B008 - frozen
+def first_break(lines: Iterable[bytes], *, start: Head = Head()) -> int | None:
     """Return the index of the first line that does not follow from the one before, or None."""
     head = start
     for index, line in enumerate(lines):

@@ -44,9 +44,7 @@ class Authenticator:
         record = verify(token.strip(), table=self._tokens(), now=self._now())
         if scheme.lower() != "bearer" or record is None or not _from_allowed(record, evidence.source):
             raise Unauthenticated
-        return Principal(
-            name=record.principal, method="token", credential=record.id, source=evidence.source
-        )
+        return Principal(name=record.principal, method="token", credential=record.id, source=evidence.source)
 
 
 def _from_allowed(record: TokenRecord, source: str | None) -> bool:

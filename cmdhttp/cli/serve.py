@@ -18,21 +18,22 @@ from cmdhttp.telemetry import set_up_logging
 _DEMO = "demo"
 _DEMO_LIFE = 30 * 86400
 
-_CALLS = """
-The example policy is served on {url} (token of the principal 'demo' in {file}):
+_CURL = "curl -sN -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
+_CALLS = f"""
+The example policy is served on {{url}} (token of the principal 'demo' in {{file}}):
 
-  {token}
+  {{token}}
 
 Paste one of these:
 
   # one JSON document
-  curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{"params": {{"path": "/"}}}}' {url}/v1/run/disk.usage
+  {_CURL} -d '{{{{"params": {{{{"path": "/"}}}}}}}}' {{url}}/v1/run/disk.usage
 
   # a live stream
-  curl -sN -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -H 'Accept: application/x-ndjson' -d '{{"params": {{"steps": 5}}}}' {url}/v1/run/demo.count
+  {_CURL} -H 'Accept: application/x-ndjson' -d '{{{{"params": {{{{"steps": 5}}}}}}}}' {{url}}/v1/run/demo.count
 
   # denied: published, but not for 'demo'
-  curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{}}' {url}/v1/run/service.restart
+  {_CURL} -d '{{{{}}}}' {{url}}/v1/run/service.restart
 """
 
 

@@ -24,5 +24,7 @@ def run_token_new(principal: str, *, expires: str, as_json: bool) -> int:
         return 0
     print(f"token for '{name}', shown only now:\n\n  {token.token}\n")
     print("put this into the policy:\n")
-    print(f'principals:\n  {name}:\n    tokens:\n      - {{id: {token.id}, sha256: "{token.sha256}", expires: "{ends}"}}')
+    print(
+        f'principals:\n  {name}:\n    tokens:\n      - {{id: {token.id}, sha256: "{token.sha256}", expires: "{ends}"}}'
+    )
     return 0

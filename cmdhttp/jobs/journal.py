@@ -116,9 +116,7 @@ class Journal:
             db.executemany("INSERT INTO job_hosts VALUES (?, ?)", hosts)
             self._insert(db, job.id, accepted)
             if key is not None:
-                db.execute(
-                    "INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key.principal, key.key, key.digest, job.id)
-                )
+                db.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key.principal, key.key, key.digest, job.id))
             return None
 
         replay = await self._database.write(work, durable=True)
@@ -167,9 +165,7 @@ class Journal:
         return await self._database.read(lambda db: _events(db, job_id, after=after, limit=limit))
 
     async def read_output(self, job_id: str, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
-        return await self._database.read(
-            lambda _db: self.output.read(job_id, run, stream, offset=offset, size=size)
-        )
+        return await self._database.read(lambda _db: self.output.read(job_id, run, stream, offset=offset, size=size))
 
     async def unfinished(self) -> list[Job]:
         """Return every job without an end, oldest first."""

@@ -15,8 +15,8 @@ from cmdhttp.execution.model import (
     RunErrorCode,
     Started,
     Stop,
-    StopReason,
     Stopped,
+    StopReason,
     Stream,
 )
 from cmdhttp.jobs import state
@@ -132,9 +132,7 @@ class StepRun:
         )
 
 
-def judge(
-    exited: Exited, reason: StopReason | None, success_codes: Collection[int]
-) -> tuple[State, RunError | None]:
+def judge(exited: Exited, reason: StopReason | None, success_codes: Collection[int]) -> tuple[State, RunError | None]:
     """Return the state of a run, and why it is not the state of a process that ended by itself. Pure."""
     if exited.lost:
         return State.LOST, exited.error

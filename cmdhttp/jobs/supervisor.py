@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from anyio.abc import TaskGroup
 
 from cmdhttp.clock import Clock
 from cmdhttp.errors import Unavailable
@@ -22,6 +21,10 @@ from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
 from cmdhttp.jobs.state import Accepted, Finished, Job, RunEnded, State
 from cmdhttp.plan.model import LocalTarget, Plan, Step
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 _log = logging.getLogger("cmdhttp.jobs")
 _RETRY_AFTER = 5
@@ -176,7 +179,7 @@ class Supervisor:
             await self._run_steps(live)
             duration = self._clock.monotonic() - live.since
             await live.recorder.record(lambda seq, ts: Finished(seq=seq, ts=ts, duration=duration))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a job whose records fail must not take the others with it
             _log.exception("the records of job %s could not be written", live.job_id)
             await self._close_from_disk(live)
         finally:
@@ -221,7 +224,7 @@ class Supervisor:
             job = await self._journal.get(live.job_id)
             if job is not None and not job.state.terminal:
                 live.recorder.job = await self._settle(job, cut_off=error, not_started=error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the next start settles it
             _log.exception("job %s stays open until the next start", live.job_id)
 
     async def _settle(self, job: Job, *, cut_off: RunError, not_started: RunError) -> Job:

@@ -22,7 +22,7 @@ class Shell(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalTarget:
-    """This machine, as the account that the service runs as."""
+    """Here: as the account that the service runs as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""One argv, one remote command line: the only place that knows about shells.
+r"""One argv, one remote command line: the only place that knows about shells.
 
 SSH always passes a command line through the account's login shell, and no quoting style is right in all of them. So the
-line is a constant wrapper plus items in which every byte outside a small safe set is spelled `\\0ooo`, in single quotes.
+line is a constant wrapper plus items in which every byte outside a small safe set is spelled `\0ooo`, in single quotes.
 Every shell of the POSIX family, fish and csh hands those items over untouched; `/bin/sh` decodes them with `printf %b` and
 replaces itself with the program. No byte of a value is ever read as syntax.
 """

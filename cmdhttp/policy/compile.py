@@ -133,7 +133,9 @@ class _Compiler:
         spec = defined.spec
         hosts = places.resolve(_child(defined.node, "on"), everything=frozenset(places.hosts) - {LOCAL})
         if spec.account is not None and LOCAL in hosts:
-            message = f"'as: {spec.account}' cannot be kept on local: this version runs local commands as its own account"
+            message = (
+                f"'as: {spec.account}' cannot be kept on local: this version runs local commands as its own account"
+            )
             self._say("P208", message, defined.where("as"), "leave out 'as', or take 'local' out of 'on'")
         return Command(
             name=name,
@@ -161,7 +163,11 @@ class _Compiler:
         spec = defined.spec
         ways = [key for key in ("run", "script", "script_file") if getattr(spec, key) is not None]
         if len(ways) != 1:
-            self._say("P209", f"give exactly one of run, script and script_file (given: {', '.join(ways) or 'none'})", defined.at)
+            self._say(
+                "P209",
+                f"give exactly one of run, script and script_file (given: {', '.join(ways) or 'none'})",
+                defined.at,
+            )
         key = "run" if spec.run is not None else "args"
         parsed, errors = template.parse(spec.run if spec.run is not None else spec.args, spec.params)
         for error in errors:
@@ -178,7 +184,12 @@ class _Compiler:
         if path is None:
             self._say("P302", "the program may not depend on a parameter", at, "write one command for each program")
         elif not path.startswith("/"):
-            self._say("P301", f"the program '{path}' is not an absolute path", at, f"write the whole path, like /usr/bin/{path}")
+            self._say(
+                "P301",
+                f"the program '{path}' is not an absolute path",
+                at,
+                f"write the whole path, like /usr/bin/{path}",
+            )
         for key in ("args", "interpreter"):
             if getattr(defined.spec, key):
                 self._say("P209", f"'{key}' goes with a script, and this command has 'run'", defined.where(key))
@@ -364,5 +375,3 @@ def _by_atom(entries: Iterable[tuple[frozenset[str], Rule]]) -> dict[str, tuple[
         for atom in atoms:
             table.setdefault(atom, []).append(rule)
     return {atom: tuple(rules) for atom, rules in table.items()}
-
-

@@ -50,7 +50,7 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """May this principal run this command with these values on this host at this moment?"""
+    """Whether a principal may run a command with these values on a host at a moment."""
 
     principal: str
     command: str
@@ -76,7 +76,9 @@ def bind(command: Command, raw: Mapping[str, object]) -> Arguments:
     for name in raw:
         if name not in command.params:
             hint = suggestion(str(name), command.params) or f"the parameters are: {', '.join(command.params) or 'none'}"
-            errors.append(FieldError(pointer=_pointer(name), code="unknown_parameter", detail="unknown parameter", hint=hint))
+            errors.append(
+                FieldError(pointer=_pointer(name), code="unknown_parameter", detail="unknown parameter", hint=hint)
+            )
     for name, spec in command.params.items():
         if name in raw and raw[name] is not None:
             try:
@@ -86,7 +88,11 @@ def bind(command: Command, raw: Mapping[str, object]) -> Arguments:
         elif spec.has_default:
             values[name] = spec.default
         elif spec.required:
-            errors.append(FieldError(pointer=_pointer(name), code="missing", detail="this parameter is required", hint=spec.summary))
+            errors.append(
+                FieldError(
+                    pointer=_pointer(name), code="missing", detail="this parameter is required", hint=spec.summary
+                )
+            )
     return Arguments(values=values, errors=tuple(errors))
 
 

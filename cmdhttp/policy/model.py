@@ -56,7 +56,9 @@ def _run_item(value: Any) -> str | tuple[str, ...]:
 Account = Annotated[str, _matching(_ACCOUNT, "an account name, like cmdhttp")]
 Label = Annotated[str, _matching(_LABEL, "a label: letters, digits, '.', '_', '/' or '-', at most 63")]
 Address = Annotated[str, _matching(_ADDRESS, "a host name or an IP address")]
-SecretFile = Annotated[str, _matching(_SECRET_FILE, "a reference to a file in the secrets folder, like file:ops_ed25519")]
+SecretFile = Annotated[
+    str, _matching(_SECRET_FILE, "a reference to a file in the secrets folder, like file:ops_ed25519")
+]
 Sha256 = Annotated[str, _matching(_SHA256, "64 hexadecimal digits in lower case")]
 TokenId = Annotated[str, _matching(_TOKEN_ID, "the 8 characters between 'cmdh_' and '_'")]
 EnvName = Annotated[str, _matching(_ENV_NAME, "a variable name in capitals, like LANG")]
@@ -138,7 +140,9 @@ class CommandSpec(Strict):
     output: OutputSpec = OutputSpec()
     stdin: StdinSpec | None = None
     env: dict[EnvName, str] = Field(default_factory=dict)
-    success_codes: list[Annotated[Int, Field(ge=0, le=_MAX_EXIT_CODE)]] = Field(default_factory=lambda: [0], min_length=1)
+    success_codes: list[Annotated[Int, Field(ge=0, le=_MAX_EXIT_CODE)]] = Field(
+        default_factory=lambda: [0], min_length=1
+    )
     reason: Literal["required", "optional"] = "optional"
     max_parallel: Annotated[Int, Field(ge=1, le=1000)] = 10
 
@@ -197,5 +201,3 @@ class PolicyFile(Strict):
     roles: dict[Name, list[RoleLine]] = Field(default_factory=dict)
     grants: list[GrantSpec] = Field(default_factory=list)
     deny: list[DenySpec] = Field(default_factory=list)
-
-

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cmdhttp.policy import source
-from cmdhttp.policy.compiled import EVERYTHING, LOCAL, Host
+from cmdhttp.policy.compiled import EVERYTHING, Host
 from cmdhttp.policy.findings import Finding, suggestion
 from cmdhttp.policy.model import Effect
 
@@ -107,7 +107,9 @@ def _class_atom(node: source.Mapping, *, tags: Iterable[str], found: list[Findin
         if isinstance(value, source.Scalar) and key.text == "tag":
             if value.text not in set(tags):
                 hint = suggestion(value.text, tags)
-                found.append(Finding(code="P205", message=f"no command has the tag '{value.text}'", at=value.at, hint=hint))
+                found.append(
+                    Finding(code="P205", message=f"no command has the tag '{value.text}'", at=value.at, hint=hint)
+                )
             return frozenset({f"tag:{value.text}"})
     message = "a command selector is a name, {effect: read|change|destroy}, {tag: NAME}, a list of these, or '*'"
     found.append(Finding(code="P206", message=message, at=node.at))

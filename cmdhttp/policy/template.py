@@ -70,7 +70,9 @@ class TemplateError(ValueError):
         self.hint = hint
 
 
-def parse(items: Sequence[str | tuple[str, ...]], params: Mapping[str, ParamSpec]) -> tuple[Template, list[TemplateError]]:
+def parse(
+    items: Sequence[str | tuple[str, ...]], params: Mapping[str, ParamSpec]
+) -> tuple[Template, list[TemplateError]]:
     """Take every item apart and return all that is wrong with them, each at its item."""
     template: list[Argument | Spread | Group] = []
     errors: list[TemplateError] = []
@@ -127,15 +129,27 @@ def _misuse(
     whole = isinstance(item, Spread) or len(item.parts) == 1
     if not spec.argv_allowed:
         yield TemplateError(
-            index, f"'{name}' is of type {spec.type}, which may not stand in an argument", hint="Arguments can be read by others; hand it over by stdin."
+            index,
+            f"'{name}' is of type {spec.type}, which may not stand in an argument",
+            hint="Arguments can be read by others; hand it over by stdin.",
         )
     elif isinstance(item, Spread) and spec.type != "list":
-        yield TemplateError(index, f"'<{name}...>' spreads a list, and '{name}' is of type {spec.type}", hint=f"Write <{name}>.")
+        yield TemplateError(
+            index, f"'<{name}...>' spreads a list, and '{name}' is of type {spec.type}", hint=f"Write <{name}>."
+        )
     elif isinstance(item, Argument) and spec.type == "list":
-        yield TemplateError(index, f"'{name}' is a list and must stand alone as '<{name}...>'", hint=f"Write <{name}...>.")
+        yield TemplateError(
+            index, f"'{name}' is a list and must stand alone as '<{name}...>'", hint=f"Write <{name}...>."
+        )
     elif getattr(spec, "flag", None) and not whole:
         yield TemplateError(index, f"'{name}' has a flag and must stand alone as '<{name}>'")
-    if not spec.required and not spec.has_default and not grouped and not getattr(spec, "flag", None) and spec.type != "list":
+    if (
+        not spec.required
+        and not spec.has_default
+        and not grouped
+        and not getattr(spec, "flag", None)
+        and spec.type != "list"
+    ):
         yield TemplateError(
             index,
             f"'{name}' may be absent, and then this argument would be incomplete",

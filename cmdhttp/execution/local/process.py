@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,14 @@ from cmdhttp.plan.model import Step
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PIPE_BYTES = 256 << 10
 _HINTS = {
-    errno.ENOENT: ("There is no such program on this machine.", "Check the path in 'run', and that the package is installed."),
-    errno.EACCES: ("The service's account may not execute the program.", "Check the file's mode and the folders above it."),
+    errno.ENOENT: (
+        "There is no such program on this machine.",
+        "Check the path in 'run', and that the package is installed.",
+    ),
+    errno.EACCES: (
+        "The service's account may not execute the program.",
+        "Check the file's mode and the folders above it.",
+    ),
     errno.ENOEXEC: ("The program is not in a format that the kernel runs.", "A script needs a '#!' line."),
     errno.E2BIG: ("The arguments and environment are too large for the kernel.", "Send long values by stdin."),
 }
@@ -44,10 +51,8 @@ class Process:
         await anyio.wait_readable(self.pidfd)
 
     def signal_group(self, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
-        except ProcessLookupError:
-            pass
 
     def reap(self) -> int:
         """End what is left of the group, reap the leader and close every descriptor. Returns the wait status as Popen's."""
@@ -126,7 +131,14 @@ def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, stdin: bytes |
         read_err, write_err = os.pipe2(os.O_CLOEXEC)
         opened += [read_err, write_err]
         popen = subprocess.Popen(  # noqa: S603 - the argv comes from a plan, and no shell is involved
-            argv, stdin=source, stdout=write_out, stderr=write_err, cwd=cwd, env=env, start_new_session=True, umask=0o077
+            argv,
+            stdin=source,
+            stdout=write_out,
+            stderr=write_err,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+            umask=0o077,
         )
     except BaseException:
         for descriptor in opened:
@@ -145,7 +157,7 @@ def _stdin(data: bytes | None) -> int:
     if data is None:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
-    with open(descriptor, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor, not a path
+    with open(descriptor, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
