@@ -27,7 +27,7 @@ run: setup ## Serve policies/ with a demo token (LISTEN=127.0.0.1:8080 OPS=127.0
 
 demo: setup-dev ## Watch the main job end to end: local, SSH, streams, denials
 	@scripts/ensure-sshd.sh
-	@exec $(BIN)/python scripts/demo.py
+	@exec $(BIN)/python -m scripts.demo
 
 check: setup-dev ## Lint, format, types, direction of imports, contract and documentation tests
 	$(BIN)/ruff check .

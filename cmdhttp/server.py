@@ -28,7 +28,7 @@ from cmdhttp.api.routes import Api, ApiSettings
 from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Authenticator
-from cmdhttp.clock import SystemClock
+from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local import LocalExecutor
 from cmdhttp.execution.ssh import SshExecutor
@@ -132,7 +132,7 @@ async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = _checks(supervisor, journal, audit)
+        checks = _checks(supervisor, journal, audit, holder, clock)
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit),
             ops=ops_app(checks),
@@ -146,7 +146,9 @@ async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
         audit.close()
 
 
-def _checks(supervisor: Supervisor, journal: Journal, audit: AuditLog) -> dict[str, Check]:
+def _checks(
+    supervisor: Supervisor, journal: Journal, audit: AuditLog, holder: PolicyHolder, clock: Clock
+) -> dict[str, Check]:
     async def accepting() -> str:
         return "" if supervisor.accepting else "draining"
 
@@ -160,10 +162,12 @@ def _checks(supervisor: Supervisor, journal: Journal, audit: AuditLog) -> dict[s
     async def audit_writable() -> str:
         return audit.trouble
 
-    async def policy_loaded() -> str:
-        return ""
+    async def policy_usable() -> str:
+        now = clock.now()
+        live = any(token.expires is None or now < token.expires for token in holder.current.tokens.values())
+        return "" if live else "every token in the policy has expired"
 
-    return {"policy": policy_loaded, "accepting": accepting, "journal": journal_writable, "audit": audit_writable}
+    return {"policy": policy_usable, "accepting": accepting, "journal": journal_writable, "audit": audit_writable}
 
 
 # -- HTTP

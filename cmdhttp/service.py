@@ -350,7 +350,7 @@ def _start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dic
     steps = [
         {
             "host": step.host,
-            "argv": step.argv,
+            "argv": step.shown_argv,
             "script": step.script.sha256 if step.script else None,
             "stdin_bytes": len(step.stdin) if step.stdin is not None else 0,
         }

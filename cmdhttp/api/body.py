@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import anyio
 from starlette.requests import Request
 
 from cmdhttp.errors import BodyTooLarge, FieldError, NotJson, RequestError
@@ -19,6 +20,7 @@ from cmdhttp.plan.build import Wish
 from cmdhttp.policy.findings import suggestion
 from cmdhttp.service import Call
 
+_BODY_SECONDS = 20
 _DEPTH = 32
 _MAX_WAIT = 90
 _MAX_HOSTS = 1000
@@ -61,10 +63,13 @@ async def read_object(request: Request, *, limit: int) -> dict[str, Any]:
     if media != "application/json":
         raise NotJson("The Content-Type must be application/json.", hint="A body is always needed; {} will do.")
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise BodyTooLarge(f"The body is over {limit} bytes.")
+    with anyio.move_on_after(_BODY_SECONDS) as reading:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > limit:
+                raise BodyTooLarge(f"The body is over {limit} bytes.")
+    if reading.cancelled_caught:
+        raise RequestError(f"The body did not arrive within {_BODY_SECONDS} seconds.")
     return parse_object(bytes(data))
 
 

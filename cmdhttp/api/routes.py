@@ -114,7 +114,7 @@ class Api:
                         "host": step.host,
                         "decision": explanation.decisions[step.host].verdict,
                         "role": explanation.decisions[step.host].why,
-                        "argv": list(step.argv),
+                        "argv": list(step.shown_argv),
                         "script_sha256": step.script.sha256 if step.script else None,
                         "timeout": step.timeout,
                     }

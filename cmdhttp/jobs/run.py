@@ -95,7 +95,13 @@ class StepRun:
             return
         await self.recorder.record(
             lambda seq, ts: state.Started(
-                seq=seq, ts=ts, run=step.run, host=step.host, argv=step.argv, pid=news.pid, remote_id=news.remote_id
+                seq=seq,
+                ts=ts,
+                run=step.run,
+                host=step.host,
+                argv=step.shown_argv,
+                pid=news.pid,
+                remote_id=news.remote_id,
             )
         )
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -21,7 +22,6 @@ from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
 from cmdhttp.jobs.state import Accepted, Finished, Job, RunEnded, State
 from cmdhttp.plan.model import LocalTarget, Plan, Step
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup

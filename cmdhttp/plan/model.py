@@ -51,6 +51,13 @@ class Step:
     timeout: float
     output_limit: int
 
+    @property
+    def shown_argv(self) -> tuple[str, ...]:
+        """The argv that people see: a script's text stands as its digest."""
+        if self.script is None:
+            return self.argv
+        return (*self.script.interpreter, f"sha256:{self.script.sha256}", *self.argv)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
