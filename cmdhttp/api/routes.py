@@ -1,11 +1,8 @@
 """The routes: parse, call the service, encode. The contract of names, states and status codes is `docs/reference/http.md`."""
 
 import base64
-import binascii
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,14 +10,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cmdhttp.api.body import Answer, read_object, run_request
-from cmdhttp.api.encoders import Media, choose_media, encode_json
+from cmdhttp.api.encoders import Media, encode_json
+from cmdhttp.api.query import Query, byte_range, idempotency_key, last_event_id, media_for, run_index
 from cmdhttp.api.streams import StreamResponse, event_chunks, until_gone_or
 from cmdhttp.api.wire import Inline, job_document
 from cmdhttp.auth.principal import Principal
-from cmdhttp.errors import FieldError, InvalidRequest, NotFound, RangeError, RequestError
+from cmdhttp.errors import FieldError, InvalidRequest, NotFound
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Filter
-from cmdhttp.jobs.state import Job, Output, State
+from cmdhttp.jobs.state import Job, Output
 from cmdhttp.policy.compiled import Command
 from cmdhttp.service import Service
 
@@ -28,8 +26,6 @@ _STREAMED = (Media.SSE, Media.NDJSON)
 _MAX_PAGE, _PAGE = 200, 50
 _MAX_WAIT = 90.0
 _READ = 256 << 10
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
-_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _RETRY_AFTER = 2
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -70,11 +66,11 @@ class Api:
     # -- run
 
     async def run(self, request: Request) -> "StreamResponse | _WaitResponse":
-        media = _media(request, (Media.JSON, *_STREAMED, Media.TEXT))
+        media = media_for(request, (Media.JSON, *_STREAMED, Media.TEXT))
         wanted = run_request(
             request.path_params["command"],
             await read_object(request, limit=self._settings.body_max),
-            header_key=_idempotency_key(request),
+            header_key=idempotency_key(request),
             request_id=request.state.request_id,
         )
         submitted = await self._service.submit(_principal(request), wanted.call)
@@ -126,7 +122,7 @@ class Api:
     # -- jobs
 
     async def jobs(self, request: Request) -> Response:
-        query = _Query(request)
+        query = Query(request)
         limit = int(query.number("limit", low=1, high=_MAX_PAGE) or _PAGE)
         wanted = Filter(
             principal=_principal(request).name,
@@ -145,7 +141,7 @@ class Api:
         return _json({"jobs": [self._document(job, None) for job in page], "next_cursor": cursor})
 
     async def job(self, request: Request) -> "Response | _WaitResponse":
-        query = _Query(request)
+        query = Query(request)
         wait = query.number("wait", low=0, high=_MAX_WAIT) or 0.0
         query.check()
         job = await self._service.get(_principal(request), request.path_params["id"])
@@ -161,12 +157,12 @@ class Api:
     async def events(self, request: Request) -> StreamResponse:
         if request.method == "POST":
             await read_object(request, limit=self._settings.body_max)
-        media = _media(request, (Media.NDJSON, Media.SSE))
-        query = _Query(request)
+        media = media_for(request, (Media.NDJSON, Media.SSE))
+        query = Query(request)
         after = query.number("after", low=0, high=1 << 53)
         query.check()
         if after is None:
-            after = _last_event_id(request)
+            after = last_event_id(request)
         job = await self._service.get(_principal(request), request.path_params["id"])
         return self._event_stream(job, media, after=int(after), headers={}, on_gone=None)
 
@@ -176,13 +172,13 @@ class Api:
         if name not in list(Stream):
             raise NotFound("There is no such output stream; the streams are stdout and stderr.")
         stream = Stream(name)
-        run = _run_index(job, request.query_params.get("host"))
+        run = run_index(job, request.query_params.get("host"))
         size = job.runs[run].stdout.size if stream is Stream.STDOUT else job.runs[run].stderr.size
         headers = {
             "accept-ranges": "bytes",
             "content-disposition": f'attachment; filename="{job.id}.{run}.{stream}"',
         }
-        span = _byte_range(request.headers.get("range"), size)
+        span = byte_range(request.headers.get("range"), size)
         if request.query_params.get("follow") in ("1", "true"):
             start = span[0] if span else 0
             chunks = self._follow_output(job, run, stream, offset=start)
@@ -288,7 +284,9 @@ class Api:
             chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone
         )
 
-    async def _stored_output(self, job: Job, run: int, stream: Stream, *, start: int, end: int) -> AsyncIterator[bytes]:
+    async def _stored_output(
+        self, job: Job, run: int, stream: Stream, *, start: int, end: int
+    ) -> AsyncGenerator[bytes]:
         while start < end:
             data = await self._service.output(job, run, stream, offset=start, size=min(_READ, end - start))
             if not data:
@@ -296,7 +294,7 @@ class Api:
             yield data
             start += len(data)
 
-    async def _follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncIterator[bytes]:
+    async def _follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
         async for told in self._service.follow(job, after=0, silence=3600.0):
             if told is None or not isinstance(told.event, Output):
                 continue
@@ -338,115 +336,11 @@ class _WaitResponse:
         await response(scope, receive, send)
 
 
-class _Query:
-    """Query parameters, with all that is wrong with them at once."""
-
-    def __init__(self, request: Request) -> None:
-        self._params = request.query_params
-        self._faults: list[FieldError] = []
-
-    def check(self) -> None:
-        if self._faults:
-            raise InvalidRequest("Some query parameters cannot be used.", errors=self._faults)
-
-    def text(self, name: str) -> str | None:
-        return self._params.get(name)
-
-    def number(self, name: str, *, low: float, high: float) -> float | None:
-        text = self._params.get(name)
-        if text is None:
-            return None
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not low <= number <= high:
-            self._fault(name, f"must be a number from {low:g} to {high:g}")
-            return None
-        return number
-
-    def instant(self, name: str) -> float | None:
-        text = self._params.get(name)
-        if text is None:
-            return None
-        try:
-            return datetime.fromisoformat(text.replace(" ", "+")).astimezone().timestamp()
-        except (ValueError, OverflowError, OSError):
-            self._fault(name, "must be a time, like 2026-11-02T09:30:00Z")
-            return None
-
-    def states(self) -> tuple[State, ...]:
-        texts = [text for value in self._params.getlist("state") for text in value.split(",") if text]
-        if any(text not in list(State) for text in texts):
-            self._fault("state", f"must be of {', '.join(State)}")
-            return ()
-        return tuple(State(text) for text in texts)
-
-    def cursor(self) -> str | None:
-        text = self._params.get("cursor")
-        if text is None:
-            return None
-        try:
-            return base64.urlsafe_b64decode(text.encode()).decode()
-        except (binascii.Error, ValueError):
-            self._fault("cursor", "is not a cursor that this service gave")
-            return None
-
-    def _fault(self, name: str, detail: str) -> None:
-        self._faults.append(FieldError(pointer=f"?{name}", code="query", detail=detail))
-
-
 def _principal(request: Request) -> Principal:
     principal = request.state.principal
     if not isinstance(principal, Principal):
         raise TypeError("a route was reached without the gate")
     return principal
-
-
-def _media(request: Request, offered: tuple[Media, ...]) -> Media:
-    media = choose_media(request.headers.get("accept", ""), offered)
-    if media is None:
-        raise RequestError("None of the types in Accept can be given.", hint=f"Accept one of: {', '.join(offered)}.")
-    return media
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key") or request.headers.get("x-idempotency-key")
-    if key is not None and not _KEY.match(key):
-        raise RequestError("The idempotency key must be 1 to 255 visible ASCII characters.")
-    return key
-
-
-def _last_event_id(request: Request) -> int:
-    text = request.headers.get("last-event-id", "0")
-    if not re.fullmatch(r"[0-9]{1,15}", text):
-        raise RequestError("Last-Event-ID must be the number of an event.")
-    return int(text)
-
-
-def _run_index(job: Job, host: str | None) -> int:
-    if host is None:
-        if len(job.runs) > 1:
-            raise RequestError("The job ran on several hosts.", hint="Say which: ?host=NAME.")
-        return 0
-    for index, run in enumerate(job.runs):
-        if run.host == host:
-            return index
-    raise NotFound("The job did not run on this host.")
-
-
-def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return (start, end) of a single byte range after RFC 9110, or None for the whole. Raises RangeError."""
-    found = _RANGE.match(header or "")
-    if not found or found[1] == found[2] == "":
-        return None
-    if found[1] == "":
-        start, end = max(0, size - int(found[2])), size
-    else:
-        start, end = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
-    if start >= end:
-        raise RangeError(f"The output has {size} bytes.")
-    return start, end
 
 
 def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:

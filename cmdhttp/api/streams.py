@@ -4,7 +4,8 @@ Headers leave at once, a heartbeat follows every silence, nothing is compressed 
 stream ends without touching the job (that is the business of whoever passed `on_gone`).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 
 import anyio
 from starlette.types import Receive, Scope, Send
@@ -28,7 +29,7 @@ class StreamResponse:
 
     def __init__(
         self,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncGenerator[bytes],
         *,
         media: str,
         headers: dict[str, str] | None = None,
@@ -47,8 +48,9 @@ class StreamResponse:
             raw = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
             await send({"type": "http.response.start", "status": self._status, "headers": raw})
             try:
-                async for chunk in self._chunks:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                async with aclosing(self._chunks) as chunks:
+                    async for chunk in chunks:
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 gone = False
             except OSError:
@@ -84,7 +86,7 @@ async def event_chunks(
     last_seq: int,
     now: Callable[[], float],
     job: Callable[[], Awaitable[Job]],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Encode events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`."""
     ended = False
     async for item in told:

@@ -1,0 +1,119 @@
+"""What a request says beside its body: query parameters, ranges and the headers that mean something here."""
+
+import base64
+import binascii
+import re
+from datetime import datetime
+
+from starlette.requests import Request
+
+from cmdhttp.api.encoders import Media
+from cmdhttp.errors import FieldError, InvalidRequest, NotFound, RangeError, RequestError
+from cmdhttp.jobs.state import Job, State
+
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+
+class Query:
+    """Query parameters, with all that is wrong with them at once."""
+
+    def __init__(self, request: Request) -> None:
+        self._params = request.query_params
+        self._faults: list[FieldError] = []
+
+    def check(self) -> None:
+        if self._faults:
+            raise InvalidRequest("Some query parameters cannot be used.", errors=self._faults)
+
+    def text(self, name: str) -> str | None:
+        return self._params.get(name)
+
+    def number(self, name: str, *, low: float, high: float) -> float | None:
+        text = self._params.get(name)
+        if text is None:
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            self._fault(name, f"must be a number from {low:g} to {high:g}")
+            return None
+        return number
+
+    def instant(self, name: str) -> float | None:
+        text = self._params.get(name)
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text.replace(" ", "+")).astimezone().timestamp()
+        except (ValueError, OverflowError, OSError):
+            self._fault(name, "must be a time, like 2026-11-02T09:30:00Z")
+            return None
+
+    def states(self) -> tuple[State, ...]:
+        texts = [text for value in self._params.getlist("state") for text in value.split(",") if text]
+        if any(text not in list(State) for text in texts):
+            self._fault("state", f"must be of {', '.join(State)}")
+            return ()
+        return tuple(State(text) for text in texts)
+
+    def cursor(self) -> str | None:
+        text = self._params.get("cursor")
+        if text is None:
+            return None
+        try:
+            return base64.urlsafe_b64decode(text.encode()).decode()
+        except (binascii.Error, ValueError):
+            self._fault("cursor", "is not a cursor that this service gave")
+            return None
+
+    def _fault(self, name: str, detail: str) -> None:
+        self._faults.append(FieldError(pointer=f"?{name}", code="query", detail=detail))
+
+
+def media_for(request: Request, offered: tuple[Media, ...]) -> Media:
+    media = choose_media(request.headers.get("accept", ""), offered)
+    if media is None:
+        raise RequestError("None of the types in Accept can be given.", hint=f"Accept one of: {', '.join(offered)}.")
+    return media
+
+
+def idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key") or request.headers.get("x-idempotency-key")
+    if key is not None and not _KEY.match(key):
+        raise RequestError("The idempotency key must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+def last_event_id(request: Request) -> int:
+    text = request.headers.get("last-event-id", "0")
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise RequestError("Last-Event-ID must be the number of an event.")
+    return int(text)
+
+
+def run_index(job: Job, host: str | None) -> int:
+    if host is None:
+        if len(job.runs) > 1:
+            raise RequestError("The job ran on several hosts.", hint="Say which: ?host=NAME.")
+        return 0
+    for index, run in enumerate(job.runs):
+        if run.host == host:
+            return index
+    raise NotFound("The job did not run on this host.")
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return (start, end) of a single byte range after RFC 9110, or None for the whole. Raises RangeError."""
+    found = _RANGE.match(header or "")
+    if not found or found[1] == found[2] == "":
+        return None
+    if found[1] == "":
+        start, end = max(0, size - int(found[2])), size
+    else:
+        start, end = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+    if start >= end:
+        raise RangeError(f"The output has {size} bytes.")
+    return start, end

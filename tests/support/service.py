@@ -1,0 +1,462 @@
+"""The real program, `cmdhttp serve`, with a policy, tokens and an SSH host of its own, for the length of a `with` block.
+
+It is started as an admin would start it: as a process, with a policy folder, a secrets folder and a data folder on disk.
+A stop must leave no process behind and no error in the log; the block fails otherwise. What a kill leaves is ended by id.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from tests.support.sshd import Sshd, descendants, is_alive, make_key
+
+Document = dict[str, Any]
+Media = Literal["application/x-ndjson", "text/event-stream"]
+
+NDJSON: Media = "application/x-ndjson"
+SSE: Media = "text/event-stream"
+_WAIT = 10.0
+_ROOT = Path(__file__).parents[2]
+_FREE_TEXT = r"[^\x00-\x1f]*"
+_BOTH = ["local", "far"]
+
+COMMANDS: Mapping[str, Document] = {
+    "args": {
+        "run": ["/usr/bin/printf", "[%s]\\n", "<one>", "two=<two>"],
+        "params": {
+            "one": {"type": "string", "pattern": _FREE_TEXT, "unicode": True},
+            "two": {"type": "string", "pattern": _FREE_TEXT, "unicode": True, "default": ""},
+        },
+        "on": "*",
+    },
+    "exit": {
+        "script": 'echo out; echo err >&2; exit "$P_CODE"',
+        "params": {"code": {"type": "int", "min": 0, "max": 255}},
+        "on": _BOTH,
+    },
+    "cat": {"run": ["/usr/bin/cat"], "stdin": {"max": "64KiB"}, "on": _BOTH},
+    "digest": {
+        "script": 'sum=$(sha256sum); sleep "$P_SECONDS"; echo "$sum"',
+        "params": {"seconds": {"type": "number", "min": 0, "max": 5, "default": "0"}},
+        "stdin": {"type": "secret"},
+        "on": _BOTH,
+    },
+    "env": {"run": ["/usr/bin/env"], "env": {"FROM_POLICY": "yes"}, "on": _BOTH},
+    "sleep": {
+        "script": 'echo $$; exec sleep "$P_SECONDS"',
+        "params": {"seconds": {"type": "int", "min": 0, "max": 60, "default": "30"}},
+        "timeout": "40s",
+        "on": _BOTH,
+    },
+    "stubborn": {"script": "trap '' TERM; echo $$; while :; do sleep 0.1; done", "timeout": "40s", "on": "local"},
+    "flood": {"run": ["/usr/bin/yes", "flood"], "output": {"max": "64KiB"}, "timeout": "20s", "on": _BOTH},
+    "tick": {
+        "script": 'i=0; while [ "$i" -lt "$P_COUNT" ]; do echo "tick $i"; echo "tock é" >&2; i=$((i + 1)); '
+        'sleep "$P_PAUSE"; done',
+        "params": {
+            "count": {"type": "int", "min": 0, "max": 1000},
+            "pause": {"type": "number", "min": 0, "max": 10, "default": "0.1"},
+        },
+        "timeout": "40s",
+        "on": _BOTH,
+    },
+    "stamp": {"script": "date +%s.%N; sleep 0.1", "on": _BOTH},
+    "halves": {"script": "printf 'a\\303'; sleep 0.3; printf '\\251b'", "on": _BOTH},
+    "binary": {"script": "printf '\\377\\376\\000\\001'", "on": _BOTH},
+    "count": {"run": ["/usr/bin/seq", "1", "<to>"], "params": {"to": {"type": "int", "min": 1}}, "on": _BOTH},
+    "missing": {"run": ["/nonexistent/program"], "on": _BOTH},
+    "typed": {
+        "run": ["/usr/bin/printf", "%s", "<number>", "<color>", "<unit>"],
+        "params": {
+            "number": {"type": "int", "min": 1, "max": 9},
+            "color": {"type": "enum", "values": ["red", "green"]},
+            "unit": {"type": "string", "pattern": "[a-z]+"},
+        },
+        "on": "local",
+    },
+    "private": {"run": ["/usr/bin/true"], "on": "local"},
+}
+"""What the policy publishes. 'ann' may run all of it but 'private', which is for 'bob' alone; 'bob' may also run 'exit'."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event of a stream: its exact bytes as text, and the document in them."""
+
+    raw: str
+    document: Document
+    at: float
+
+    @property
+    def type(self) -> str:
+        return str(self.document["type"])
+
+    @property
+    def numbered(self) -> bool:
+        return "seq" in self.document
+
+    @property
+    def seq(self) -> int:
+        return int(self.document["seq"])
+
+
+class Service:
+    """One service. `start`, `stop`, `kill` and `restart` may follow each other in any order that makes sense."""
+
+    def __init__(self, folder: Path, sshd: Sshd, *, flags: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.sshd = sshd
+        self.policies = folder / "policies"
+        self.secrets = folder / "secrets"
+        self.data = folder / "data"
+        self.stderr = folder / "stderr.log"
+        self.tokens: dict[str, str] = {}
+        self.listen = f"127.0.0.1:{free_port()}"
+        self.ops = f"127.0.0.1:{free_port()}"
+        self.flags = {"heartbeat": "5", "drain": "0.3", "wait": "15", **flags}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orphans: list[int] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, folder: Path, **flags: str) -> Iterator["Service"]:
+        """Start sshd and the service; stop both and check that the service left nothing and logged no error."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with Sshd.start(folder / "sshd") as sshd:
+            service = cls(folder, sshd, flags=flags)
+            try:
+                service.write_policy()
+                service.start()
+                yield service
+                service.stop()
+                if errors := service.logged_errors():
+                    raise AssertionError("the service logged errors:\n" + "\n".join(errors))
+            except BaseException:
+                sys.stderr.write(f"\n--- stderr of the service ---\n{service.log[-8000:]}\n")
+                raise
+            finally:
+                service.kill()
+                service.end_orphans()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.listen}"
+
+    @property
+    def log(self) -> str:
+        return self.stderr.read_text(errors="replace") if self.stderr.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the service is not running")
+        return self._process.pid
+
+    def logged_errors(self) -> list[str]:
+        return [line for line in self.log.splitlines() if '"level": "error"' in line or "Traceback" in line]
+
+    # -- the program's life
+
+    def write_policy(self) -> None:
+        """Write the policy, its key and known_hosts, with a token each for 'ann' and 'bob' and an expired one."""
+        self.policies.mkdir()
+        self.secrets.mkdir(mode=0o700)
+        for name in ("key", "other_key"):
+            (self.secrets / name).touch(mode=0o600)
+        (self.secrets / "key").write_text(self.sshd.key.read_text())
+        make_key(self.folder / "other_key")
+        (self.secrets / "other_key").write_text((self.folder / "other_key").read_text())
+        (self.policies / "known_hosts").write_text(self.sshd.recorded())
+        (self.policies / "changed_hosts").write_text(self.sshd.recorded(self.folder / "other_key.pub"))
+        principals = {name: {"tokens": [self.new_token(name)]} for name in ("ann", "bob", "old")}
+        principals["old"]["tokens"][0]["expires"] = "2020-01-01T00:00:00Z"
+        (self.policies / "policy.yaml").write_text(json.dumps(self._policy(principals), indent=1))
+
+    def new_token(self, principal: str) -> Document:
+        """Make a token with the CLI and keep it; returns its line for the policy."""
+        made = self.cli("token", "new", principal, "--json")
+        document: Document = json.loads(made.stdout)
+        self.tokens[principal] = document.pop("token")
+        return document
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the program to its end."""
+        command = [sys.executable, "-m", "cmdhttp.cli.main", *arguments]
+        return subprocess.run(
+            command, cwd=_ROOT, env=environment(), capture_output=True, text=True, timeout=15, check=False
+        )
+
+    def serve_arguments(self, **changed: str) -> list[str]:
+        flags = {
+            "policies": str(self.policies),
+            "data": str(self.data),
+            "secrets": str(self.secrets),
+            "listen": self.listen,
+            "ops-listen": self.ops,
+            **self.flags,
+            **changed,
+        }
+        return ["serve", *(part for name, value in flags.items() for part in (f"--{name}", value))]
+
+    def start(self) -> None:
+        """Start the program and wait until it says that it is ready."""
+        command = [sys.executable, "-m", "cmdhttp.cli.main", *self.serve_arguments()]
+        with self.stderr.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=_ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        give_up = time.monotonic() + _WAIT
+        while not self.ready():
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"the service did not start:\n{self.log}")
+            time.sleep(0.02)
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"http://{self.ops}/readyz", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> int:
+        """Ask the program to stop and wait. Raises if a process that it started is still there."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        family = descendants(process.pid)
+        process.terminate()
+        try:
+            status = process.wait(_WAIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise RuntimeError("the service did not stop on SIGTERM") from None
+        finally:
+            left = [pid for pid in family if is_alive(pid)]
+            self._orphans += left
+        if left or status != 0:
+            raise RuntimeError(f"the service ended with {status} and left the processes {left}")
+        return status
+
+    def kill(self) -> list[int]:
+        """Kill the program as a power cut would; returns the processes that it started and that are still there."""
+        process, self._process = self._process, None
+        if process is None:
+            return []
+        family = descendants(process.pid)
+        process.kill()
+        process.wait()
+        left = [pid for pid in family if is_alive(pid)]
+        self._orphans += left
+        return left
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def end_orphans(self) -> None:
+        """End what a kill left, by id."""
+        orphans, self._orphans = self._orphans, []
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(is_alive(pid) for pid in orphans), "the orphans are gone")
+
+    # -- calls
+
+    def client(self, principal: str = "ann") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.tokens[principal]}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+
+    def run(self, command: str, body: Document | None = None, *, principal: str = "ann", **more: Any) -> httpx.Response:
+        with self.client(principal) as client:
+            return client.post(f"/v1/run/{command}", json=body or {}, **more)
+
+    def result(self, command: str, body: Document | None = None, **more: Any) -> Document:
+        """Run a command and return its finished job."""
+        answer = self.run(command, body, **more)
+        if answer.status_code != 200:
+            raise AssertionError(f"{answer.status_code}: {answer.text}")
+        return as_document(answer)
+
+    def launch(self, command: str, body: Document | None = None, **more: Any) -> Document:
+        """Start a command and return its job so far."""
+        answer = self.run(command, {**(body or {}), "wait": 0}, **more)
+        if answer.status_code != 202:
+            raise AssertionError(f"{answer.status_code}: {answer.text}")
+        return as_document(answer)
+
+    def job(self, job_id: str, *, wait: float = 0, principal: str = "ann") -> Document:
+        with self.client(principal) as client:
+            return as_document(client.get(f"/v1/jobs/{job_id}", params={"wait": wait}))
+
+    def cancel(self, job_id: str) -> Document:
+        with self.client() as client:
+            return as_document(client.post(f"/v1/jobs/{job_id}/cancel", json={}))
+
+    @contextlib.contextmanager
+    def stream(
+        self, command: str, body: Document | None = None, *, media: Media = NDJSON
+    ) -> Iterator[Iterator[Event]]:
+        """Run a command and yield its events as they come."""
+        with (
+            self.client() as client,
+            client.stream("POST", f"/v1/run/{command}", json=body or {}, headers={"Accept": media}) as answer,
+        ):
+            yield read_events(answer, media)
+
+    @contextlib.contextmanager
+    def follow(self, job_id: str, *, after: int = 0, media: Media = NDJSON, method: str = "GET") -> Iterator[Iterator[Event]]:
+        """Follow a job: NDJSON resumes by `?after=`, SSE by `Last-Event-ID`."""
+        headers = {"Accept": media}
+        parameters: dict[str, int] = {}
+        if after and media == SSE:
+            headers["Last-Event-ID"] = str(after)
+        elif after:
+            parameters["after"] = after
+        body = {} if method == "POST" else None
+        with (
+            self.client() as client,
+            client.stream(
+                method, f"/v1/jobs/{job_id}/events", params=parameters, headers=headers, json=body
+            ) as answer,
+        ):
+            yield read_events(answer, media)
+
+    def events(self, job_id: str, *, after: int = 0, media: Media = NDJSON) -> list[Event]:
+        """Return the numbered events of a job, up to the end of the stream."""
+        with self.follow(job_id, after=after, media=media) as events:
+            return [event for event in events if event.numbered]
+
+    def output(self, job_id: str, stream: str = "stdout", **headers: str) -> httpx.Response:
+        with self.client() as client:
+            return client.get(f"/v1/jobs/{job_id}/output/{stream}", headers=headers)
+
+    def first_line(self, job_id: str) -> str:
+        """Wait for the first line on stdout; the following stops then."""
+        text = ""
+        with self.follow(job_id) as events:
+            for event in events:
+                if event.type == "output" and event.document["stream"] == "stdout":
+                    text += event.document["text"]
+                if "\n" in text:
+                    return text.split("\n")[0]
+        raise AssertionError(f"the job ended without a line: {text!r}")
+
+    def _policy(self, principals: Document) -> Document:
+        login = {"user": self.sshd.account, "auth": {"key": "file:key"}, "host_keys": {"known_hosts": "known_hosts"}}
+        here = {"address": self.sshd.address, "port": self.sshd.port, "ssh": "good"}
+        commands = {name: {"effect": "read", **spec} for name, spec in COMMANDS.items()}
+        for spec in commands.values():
+            if "script" in spec:
+                spec["interpreter"] = "sh"
+            if spec["on"] == "*":
+                spec["on"] = ["local", "far", "down", "changed", "stranger"]
+        everywhere = ["local", "far", "down", "changed", "stranger"]
+        public = [name for name in commands if name != "private"]
+        return {
+            "version": 1,
+            "ssh_profiles": {
+                "good": login,
+                "changed": {**login, "host_keys": {"known_hosts": "changed_hosts"}},
+                "stranger": {**login, "auth": {"key": "file:other_key"}},
+            },
+            "hosts": {
+                "far": {**here, "labels": {"role": "web"}},
+                "down": {**here, "port": free_port()},
+                "changed": {**here, "ssh": "changed"},
+                "stranger": {**here, "ssh": "stranger"},
+            },
+            "commands": commands,
+            "principals": principals,
+            "roles": {
+                "all": [{"commands": public, "hosts": everywhere}],
+                "few": [{"commands": ["private", "exit"], "hosts": "local"}],
+            },
+            "grants": [{"to": ["ann"], "roles": ["all"]}, {"to": ["bob"], "roles": ["few"]}],
+        }
+
+
+def read_events(answer: httpx.Response, media: Media) -> Iterator[Event]:
+    """Yield events as they come; `raw` is the whole line or frame."""
+    if answer.status_code != 200:
+        answer.read()
+        raise AssertionError(f"{answer.status_code}: {answer.text}")
+    end = "\n" if media == NDJSON else "\n\n"
+    held = ""
+    for text in answer.iter_text():
+        now = time.time()
+        held += text
+        while end in held:
+            raw, _, held = held.partition(end)
+            yield Event(raw=raw, document=_event_document(raw, media), at=now)
+    if held:
+        raise AssertionError(f"the stream ended within an event: {held!r}")
+
+
+def _event_document(raw: str, media: Media) -> Document:
+    if media == NDJSON:
+        return as_dict(json.loads(raw))
+    fields = dict(line.split(": ", 1) for line in raw.split("\n"))
+    document = as_dict(json.loads(fields.pop("data")))
+    expected = {"event": document["type"]} | ({"id": str(document["seq"])} if "seq" in document else {})
+    if fields != expected:
+        raise AssertionError(f"the frame says {fields}, its data {expected}")
+    return document
+
+
+def as_document(answer: httpx.Response) -> Document:
+    return as_dict(answer.json())
+
+
+def as_dict(value: Any) -> Document:
+    if not isinstance(value, dict):
+        raise TypeError(f"not an object: {value!r}")
+    return value
+
+
+def wait_until(check: "Any", what: str, *, seconds: float = 5.0) -> None:
+    """Return once `check()` is true. Raises AssertionError if it does not become true in time."""
+    give_up = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > give_up:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without settings of the service, and with a secret that no run may see."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CMDHTTP_")}
+    return clean | {"PARENT_SECRET": "parent-secret-canary", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def proc_command_lines() -> Sequence[bytes]:
+    """Return the command lines of all processes."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                found.append((entry / "cmdline").read_bytes())
+    return found
+
+
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder)

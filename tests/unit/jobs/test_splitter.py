@@ -1,0 +1,63 @@
+"""Where a stream is cut: between characters, whatever the reads were."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmdhttp.jobs.recorder import Splitter
+
+TEXT = "aé€😀\u0301z\n"
+
+
+@pytest.mark.parametrize("cut", range(len(TEXT.encode()) + 1))
+def test_cut_at_every_byte(cut: int) -> None:
+    """Wherever a read ends, what is told is whole characters, and the rest follows."""
+    data, splitter = TEXT.encode(), Splitter()
+    first, second, rest = splitter.feed(data[:cut]), splitter.feed(data[cut:]), splitter.rest()
+    assert first.decode() + second.decode() == TEXT
+    assert rest == b""
+    assert cut - len(first) <= 3
+
+
+@pytest.mark.parametrize(
+    ("data", "told", "held"),
+    [
+        (b"", b"", b""),
+        (b"abc", b"abc", b""),
+        (b"a\xc3", b"a", b"\xc3"),
+        (b"a\xe2\x82", b"a", b"\xe2\x82"),
+        (b"a\xf0\x9f\x98", b"a", b"\xf0\x9f\x98"),
+        (b"\x80\x80\x80", b"\x80\x80\x80", b""),
+        (b"\xff", b"\xff", b""),
+        (b"a\xc0\x80", b"a\xc0\x80", b""),
+        (b"a\xed\xa0", b"a\xed\xa0", b""),
+        (b"a\xf5", b"a\xf5", b""),
+        (b"\xc3\xa9\x80", b"\xc3\xa9\x80", b""),
+    ],
+)
+def test_what_is_held(data: bytes, told: bytes, held: bytes) -> None:
+    """Only the start of a character that could still be completed is held back."""
+    splitter = Splitter()
+    assert (splitter.feed(data), splitter.rest()) == (told, held)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.binary(max_size=6), max_size=8))
+def test_bytes_pass_unchanged(reads: list[bytes]) -> None:
+    """Nothing is lost, added or moved, and never more than three bytes wait."""
+    splitter, told = Splitter(), b""
+    for number, data in enumerate(reads, start=1):
+        told += splitter.feed(data)
+        assert len(b"".join(reads[:number])) - len(told) <= 3
+    assert told + splitter.rest() == b"".join(reads)
+    assert splitter.rest() == b""
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.text(max_size=12), st.lists(st.integers(0, 48), max_size=6))
+def test_every_piece_of_text_is_text(text: str, cuts: list[int]) -> None:
+    """Pieces of UTF-8 text are UTF-8 text, however the reads fall."""
+    data, splitter = text.encode(), Splitter()
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    pieces = [splitter.feed(data[start:end]) for start, end in zip(places, places[1:], strict=False)]
+    assert "".join(piece.decode() for piece in pieces) == text
