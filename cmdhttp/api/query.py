@@ -7,7 +7,7 @@ from datetime import datetime
 
 from starlette.requests import Request
 
-from cmdhttp.api.encoders import Media
+from cmdhttp.api.encoders import Media, choose_media
 from cmdhttp.errors import FieldError, InvalidRequest, NotFound, RangeError, RequestError
 from cmdhttp.jobs.state import Job, State
 
