@@ -16,7 +16,21 @@ FIELDS = {
     "policy", "params", "labels", "reason", "audit", "links",
 }  # fmt: skip
 
-VALUES = ["; touch x", "$(id)", "`id`", "two words", "'\"", "a\\nb", "%s", "*", "é 🦉 日本", "&& rm -rf .", "x=y", "~", "|cat"]
+VALUES = [
+    "; touch x",
+    "$(id)",
+    "`id`",
+    "two words",
+    "'\"",
+    "a\\nb",
+    "%s",
+    "*",
+    "é 🦉 日本",
+    "&& rm -rf .",
+    "x=y",
+    "~",
+    "|cat",
+]
 
 hosts = pytest.mark.parametrize("host", ["local", "far"])
 

@@ -53,11 +53,7 @@ def problem_classes(root: type[CmdHttpError] = CmdHttpError) -> Iterator[type[Cm
 def policy_keys() -> set[str]:
     """Every key that a mapping of a policy file may have, parameter types included."""
     models = [kind for kind in vars(model).values() if isinstance(kind, type) and issubclass(kind, Strict)]
-    return {
-        info.alias or name
-        for kind in (*models, *PARAM_TYPES.values())
-        for name, info in kind.model_fields.items()
-    }
+    return {info.alias or name for kind in (*models, *PARAM_TYPES.values()) for name, info in kind.model_fields.items()}
 
 
 def slugs(page: Path) -> set[str]:

@@ -306,9 +306,7 @@ class Service:
             return as_document(client.post(f"/v1/jobs/{job_id}/cancel", json={}))
 
     @contextlib.contextmanager
-    def stream(
-        self, command: str, body: Document | None = None, *, media: Media = NDJSON
-    ) -> Iterator[Iterator[Event]]:
+    def stream(self, command: str, body: Document | None = None, *, media: Media = NDJSON) -> Iterator[Iterator[Event]]:
         """Run a command and yield its events as they come."""
         with (
             self.client() as client,
@@ -317,7 +315,9 @@ class Service:
             yield read_events(answer, media)
 
     @contextlib.contextmanager
-    def follow(self, job_id: str, *, after: int = 0, media: Media = NDJSON, method: str = "GET") -> Iterator[Iterator[Event]]:
+    def follow(
+        self, job_id: str, *, after: int = 0, media: Media = NDJSON, method: str = "GET"
+    ) -> Iterator[Iterator[Event]]:
         """Follow a job: NDJSON resumes by `?after=`, SSE by `Last-Event-ID`."""
         headers = {"Accept": media}
         parameters: dict[str, int] = {}
@@ -328,9 +328,7 @@ class Service:
         body = {} if method == "POST" else None
         with (
             self.client() as client,
-            client.stream(
-                method, f"/v1/jobs/{job_id}/events", params=parameters, headers=headers, json=body
-            ) as answer,
+            client.stream(method, f"/v1/jobs/{job_id}/events", params=parameters, headers=headers, json=body) as answer,
         ):
             yield read_events(answer, media)
 
