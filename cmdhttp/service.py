@@ -117,7 +117,11 @@ class Service:
         job = self._new_job(principal, call, plan)
         head = await self._record(Code.JOB_STARTED, _start_record(principal, call, plan, job))
         job = replace(job, receipt=head)
-        replay = await self._supervisor.submit(job, plan, key)
+        try:
+            replay = await self._supervisor.submit(job, plan, key)
+        except Unavailable:
+            await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
+            raise
         if replay is not None and key is not None:
             await self._record(
                 Code.JOB_REPLAYED, {"job": job.id, "original": replay.job_id, "principal": principal.name}

@@ -169,7 +169,9 @@ class _Reader:
         return float(value)
 
     def choice(self, name: str, choices: Iterable[str], default: str) -> str:
-        value = self.body.get(name, default)
+        value = self.body.get(name)
+        if value is None:
+            return default
         if value in (known := list(choices)):
             return str(value)
         self.fault(name, "not_in_values", f"must be one of {', '.join(known)}")

@@ -4,6 +4,7 @@ It gives every request an id, refuses a request that could be read in two ways (
 authenticates. A route that is added later cannot forget it.
 """
 
+import logging
 import secrets
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,6 +15,7 @@ from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Authenticator, Evidence
 from cmdhttp.errors import CmdHttpError, RequestError, Unauthenticated
 
+_log = logging.getLogger("cmdhttp.api")
 _ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"idempotency-key", b"last-event-id"})
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
@@ -47,7 +49,10 @@ class Gate:
             response = problem_response(error, request_id=request_id, instance=scope["path"])
             await response(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except Exception:  # noqa: BLE001 - the caller has its answer, or a cut one; this is the one place that logs it
+            _log.exception("request %s failed", request_id)
 
     async def _record_failure(self, request_id: str, source: str | None) -> None:
         try:

@@ -1,6 +1,5 @@
 """Errors become RFC 9457 problem documents, once, at the edge."""
 
-import logging
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
@@ -10,7 +9,6 @@ from starlette.responses import Response
 from cmdhttp.api.encoders import encode_json
 from cmdhttp.errors import CmdHttpError, MethodNotAllowed, NotFound, RequestError, Unauthenticated
 
-_log = logging.getLogger("cmdhttp.api")
 _TYPE = "urn:cmdhttp:problem:"
 
 
@@ -42,13 +40,12 @@ def problem_response(error: CmdHttpError, *, request_id: str, instance: str) -> 
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Starlette's hook for everything that a route raises."""
+    """Starlette's hook for everything that a route raises. What is no error of ours is logged by the gate."""
     request_id = str(request.scope.get("state", {}).get("request_id", ""))
     if isinstance(error, HTTPException):
         known = _FROM_STARLETTE.get(error.status_code, RequestError)
         error = known("There is no such route." if known is NotFound else "The method is not one of this route.")
     if not isinstance(error, CmdHttpError):
-        _log.exception("request %s failed", request_id, exc_info=error)
         error = CmdHttpError("The service failed to answer this request.", hint="Look for the request id in its log.")
     return problem_response(error, request_id=request_id, instance=request.scope["path"])
 

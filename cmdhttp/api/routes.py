@@ -78,7 +78,13 @@ class Api:
         headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
         if media is Media.JSON:
             wait = self._settings.wait if wanted.answer.wait is None else wanted.answer.wait
-            return _WaitResponse(self, job, wait=wait, answer=wanted.answer, request=request, headers=headers)
+            fail = request.query_params.get("fail") == "http"
+
+            async def reply(job: Job) -> Response:
+                return await self._answer(job, wanted.answer, headers, fail=fail)
+
+            gone = self._service.disconnected
+            return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=gone)
         if media is Media.TEXT:
             if len(job.runs) > 1:
                 detail = "text/plain carries the output of one host"
@@ -146,13 +152,13 @@ class Api:
         query.check()
         job = await self._service.get(_principal(request), request.path_params["id"])
         if wait <= 0 or job.state.terminal:
-            return _json(self._document(job, await self._inline(job, Answer())))
-        return _WaitResponse(self, job, wait=wait, answer=Answer(), request=request, headers={}, started_here=False)
+            return await self._shown(job)
+        return _WaitResponse(self._service, job, wait=wait, reply=self._shown)
 
     async def cancel(self, request: Request) -> Response:
         await read_object(request, limit=self._settings.body_max)
         job = await self._service.cancel(_principal(request), request.path_params["id"])
-        return _json(self._document(job, await self._inline(job, Answer())))
+        return await self._shown(job)
 
     async def events(self, request: Request) -> StreamResponse:
         if request.method == "POST":
@@ -231,7 +237,7 @@ class Api:
 
     # -- shared
 
-    async def answer(self, job: Job, answer: Answer, headers: dict[str, str], *, fail: bool) -> Response:
+    async def _answer(self, job: Job, answer: Answer, headers: dict[str, str], *, fail: bool) -> Response:
         """The JSON answer of a run: 200 with the end, or 202 with the job so far."""
         document = self._document(job, await self._inline(job, answer))
         if job.state.terminal:
@@ -239,14 +245,8 @@ class Api:
         headers = headers | {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(_RETRY_AFTER)}
         return _json(document, status=202, headers=headers)
 
-    async def wait(self, job: Job, seconds: float) -> None:
-        await self._service.finished(job.id, wait=seconds)
-
-    async def now(self, job: Job) -> Job:
-        return await self._service.now(job)
-
-    async def gone(self, job: Job) -> None:
-        await self._service.disconnected(job)
+    async def _shown(self, job: Job) -> Response:
+        return _json(self._document(job, await self._inline(job, Answer())))
 
     def _document(self, job: Job, inline: list[Inline] | None) -> dict[str, object]:
         return job_document(job, inline=inline, position=self._service.queue_position(job))
@@ -304,35 +304,29 @@ class Api:
 
 
 class _WaitResponse:
-    """Waits for the end of a job while it watches whether the caller is still there."""
+    """Waits for the end of a job while it watches whether the caller is still there, then replies."""
 
     def __init__(
         self,
-        api: Api,
+        service: Service,
         job: Job,
         *,
         wait: float,
-        answer: Answer,
-        request: Request,
-        headers: dict[str, str],
-        started_here: bool = True,
+        reply: Callable[[Job], Awaitable[Response]],
+        on_gone: Callable[[Job], Awaitable[None]] | None = None,
     ) -> None:
-        self._api = api
+        self._service = service
         self._job = job
         self._wait = wait
-        self._answer = answer
-        self._fail = request.query_params.get("fail") == "http"
-        self._headers = headers
-        self._started_here = started_here
+        self._reply = reply
+        self._on_gone = on_gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = await until_gone_or(receive, self._api.wait(self._job, self._wait))
-        if gone:
-            if self._started_here:
-                await self._api.gone(self._job)
+        if await until_gone_or(receive, self._service.finished(self._job.id, wait=self._wait)):
+            if self._on_gone is not None:
+                await self._on_gone(self._job)
             return
-        job = await self._api.now(self._job)
-        response = await self._api.answer(job, self._answer, self._headers, fail=self._fail)
+        response = await self._reply(await self._service.now(self._job))
         await response(scope, receive, send)
 
 

@@ -60,7 +60,7 @@ class StreamResponse:
             await self._on_gone()
 
 
-async def until_gone_or(receive: Receive, work: Awaitable[None]) -> bool:
+async def until_gone_or(receive: Receive, work: Awaitable[object]) -> bool:
     """Do `work` unless the client goes first. Returns whether the client went."""
     gone = False
     async with anyio.create_task_group() as group:

@@ -11,6 +11,7 @@ class Code(StrEnum):
     AUTH_FAILED = "auth.failed"
     CALL_DENIED = "call.denied"
     JOB_STARTED = "job.started"
+    JOB_REFUSED = "job.refused"
     JOB_REPLAYED = "job.replayed"
     JOB_CANCEL = "job.cancel"
     JOB_ENDED = "job.ended"

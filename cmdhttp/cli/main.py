@@ -78,7 +78,7 @@ def _add_check(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "check",
         help="validate a policy folder",
         description="Read every policy file of a folder and print all that is wrong, each with file:line:column and a hint.",
-        epilog="Exit code 0: the policy loads. 2: it does not, and 'cmdhttp serve' would refuse it alike.",
+        epilog="Exit code 0: the policy loads. 2: it does not, and 'serve' refuses it alike. 'serve' also wants a token.",
     )
     parser.add_argument("folder", nargs="?", default="policies", metavar="DIR", help="the policy folder [policies]")
     parser.add_argument("--json", action="store_true", help="print findings as JSON")

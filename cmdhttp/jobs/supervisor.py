@@ -6,6 +6,7 @@ way its one true end.
 """
 
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,35 +113,40 @@ class Supervisor:
 
     def check_room(self) -> None:
         """Raise Unavailable if a job could not be accepted now."""
-        if not self.accepting:
+        if not self.accepting or self._group is None:
             raise Unavailable("The service is stopping; nothing has run.", retry_after=_RETRY_AFTER)
-        if len(self._waiting()) >= self._limits.max_queued > 0 and self._slots.available_tokens < 1:
+        if self._slots.available_tokens < 1 and len(self._waiting()) >= self._limits.max_queued:
             raise Unavailable("The queue is full; nothing has run.", retry_after=_RETRY_AFTER)
 
     async def submit(self, job: Job, plan: Plan, key: IdempotencyKey | None) -> Replay | None:
-        """Keep the job and start it. Returns a Replay, and does nothing, if the key was used before."""
+        """Keep the job and start it. Returns a Replay, and does nothing, if the key was used before.
+
+        Raises Unavailable if there is no room or the job cannot be put on disk; nothing runs then.
+        """
         self.check_room()
         feed = self._hub.open(job)
-        accepted = Accepted(seq=1, ts=job.created_at, job=job)
-        recorder = Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now)
-        try:
-            replay = await recorder.accept(accepted, key)
-        except BaseException:
-            self._hub.close(job.id)
-            raise
-        if replay is not None or self._group is None:
-            self._hub.close(job.id)
-            return replay
         live = _Live(
             job_id=job.id,
             plan=plan,
-            recorder=recorder,
+            recorder=Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now),
             stops=tuple(Stop() for _ in plan.steps),
             since=self._clock.monotonic(),
         )
         self._live[job.id] = live
-        self._group.start_soon(self._run_job, live)
-        return None
+        replay: Replay | None = None
+        kept = False
+        try:
+            replay = await live.recorder.accept(Accepted(seq=1, ts=job.created_at, job=job), key)
+            kept = replay is None
+        except (OSError, sqlite3.Error) as error:
+            _log.error("the journal cannot be written: %s", error)
+            raise Unavailable("The job cannot be recorded; nothing has run.", retry_after=_RETRY_AFTER) from error
+        finally:
+            if kept and self._group is not None:
+                self._group.start_soon(self._run_job, live)
+            else:
+                self._forget(live)
+        return replay
 
     async def cancel(self, job_id: str, *, reason: StopReason, wait: float) -> None:
         """Ask a job to stop and wait up to `wait` seconds for its end. A job that has ended stays as it is."""
@@ -183,10 +189,13 @@ class Supervisor:
             _log.exception("the records of job %s could not be written", live.job_id)
             await self._close_from_disk(live)
         finally:
-            self._live.pop(live.job_id, None)
-            self._hub.close(live.job_id)
-            live.done.set()
+            self._forget(live)
         await self._on_end(live.recorder.job)
+
+    def _forget(self, live: _Live) -> None:
+        self._live.pop(live.job_id, None)
+        self._hub.close(live.job_id)
+        live.done.set()
 
     async def _run_steps(self, live: _Live) -> None:
         places = anyio.CapacityLimiter(live.plan.max_parallel)

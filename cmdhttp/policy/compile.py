@@ -170,6 +170,10 @@ class _Compiler:
             )
         key = "run" if spec.run is not None else "args"
         parsed, errors = template.parse(spec.run if spec.run is not None else spec.args, spec.params)
+        for name, param in spec.params.items():
+            if param.secret or param.staged:
+                message = f"'{name}': parameters of type {param.type} cannot be handed to a process by this version"
+                self._say("P216", message, defined.where("params", name), "take the value by stdin")
         for error in errors:
             hint = error.hint or suggestion(error.name, spec.params)
             self._say("P210", error.message, defined.where(key, error.index), hint)
