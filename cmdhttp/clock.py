@@ -12,7 +12,7 @@ class Clock(Protocol):
     """Both readings at one seam, so that tests can hold time still."""
 
     def now(self) -> float:
-        """Wall time in seconds since the Unix epoch."""
+        """Wall time in seconds since the Unix epoch, in whole microseconds: what is kept is exactly what is shown."""
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start, never going back."""
@@ -20,7 +20,7 @@ class Clock(Protocol):
 
 class SystemClock:
     def now(self) -> float:
-        return time.time()
+        return time.time_ns() // 1000 / 1_000_000
 
     def monotonic(self) -> float:
         return time.monotonic()

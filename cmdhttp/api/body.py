@@ -76,7 +76,9 @@ async def read_object(request: Request, *, limit: int) -> dict[str, Any]:
 def parse_object(data: bytes) -> dict[str, Any]:
     """Parse strictly. Raises RequestError that says what is wrong."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
     except RequestError:
         raise
     except UnicodeDecodeError:
@@ -227,6 +229,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Callable[[], None]:
     raise RequestError(f"The body holds {name}, which is not JSON.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise RequestError("The body holds a number too large to be one.")
+    return number
 
 
 def _check_tree(root: object) -> None:

@@ -74,5 +74,5 @@ def check_request(scope: Scope) -> None:
     if b"content-length" in seen and b"transfer-encoding" in seen:
         raise RequestError("The request has both Content-Length and Transfer-Encoding.")
     raw = scope.get("raw_path", b"").partition(b"?")[0]
-    if b"%" in raw or b"//" in raw or b"\\" in raw or b"/./" in raw or b"/../" in raw:
+    if b"%" in raw or b"//" in raw or b"\\" in raw or b"/./" in raw or b"/../" in raw or raw.endswith((b"/.", b"/..")):
         raise RequestError("The path is not in its plain form.", hint="Send it without escapes, '//' or dot segments.")

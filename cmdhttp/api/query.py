@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from cmdhttp.api.encoders import Media, choose_media
 from cmdhttp.errors import FieldError, InvalidRequest, NotFound, RangeError, RequestError
+from cmdhttp.ids import is_job_id
 from cmdhttp.jobs.state import Job, State
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
@@ -64,10 +65,13 @@ class Query:
         if text is None:
             return None
         try:
-            return base64.urlsafe_b64decode(text.encode()).decode()
+            before = base64.urlsafe_b64decode(text.encode()).decode()
         except (binascii.Error, ValueError):
-            self._fault("cursor", "is not a cursor that this service gave")
-            return None
+            before = ""
+        if is_job_id(before):
+            return before
+        self._fault("cursor", "is not a cursor that this service gave")
+        return None
 
     def _fault(self, name: str, detail: str) -> None:
         self._faults.append(FieldError(pointer=f"?{name}", code="query", detail=detail))

@@ -141,4 +141,4 @@ def test_a_run_leaves_no_folder(service: Service) -> None:
     """The private folder of a run is gone when the job has ended."""
     for command in ("env", "exit"):
         service.result(command, {"params": {"code": 0}} if command == "exit" else {})
-    wait_until(lambda: not [path for path in (service.data / "runs").rglob("work")], "run folders are removed")
+    wait_until(lambda: not any((service.data / "runs").rglob("work")), "run folders are removed")

@@ -53,7 +53,8 @@ def post(service: Service, content: bytes | Iterator[bytes], **headers: str) -> 
 @pytest.mark.parametrize(("method", "path"), all_routes())
 def test_every_route_refuses_a_caller_without_a_token(service: Service, method: str, path: str) -> None:
     """No route, present or added later, answers anything but 401 without a credential."""
-    answer = httpx.request(method, service.url + path, trust_env=False)
+    with service.client(None) as client:
+        answer = client.request(method, path)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     if method != "HEAD":
@@ -69,7 +70,8 @@ def test_every_way_to_fail_authentication_looks_alike(service: Service) -> None:
     bodies = []
     for offer in offers:
         headers = {"Authorization": offer} if offer else {}
-        answer = httpx.post(f"{service.url}/v1/run/exit", json={}, headers=headers, trust_env=False)
+        with service.client(None) as client:
+            answer = client.post("/v1/run/exit", json={}, headers=headers)
         assert answer.status_code == 401
         bodies.append(without_ids(answer))
     assert all(body == bodies[0] for body in bodies)
@@ -79,7 +81,8 @@ def test_two_authorization_headers_are_refused(service: Service) -> None:
     """A request that two readers could understand in two ways is a 400, even if both credentials hold."""
     value = f"Bearer {service.tokens['ann']}"
     headers = [("Authorization", value), ("Authorization", value)]
-    answer = httpx.get(f"{service.url}/v1/me", headers=headers, trust_env=False)
+    with service.client(None) as client:
+        answer = client.get("/v1/me", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
@@ -203,7 +206,7 @@ def test_jobs_of_another_caller_are_not_there(service: Service) -> None:
             ("GET", "/v1/jobs/{}/output/stderr?follow=1"),
             ("POST", "/v1/jobs/{}/cancel"),
         ):
-            body = {} if method == "POST" else None
+            body: Document | None = {} if method == "POST" else None
             theirs = bob.request(method, path.format(job["id"]), json=body)
             nobodys = bob.request(method, path.format(never), json=body)
             assert (theirs.status_code, nobodys.status_code) == (404, 404)
@@ -251,8 +254,9 @@ def test_no_policy_and_no_tokens_mean_no_service(tmp_path: Path) -> None:
 def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
     """Tokens and a secret stdin appear in no log, record, answer or command line; only what the caller holds has them."""
     secret = "stdin-canary-4f7d1c"  # never printed by the command
-    answers = []
+    answers: list[str] = []
     with Service.running(tmp_path / "service", **{"log-level": "debug"}) as service:
+        canaries = [secret.encode(), *(token.encode() for token in service.tokens.values())]
         for host in ("local", "far"):
             launched = service.launch("digest", {"stdin": secret, "hosts": [host], "params": {"seconds": 0.7}})
             canaries = [secret.encode(), *(token.encode() for token in service.tokens.values())]
@@ -265,7 +269,8 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
                 assert not [canary for canary in canaries if canary in lines]
                 answers += [event.raw for event in events]
             answers.append(json.dumps(service.job(launched["id"])))
-        httpx.get(f"{service.url}/v1/me", headers={"Authorization": f"Bearer {service.tokens['old']}"}, trust_env=False)
+        with service.client("old") as client:
+            answers.append(client.get("/v1/me").text)
         with service.client() as client:
             for path in ("/v1/me", "/v1/jobs", "/v1/commands", "/v1/hosts"):
                 answers.append(client.get(path).text)

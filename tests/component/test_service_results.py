@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.service import NDJSON, Service, as_document, wait_until
+from tests.support.service import NDJSON, Document, Service, as_document, wait_until
 from tests.support.sshd import is_alive
 
 FIELDS = {
@@ -228,7 +228,7 @@ def test_a_missing_program_is_a_spawn_failure(service: Service, host: str) -> No
     assert (job["state"], job["error"]["code"], job["ok"]) == ("failed", "spawn_failed", False)
 
 
-def newest(service: Service) -> dict[str, object]:
+def newest(service: Service) -> Document:
     with service.client() as client:
-        jobs = as_document(client.get("/v1/jobs", params={"limit": 1}))["jobs"]
+        jobs: list[Document] = as_document(client.get("/v1/jobs", params={"limit": 1}))["jobs"]
     return jobs[0] if jobs else {"state": "none"}

@@ -2,8 +2,9 @@
 
 import hashlib
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -71,9 +72,7 @@ def test_the_headers_of_a_stream_keep_proxies_from_holding_it_back(service: Serv
 
 
 @hosts
-def test_a_line_reaches_the_reader_within_50_ms(
-    service: Service, host: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_line_reaches_the_reader_within_50_ms(service: Service, host: str) -> None:
     """From the moment that the process takes the time to the moment that the client has the line, in the median."""
     delays = []
     for _ in range(15):
@@ -81,8 +80,7 @@ def test_a_line_reaches_the_reader_within_50_ms(
             line = next(event for event in events if event.type == "output")
             delays.append(line.at - float(line.document["text"]))
     median = statistics.median(delays)
-    record_property("first_line_ms", round(median * 1000, 1))
-    print(f"first line, {host}: median {median * 1000:.1f} ms, worst {max(delays) * 1000:.1f} ms")
+    sys.stdout.write(f"first line, {host}: median {median * 1000:.1f} ms, worst {max(delays) * 1000:.1f} ms\n")
     assert median < 0.05
 
 

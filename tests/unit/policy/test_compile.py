@@ -113,10 +113,6 @@ WRONG: dict[str, tuple[str, str]] = {
         command("effect: read", mark="^"),
         "P209 give exactly one of run, script and script_file (given: none)",
     ),
-    "two things to run": (
-        command("run: [/bin/c], script_file: x, interpreter: sh", mark="^"),
-        "P209 give exactly one of run, script and script_file (given: run, script_file)",
-    ),
     "args without script": (
         command("run: [/bin/c], args: ^[x]"),
         "P209 'args' goes with a script, and this command has 'run'",
@@ -171,7 +167,7 @@ WRONG: dict[str, tuple[str, str]] = {
         "principals:\n"
         f"  a: {{tokens: [{{id: AAAAAAAA, sha256: {'0' * 64}}}]}}\n"
         f"  b: {{tokens: [^{{id: AAAAAAAA, sha256: {'1' * 64}}}]}}\n",
-        "P214 the token id 'AAAAAAAA' is used twice (first at a.yaml:3:17)",
+        "P214 the token id 'AAAAAAAA' is used twice (first at a.yaml:3:16)",
     ),
     "a window without inside": (
         "deny: [^{why: w, from: 2026-12-20, until: 2026-12-20}]",
@@ -180,6 +176,16 @@ WRONG: dict[str, tuple[str, str]] = {
     "source": (
         "principals: {a: {from: [^10.0.0.1/8]}}",
         "P201 '10.0.0.1/8' is not a network, like 198.51.100.0/24\n    hint: the host bits must be zero",
+    ),
+    "secret": (
+        command("run: [/bin/c]", params="s: ^{type: secret}"),
+        "P216 's': parameters of type secret cannot be handed to a process by this version\n"
+        "    hint: take the value by stdin",
+    ),
+    "upload": (
+        command("run: [/bin/c]", params="f: ^{type: file}"),
+        "P216 'f': parameters of type file cannot be handed to a process by this version\n"
+        "    hint: take the value by stdin",
     ),
     "relative program": (
         command("run: [^c]"),
@@ -282,6 +288,15 @@ def test_duplicates_show_both_places() -> None:
         "b.yaml:12:14: P204 'alice' is defined twice in principals (first at a.yaml:11:14)",
         "b.yaml:13:10: P204 'g' is defined twice in groups (first at a.yaml:12:10)",
         "b.yaml:14:9: P204 'r' is defined twice in roles (first at a.yaml:13:9)",
+    ]
+
+
+def test_two_things_to_run() -> None:
+    """A command that says twice what runs is told so at its name."""
+    found = findings(command("run: [/bin/c], script: x, interpreter: sh"))
+    assert [message.split(": ")[1] for message in found] == [
+        "P209 give exactly one of run, script and script_file (given",
+        "P209 'interpreter' goes with a script, and this command has 'run'",
     ]
 
 

@@ -27,7 +27,6 @@ PARAMS = {
     "maybe_verbose": param(type="bool", flag="-v", required="false"),
     "plain": param(type="bool"),
     "password": param(type="secret"),
-    "upload": param(type="file"),
     "body": param(type="json"),
 }
 
@@ -77,11 +76,6 @@ def test_each_form(item: str | tuple[str, ...], parsed: object) -> None:
         (
             "<password>",
             "'password' is of type secret, which may not stand in an argument",
-            "Arguments can be read by others; hand it over by stdin.",
-        ),
-        (
-            "<upload>",
-            "'upload' is of type file, which may not stand in an argument",
             "Arguments can be read by others; hand it over by stdin.",
         ),
         (

@@ -1,0 +1,196 @@
+"""Documents that callers see."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cmdhttp.api.wire import Inline, event_document, heartbeat_document, interrupted_document, job_document
+from cmdhttp.execution.model import RunError, RunErrorCode, Stopped, Stream
+from cmdhttp.jobs.state import (
+    Accepted,
+    Finished,
+    Job,
+    OnDisconnect,
+    Output,
+    Receipt,
+    Run,
+    RunEnded,
+    Started,
+    State,
+    Tally,
+)
+
+GOOD = Run(
+    host="web1", state=State.SUCCEEDED, started_at=1.5, finished_at=2.0, exit_code=0, stdout=Tally(size=3, sha256="ab")
+)
+BAD = Run(
+    host="web2",
+    state=State.FAILED,
+    stopped=Stopped.CONFIRMED,
+    error=RunError(code=RunErrorCode.OUTPUT_LIMIT, detail="d", hint="h"),
+)
+
+
+def job(*runs: Run, state: State = State.SUCCEEDED) -> Job:
+    return Job(
+        id="job_1",
+        command="c",
+        principal="p",
+        credential="CANARY",
+        created_at=0.0,
+        policy="sha256:0",
+        params={"x": 1},
+        labels=("l",),
+        reason="",
+        on_disconnect=OnDisconnect.CONTINUE,
+        max_parallel=1,
+        runs=runs or (GOOD,),
+        state=state,
+        started_at=1.5,
+        finished_at=2.0,
+        duration=0.5,
+        receipt=Receipt(seq=4, head="ff"),
+    )
+
+
+def document(made: Job, *inline: Inline) -> Any:
+    return job_document(made, inline=inline or None)
+
+
+def test_one_host_is_flat() -> None:
+    """The result of one host stands at the top, with everything about its job beside it."""
+    assert document(job(), Inline(stdout=b"hi\n", stderr=b"")) == {
+        "id": "job_1",
+        "command": "c",
+        "state": "succeeded",
+        "ok": True,
+        "host": "web1",
+        "exit_code": 0,
+        "signal": None,
+        "stdout": "hi\n",
+        "stderr": "",
+        "encoding": "utf-8",
+        "truncated": False,
+        "stdout_bytes": 3,
+        "stderr_bytes": 0,
+        "error": None,
+        "created_at": "1970-01-01T00:00:00.000000Z",
+        "started_at": "1970-01-01T00:00:01.500000Z",
+        "finished_at": "1970-01-01T00:00:02.000000Z",
+        "duration_ms": 500.0,
+        "principal": "p",
+        "policy": "sha256:0",
+        "params": {"x": 1},
+        "labels": ["l"],
+        "reason": None,
+        "audit": {"seq": 4, "head": "ff"},
+        "links": {
+            "self": "/v1/jobs/job_1",
+            "events": "/v1/jobs/job_1/events",
+            "stdout": "/v1/jobs/job_1/output/stdout",
+            "stderr": "/v1/jobs/job_1/output/stderr",
+            "cancel": "/v1/jobs/job_1/cancel",
+        },
+    }
+
+
+def test_several_hosts_are_a_list() -> None:
+    """Several hosts have `runs` and `counts`, and no field of one of them at the top."""
+    shown = document(job(GOOD, BAD, state=State.FAILED))
+    assert [run["host"] for run in shown["runs"]] == ["web1", "web2"]
+    assert shown["counts"] == {"succeeded": 1, "failed": 1}
+    assert shown["error"]["code"] == "runs_failed"
+    assert shown["error"]["detail"] == "1 of 2 runs did not succeed."
+    assert "exit_code" not in shown
+    assert shown["runs"][1]["error"] == {"code": "output_limit", "detail": "d", "hint": "h"}
+    assert shown["runs"][1]["stopped"] == "confirmed"
+
+
+def test_a_waiting_job_says_where_it_waits() -> None:
+    """A queued job shows its place, and nothing that has not happened yet."""
+    shown: Any = job_document(
+        replace(job(replace(GOOD, state=State.QUEUED)), state=State.QUEUED), inline=None, position=3
+    )
+    assert shown["queue"]["position"] == 3
+    assert shown["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data", "shown", "named"),
+    [
+        ("auto", "é".encode(), "é", "utf-8"),
+        ("auto", b"\xff", "/w==", "base64"),
+        ("utf-8", b"a\xff", "a\ufffd", "utf-8"),
+        ("base64", b"a", "YQ==", "base64"),
+    ],
+)
+def test_how_output_is_spelled(encoding: str, data: bytes, shown: str, named: str) -> None:
+    """Output is text where it is text, base64 where it is not, or as the caller asked."""
+    made = document(job(), Inline(stdout=data, stderr=b"", encoding=encoding))
+    assert (made["stdout"], made["encoding"]) == (shown, named)
+
+
+def test_cut_output_says_so() -> None:
+    """An answer that carries less than the log holds is marked as truncated."""
+    assert document(job(), Inline(stdout=b"hi", stderr=b""))["truncated"] is True
+
+
+def test_the_credential_is_not_shown() -> None:
+    """No document says by which token a job was started."""
+    assert "CANARY" not in repr(document(job()))
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "more"),
+    [
+        (Accepted(seq=1, ts=0.0, job=job()), "accepted", {}),
+        (
+            Started(seq=2, ts=0.0, run=0, host="h", argv=("/bin/c", "-x"), pid=7),
+            "started",
+            {"run": 0, "host": "h", "argv": ["/bin/c", "-x"], "pid": 7, "remote_id": None},
+        ),
+        (
+            Output(seq=3, ts=0.0, run=0, host="h", stream=Stream.STDERR, offset=4, size=2),
+            "output",
+            {"stream": "stderr", "offset": 4, "text": "ab"},
+        ),
+        (
+            RunEnded(seq=4, ts=0.0, run=0, host="h", state=State.FAILED, exit_code=2, duration=0.25),
+            "exited",
+            {"state": "failed", "ok": False, "exit_code": 2, "duration_ms": 250.0, "error": None},
+        ),
+        (Finished(seq=5, ts=0.0), "finished", {}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_event(event: Any, kind: str, more: dict[str, object]) -> None:
+    """Every event has its type, job, number and time, and what happened."""
+    made = event_document(event, job=job(), job_id="job_1", data=b"ab")
+    head = {"type": kind, "job_id": "job_1", "seq": event.seq, "ts": "1970-01-01T00:00:00.000000Z"}
+    assert made.items() >= {**head, **more}.items()
+
+
+def test_bytes_that_are_no_text() -> None:
+    """Output that is no UTF-8 goes as base64 in a field of its own name."""
+    event = Output(seq=3, ts=0.0, run=0, host="h", stream=Stream.STDOUT, offset=0, size=1)
+    made = event_document(event, job=None, job_id="job_1", data=b"\xff")
+    assert made["base64"] == "/w=="
+    assert "text" not in made
+
+
+def test_the_last_event_has_the_hashes() -> None:
+    """A finished job comes with the sha256 of its output."""
+    made: Any = event_document(Finished(seq=5, ts=0.0), job=job(), job_id="job_1")
+    assert made["job"]["sha256"] == {"stdout": "ab", "stderr": None}
+
+
+def test_what_is_no_event_has_no_number() -> None:
+    """A heartbeat and an interruption carry no `seq`."""
+    assert "seq" not in heartbeat_document("job_1", now=0.0)
+    assert interrupted_document("job_1", now=0.0, last_seq=3) == {
+        "type": "interrupted",
+        "job_id": "job_1",
+        "ts": "1970-01-01T00:00:00.000000Z",
+        "last_seq": 3,
+    }

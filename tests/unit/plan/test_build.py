@@ -1,0 +1,206 @@
+"""A call becomes argv and steps: one item, one argument, whatever the values are."""
+
+from typing import Any
+
+import pytest
+
+from cmdhttp.errors import BadValue
+from cmdhttp.plan.argv import MAX_ARGV, Resolver
+from cmdhttp.plan.build import Wish, build_plan, check_wish
+from cmdhttp.plan.model import LocalTarget, Plan, SshTarget
+from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.decide import bind
+from tests.unit.policies import compiled
+
+HOSTS = """
+ssh_profiles: {linux: {user: u, port: 2200, auth: {key: file:k}, host_keys: {known_hosts: known}}}
+hosts: {web1: {address: 10.0.0.1, ssh: linux}, web2: {address: 10.0.0.2, port: 22, ssh: linux}}
+"""
+ANY = "{type: string, pattern: '(?s).*', unicode: true, max_length: 8192, leading_dash: true}"
+
+
+def made(fields: str, params: str = "") -> Policy:
+    return compiled(HOSTS + f"commands: {{c: {{on: [local, '*'], {fields}, params: {{{params}}}}}}}")
+
+
+def argv(run: str, params: str, **values: object) -> tuple[str, ...]:
+    command = made(f"run: {run}", params).commands["c"]
+    bound = bind(command, values)
+    assert bound.errors == ()
+    return Resolver(command=command, values=bound.values).argv()
+
+
+def plan(policy: Policy, *hosts: str, wish: Wish = Wish(), **values: object) -> Plan:  # noqa: B008 - frozen
+    command = policy.commands["c"]
+    return build_plan(policy, command, hosts or ("local",), bind(command, values), wish)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " ",
+        "a b",
+        "; rm -rf /",
+        "$(id)",
+        "`id`",
+        "| cat",
+        "&& id",
+        "'\"'\"",
+        "--help",
+        "-rf",
+        "<other>",
+        "<x>",
+        "*",
+        "~",
+        "${IFS}",
+        "%s",
+        "\\",
+        "é€😀",
+        "a=b",
+    ],
+)
+def test_a_hostile_value_is_one_argument(value: str) -> None:
+    """No value adds an argument, ends one, or is read again as a placeholder."""
+    params = f"x: {ANY}, other: {{type: int, default: '1'}}"
+    assert argv("[/bin/c, <x>, --y=<x>.service, end]", params, x=value) == (
+        "/bin/c",
+        value,
+        f"--y={value}.service",
+        "end",
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "params", "values", "expected"),
+    [
+        ("[/bin/c, '<l...>', z]", "l: {type: list, of: {type: int}}", {"l": [3, 1, 2]}, ("3", "1", "2", "z")),
+        ("[/bin/c, '<l...>', z]", "l: {type: list, of: {type: int}, required: false}", {}, ("z",)),
+        ("[/bin/c, '<l...>', z]", "l: {type: list, of: {type: int}, required: false}", {"l": []}, ("z",)),
+        ("[/bin/c, [-n, <n>], z]", "n: {type: int, required: false}", {}, ("z",)),
+        ("[/bin/c, [-n, <n>], z]", "n: {type: int, required: false}", {"n": 0}, ("-n", "0", "z")),
+        ("[/bin/c, [<a>, <b>], z]", "a: {type: int, required: false}, b: {type: int}", {"b": 1}, ("z",)),
+        ("[/bin/c, [<a>, <b>], z]", "a: {type: int, required: false}, b: {type: int}", {"a": 2, "b": 1}, ("2", "1", "z")),
+        ("[/bin/c, <v>, z]", "v: {type: bool, flag: --verbose}", {"v": True}, ("--verbose", "z")),
+        ("[/bin/c, <v>, z]", "v: {type: bool, flag: --verbose}", {"v": False}, ("z",)),
+        ("[/bin/c, <v>, z]", "v: {type: bool, flag: --verbose, required: false}", {}, ("z",)),
+        ("[/bin/c, <v>, z]", "v: {type: bool}", {"v": False}, ("false", "z")),
+        ("[/bin/c, <n>.<n>]", "n: {type: int, default: '7'}", {}, ("7.7",)),
+        ("[/bin/c, '', '  ']", "", {}, ("", "  ")),
+    ],
+)
+def test_each_form(run: str, params: str, values: dict[str, Any], expected: tuple[str, ...]) -> None:
+    """Spreads, groups, flags and defaults come to exactly the arguments that they stand for."""
+    assert argv(run, params, **values) == ("/bin/c", *expected)
+
+
+def test_argv_has_a_cap() -> None:
+    """The arguments together, each with its terminator, may be 64 KiB of UTF-8 and not a byte more."""
+    params = f"l: {{type: list, max_items: 100, of: {ANY}}}"
+    room = MAX_ARGV - len("/bin/c") - 1
+    full = ["x" * 8191] * (room // 8192)
+    rest = room - 8192 * len(full)
+    assert len(argv("[/bin/c, '<l...>']", params, l=[*full, "y" * (rest - 1)])) == len(full) + 2
+    with pytest.raises(BadValue) as caught:
+        argv("[/bin/c, '<l...>']", params, l=[*full, "y" * rest])
+    assert caught.value.code == "argv_too_long"
+    assert "yy" not in caught.value.detail
+
+
+def test_an_argv_too_long_for_ssh_is_refused_before_anything_runs() -> None:
+    """A line that an SSH host could not take is refused in the plan, though it would fit locally."""
+    policy = made("run: [/bin/c, '<l...>']", f"l: {{type: list, max_items: 100, of: {ANY}}}")
+    values = {"l": [" " * 8000] * 6}
+    assert plan(policy, "local", **values).steps[0].argv[1:] == tuple(values["l"])
+    with pytest.raises(BadValue) as caught:
+        plan(policy, "local", "web1", **values)
+    assert caught.value.code == "argv_too_long"
+
+
+@pytest.mark.parametrize(
+    ("wish", "refused"),
+    [
+        (Wish(), []),
+        (Wish(timeout=30.0), []),
+        (Wish(timeout=0.001), []),
+        (Wish(timeout=30.001), [("/timeout", "too_large")]),
+        (Wish(timeout=float("inf")), [("/timeout", "too_large")]),
+        (Wish(stdin=b"x" * 1024), []),
+        (Wish(stdin=b""), []),
+        (Wish(stdin=b"x" * 1025), [("/stdin", "too_large")]),
+        (Wish(stdin=b"x" * 1025, timeout=99), [("/timeout", "too_large"), ("/stdin", "too_large")]),
+    ],
+)
+def test_limits_only_go_down(wish: Wish, refused: list[tuple[str, str]]) -> None:
+    """A caller may ask for less than the policy grants and never for more."""
+    command = made("run: [/bin/c], timeout: 30s, stdin: {max: 1KiB}").commands["c"]
+    assert [(pointer, error.code) for pointer, error in check_wish(command, wish)] == refused
+
+
+def test_no_stdin_unless_the_command_takes_it() -> None:
+    """Even empty stdin is refused where the policy gives none."""
+    command = made("run: [/bin/c]").commands["c"]
+    assert [error.code for _, error in check_wish(command, Wish(stdin=b""))] == ["not_accepted"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 30.0), (5.0, 5.0), (0.001, 0.001), (3600.0, 30.0)])
+def test_the_plan_holds_the_lower_limit(asked: float | None, given: float) -> None:
+    """Whatever was asked for and whoever forgot to check, no step runs longer than the policy says."""
+    policy = made("run: [/bin/c], timeout: 30s, output: {max: 5B}")
+    step = plan(policy, wish=Wish(timeout=asked)).steps[0]
+    assert (step.timeout, step.output_limit) == (given, 5)
+
+
+def test_a_step_for_each_host() -> None:
+    """Steps come in the order of the hosts, each with all that is needed to reach its own."""
+    steps = plan(made("run: [/bin/c], stdin: {}"), "web2", "local", "web1", wish=Wish(stdin=b"in")).steps
+    assert [(step.run, step.host, step.stdin) for step in steps] == [(0, "web2", b"in"), (1, "local", b"in"), (2, "web1", b"in")]
+    reach = {"account": "u", "key": "/secrets/k", "known_hosts": "/nowhere/known"}
+    assert [step.target for step in steps] == [
+        SshTarget(address="10.0.0.2", port=22, **reach),  # type: ignore[arg-type]
+        LocalTarget(),
+        SshTarget(address="10.0.0.1", port=2200, **reach),  # type: ignore[arg-type]
+    ]
+
+
+def test_as_is_the_account_of_the_login() -> None:
+    """`as` on an SSH host takes the place of the profile's account."""
+    policy = compiled(HOSTS + "commands: {c: {run: [/bin/c], on: web1, as: root}}")
+    target = plan(policy, "web1").steps[0].target
+    assert isinstance(target, SshTarget)
+    assert target.account == "root"
+
+
+def test_a_script_gets_its_values_by_environment() -> None:
+    """The text stays constant; values are variables `P_<NAME>`, absent ones are not set."""
+    fields = "script: 'echo <x> $P_X', interpreter: sh, args: [<n>], env: {LANG: C, P_X: taken}"
+    params = f"x: {ANY}, n: {{type: int}}, gone: {{type: int, required: false}}"
+    made_plan = plan(made(fields, params), x="$(id)\N{SNOWMAN}", n=3)
+    step = made_plan.steps[0]
+    assert step.script is not None
+    assert step.script.text == "echo <x> $P_X"
+    assert step.argv == ("3",)
+    assert step.env == {"LANG": "C", "P_X": "$(id)\N{SNOWMAN}", "P_N": "3"}
+    assert made_plan.shown_params == {"x": "$(id)\N{SNOWMAN}", "n": 3}
+
+
+def test_a_program_gets_only_the_environment_of_the_policy() -> None:
+    """Values go into the variables of a script and of nothing else."""
+    step = plan(made("run: [/bin/c, <n>], env: {A: b}", "n: {type: int}"), n=3).steps[0]
+    assert step.env == {"A": "b"}
+
+
+def test_the_plan_names_its_policy() -> None:
+    """A plan carries the digest of the policy that allowed it."""
+    policy = made("run: [/bin/c], success_codes: [0, 2], max_parallel: 4")
+    made_plan = plan(policy)
+    assert (made_plan.command, made_plan.policy) == ("c", policy.digest)
+    assert (made_plan.success_codes, made_plan.max_parallel) == ({0, 2}, 4)
+
+
+def test_argv_is_not_shown_by_accident() -> None:
+    """Neither argument values nor stdin stand in the text that a traceback or log would show of a plan."""
+    policy = made("run: [/bin/c, <x>], stdin: {}", f"x: {ANY}")
+    step = plan(policy, wish=Wish(stdin=b"CANARY1"), x="CANARY2").steps[0]
+    assert "CANARY" not in repr(step)
+    assert "CANARY" not in repr(Wish(stdin=b"CANARY"))
