@@ -121,3 +121,9 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     if start >= end:
         raise RangeError(f"The output has {size} bytes.")
     return start, end
+
+
+def follow_start(header: str | None) -> int:
+    """Return where a follower starts: at a range's first byte, also if it is not written yet; without one, at 0."""
+    found = _RANGE.match(header or "")
+    return int(found[1]) if found and found[1] else 0

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from cmdhttp.api.body import Answer, read_object, run_request
 from cmdhttp.api.encoders import Media, encode_json
-from cmdhttp.api.query import Query, byte_range, idempotency_key, last_event_id, media_for, run_index
+from cmdhttp.api.query import Query, byte_range, follow_start, idempotency_key, last_event_id, media_for, run_index
 from cmdhttp.api.streams import StreamResponse, event_chunks, until_gone_or
 from cmdhttp.api.wire import Inline, job_document
 from cmdhttp.auth.principal import Principal
@@ -184,11 +184,11 @@ class Api:
             "accept-ranges": "bytes",
             "content-disposition": f'attachment; filename="{job.id}.{run}.{stream}"',
         }
-        span = byte_range(request.headers.get("range"), size)
         if request.query_params.get("follow") in ("1", "true"):
-            start = span[0] if span else 0
+            start = follow_start(request.headers.get("range"))
             chunks = self._follow_output(job, run, stream, offset=start)
             return StreamResponse(chunks, media="application/octet-stream", headers=headers)
+        span = byte_range(request.headers.get("range"), size)
         start, end = span or (0, size)
         headers["content-length"] = str(end - start)
         if span:

@@ -15,10 +15,10 @@ def run_token_new(principal: str, *, expires: str, as_json: bool) -> int:
     try:
         name = read_name(principal)
         seconds = read_duration(expires)
-    except ValueError as error:
+        ends = datetime.fromtimestamp(time.time() + seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError) as error:
         raise ConfigError(f"the principal or --expires {error}") from None
     token = mint(secrets.token_bytes(ENTROPY_BYTES))
-    ends = datetime.fromtimestamp(time.time() + seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if as_json:
         print(json.dumps({"token": token.token, "id": token.id, "sha256": token.sha256, "expires": ends}))
         return 0

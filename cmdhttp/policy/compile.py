@@ -72,7 +72,7 @@ class _Compiler:
         commands = {name: self._command(name, defined, places) for name, defined in self.merged.commands.items()}
         roles = {name: self._role(name, defined, commands, places) for name, defined in self.merged.roles.items()}
         tokens = self._tokens()
-        scripts = "".join(command.script.sha256 for command in commands.values() if command.script)
+        scripts = "".join(sorted(command.script.sha256 for command in commands.values() if command.script))
         return Policy(
             digest="sha256:" + hashlib.sha256((digest + scripts).encode()).hexdigest(),
             commands=commands,

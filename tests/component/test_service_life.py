@@ -1,6 +1,7 @@
 """Stops, kills and starts of the real program: no job is forgotten, none runs twice, no event is lost."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,19 @@ def test_a_run_leaves_no_folder(service: Service) -> None:
     for command in ("env", "exit"):
         service.result(command, {"params": {"code": 0}} if command == "exit" else {})
     wait_until(lambda: not any((service.data / "runs").rglob("work")), "run folders are removed")
+
+
+def test_a_waiting_caller_gets_an_answer_when_the_service_stops(service: Service) -> None:
+    """A call that waits while the service stops is answered with its job, not cut off; a retry finds the end."""
+    headers = {"Idempotency-Key": "waiting"}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(service.run, "sleep", {"wait": 15}, headers=headers)
+        wait_until(lambda: service.list_jobs(state="running"), "the job runs")
+        service.first_line(service.list_jobs(state="running")[0]["id"])
+        service.stop()
+        answer = waiting.result(10)
+    assert answer.status_code in (200, 202)
+    service.start()
+    again = service.run("sleep", {"wait": 15}, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (200, answer.json()["id"])
+    assert (again.json()["state"], again.json()["error"]["code"]) == ("canceled", "service_stopped")

@@ -229,6 +229,4 @@ def test_a_missing_program_is_a_spawn_failure(service: Service, host: str) -> No
 
 
 def newest(service: Service) -> Document:
-    with service.client() as client:
-        jobs: list[Document] = as_document(client.get("/v1/jobs", params={"limit": 1}))["jobs"]
-    return jobs[0] if jobs else {"state": "none"}
+    return next(iter(service.list_jobs(limit=1)), {"state": "none"})

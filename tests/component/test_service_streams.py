@@ -211,6 +211,14 @@ def test_a_range_outside_the_output_is_a_416(service: Service, wanted: str) -> N
     assert service.output(job["id"], Range=wanted).status_code == 416
 
 
+def test_a_follower_may_start_where_nothing_is_written_yet(service: Service) -> None:
+    """A follower that resumes at an offset waits for it, however little there is when it comes."""
+    job_id = service.launch("tick", {"params": {"count": 3, "pause": 0.2}})["id"]
+    with service.client() as client:
+        answer = client.get(f"/v1/jobs/{job_id}/output/stdout?follow=1", headers={"Range": "bytes=14-"})
+    assert (answer.status_code, answer.content) == (200, b"tick 2\n")
+
+
 def test_raw_output_can_be_followed(service: Service) -> None:
     """With follow=1 the bytes come as they are written, from any offset, until the run ends."""
     job_id = service.launch("tick", {"params": {"count": 5, "pause": 0.2}})["id"]

@@ -5,6 +5,7 @@ A stop must leave no process behind and no error in the log; the block fails oth
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -189,18 +190,14 @@ class Service:
         (self.policies / "policy.yaml").write_text(json.dumps(self._policy(principals), indent=1))
 
     def new_token(self, principal: str) -> Document:
-        """Make a token with the CLI and keep it; returns its line for the policy."""
-        made = self.cli("token", "new", principal, "--json")
-        document: Document = json.loads(made.stdout)
+        """Make a token with the CLI, once for all services of this process, and keep it; returns its policy line."""
+        document = as_dict(json.loads(_made_token(principal)))
         self.tokens[principal] = document.pop("token")
         return document
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the program to its end."""
-        command = [sys.executable, "-m", "cmdhttp.cli.main", *arguments]
-        return subprocess.run(
-            command, cwd=_ROOT, env=environment(), capture_output=True, text=True, timeout=15, check=False
-        )
+        return run_program(*arguments)
 
     def serve_arguments(self, **changed: str) -> list[str]:
         flags = {
@@ -306,6 +303,11 @@ class Service:
         with self.client(principal) as client:
             return as_document(client.get(f"/v1/jobs/{job_id}", params={"wait": wait}))
 
+    def list_jobs(self, **filters: str | int) -> list[Document]:
+        with self.client() as client:
+            jobs: list[Document] = as_document(client.get("/v1/jobs", params=filters))["jobs"]
+        return jobs
+
     def cancel(self, job_id: str) -> Document:
         with self.client() as client:
             return as_document(client.post(f"/v1/jobs/{job_id}/cancel", json={}))
@@ -389,6 +391,19 @@ class Service:
             },
             "grants": [{"to": ["ann"], "roles": ["all"]}, {"to": ["bob"], "roles": ["few"]}],
         }
+
+
+def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `cmdhttp` to its end."""
+    command = [sys.executable, "-m", "cmdhttp.cli.main", *arguments]
+    return subprocess.run(
+        command, cwd=_ROOT, env=environment(), capture_output=True, text=True, timeout=15, check=False
+    )
+
+
+@functools.cache
+def _made_token(principal: str) -> str:
+    return run_program("token", "new", principal, "--json").stdout
 
 
 def read_events(answer: httpx.Response, media: Media) -> Iterator[Event]:

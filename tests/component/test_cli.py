@@ -1,0 +1,167 @@
+"""The command line as a person runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from cmdhttp import __version__
+from cmdhttp.auth.tokens import TokenRecord, verify
+
+BROKEN = "version: 1\ncommands:\n  c: {on: local, run: [c], time_out: 5s}\n"
+GOOD = "version: 1\ncommands: {c: {on: local, run: [/bin/c]}}\nprincipals: {p: {}}\n"
+
+
+def cmdhttp(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-W", "error", "-m", "cmdhttp.cli.main", *arguments]
+    environment = {"PATH": os.environ["PATH"], "COLUMNS": "120", **environ}
+    return subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False, env=environment)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "policies"
+    made.mkdir(mode=0o755)
+    return made
+
+
+def put(folder: Path, text: str) -> None:
+    path = folder / "p.yaml"
+    path.write_text(text)
+    path.chmod(0o644)
+
+
+def test_check_of_a_good_policy(folder: Path) -> None:
+    """A policy that loads is summed up in one line, with its digest, and the exit code is 0."""
+    put(folder, GOOD)
+    done = cmdhttp("check", str(folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{folder}: 1 commands, 1 hosts, 1 principals, 0 tokens; sha256:")
+    document = json.loads(cmdhttp("check", str(folder), "--json").stdout)
+    assert done.stdout.endswith(document.pop("policy") + "\n")
+    assert document == {"ok": True, "findings": [], "commands": 1, "hosts": 1, "principals": 1, "tokens": 0}
+
+
+def test_check_of_a_broken_policy(folder: Path) -> None:
+    """A policy that does not load is exit code 2, with every finding at its place and its hint."""
+    put(folder, BROKEN)
+    done = cmdhttp("check", str(folder))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[:2] == [
+        f"{folder}/p.yaml:3:28: P203 unknown key 'time_out'",
+        "    hint: did you mean 'timeout'?",
+    ]
+
+
+def test_check_as_json(folder: Path) -> None:
+    """`--json` gives the same findings as data on stdout."""
+    put(folder, BROKEN)
+    done = cmdhttp("check", str(folder), "--json")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert json.loads(done.stdout) == {
+        "ok": False,
+        "findings": [
+            {
+                "code": "P203",
+                "severity": "error",
+                "file": f"{folder}/p.yaml",
+                "line": 3,
+                "column": 28,
+                "message": "unknown key 'time_out'",
+                "hint": "did you mean 'timeout'?",
+            }
+        ],
+    }
+
+
+def test_check_of_no_folder(tmp_path: Path) -> None:
+    """A folder that is not there is a finding too."""
+    done = cmdhttp("check", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "P101" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_token_that_works() -> None:
+    """The token verifies against the digest that is printed with it, until its end."""
+    done = cmdhttp("token", "new", "tines-prod", "--expires", "12h", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    made = json.loads(done.stdout)
+    assert set(made) == {"token", "id", "sha256", "expires"}
+    ends = datetime.fromisoformat(made["expires"]).timestamp()
+    sha256 = bytes.fromhex(made["sha256"])
+    table = {made["id"]: TokenRecord(id=made["id"], principal="tines-prod", sha256=sha256, expires=ends)}
+    assert verify(made["token"], table=table, now=ends - 1) is not None
+    assert verify(made["token"], table=table, now=ends) is None
+
+
+def test_the_line_to_paste_loads(folder: Path) -> None:
+    """What `token new` prints for the policy is policy, and holds the digest and not the token."""
+    done = cmdhttp("token", "new", "tines-prod")
+    lines = done.stdout[done.stdout.index("principals:") :]
+    assert "cmdh_" not in lines
+    put(folder, "version: 1\n" + lines)
+    assert json.loads(cmdhttp("check", str(folder), "--json").stdout)["tokens"] == 1
+
+
+def test_every_token_is_another() -> None:
+    """Two tokens share neither id nor secret."""
+    first, second = (json.loads(cmdhttp("token", "new", "p", "--json").stdout) for _ in range(2))
+    assert first["id"] != second["id"]
+    assert first["token"] != second["token"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("token", "new", "a b"),
+        ("token", "new", ""),
+        ("token", "new", "p", "--expires", "soon"),
+        ("token", "new", "p", "--expires", "0s"),
+        ("token", "new", "p", "--expires", "99999999999d"),
+        ("serve", "--wait", "soon"),
+        ("serve", "--policies", "/nonexistent"),
+        ("frobnicate",),
+        (),
+    ],
+)
+def test_what_cannot_be_done(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """A command line that cannot be carried out is exit code 2 and a message, never a traceback."""
+    done = cmdhttp(*arguments, CMDHTTP_DATA=str(tmp_path / "data"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_variable_stops_serve(tmp_path: Path) -> None:
+    """A misspelt setting stops the service before it does anything."""
+    done = cmdhttp("serve", CMDHTTP_WIAT="5", CMDHTTP_DATA=str(tmp_path / "data"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("cmdhttp: there is no setting CMDHTTP_WIAT\n")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("--help",), ("start here:", "serve", "check", "token")),
+        (("serve", "--help"), ("--ops-listen", "CMDHTTP_OPS_LISTEN", "--demo")),
+        (("check", "--help"), ("--json", "Exit code 0")),
+        (("token", "--help"), ("make a token",)),
+        (("token", "new", "--help"), ("--expires", "--json", "sha256")),
+    ],
+)
+def test_help(arguments: tuple[str, ...], shown: tuple[str, ...]) -> None:
+    """Every verb explains itself."""
+    done = cmdhttp(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [word for word in shown if word not in done.stdout] == []
+
+
+def test_version() -> None:
+    """`--version` is the version of the package."""
+    assert cmdhttp("--version").stdout == f"cmdhttp {__version__}\n"
