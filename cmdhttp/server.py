@@ -9,7 +9,6 @@ import fcntl
 import logging
 import os
 import resource
-import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +29,7 @@ from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Authenticator
 from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
-from cmdhttp.execution.local import LocalExecutor
+from cmdhttp.execution.local import LocalExecutor, remove_folder
 from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
@@ -43,6 +42,10 @@ from cmdhttp.settings import Settings
 
 _log = logging.getLogger("cmdhttp.server")
 _HEADER_SECONDS = 5.0
+_MESSAGE_SECONDS = 30.0
+_HEAD_BYTES = 32 << 10
+_HEAD_FIELDS = 100
+_DESCRIPTORS = 65536
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
 
@@ -62,6 +65,9 @@ def serve(settings: Settings, policy: Policy) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError if the data folder or a listen address cannot be used."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
     with _data_folder(settings.data), _listener(settings.listen) as api, _listener(settings.ops_listen) as ops:
         asyncio.run(_serve(settings, policy, api=api, ops=ops))
 
@@ -174,19 +180,52 @@ def _checks(
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a deadline for the head of the first request: silence or a trickle closes the connection."""
+    """uvicorn's protocol, with bounds that hold before anyone is authenticated.
+
+    The head of a request has 5 s and 32 KiB, trailers included; the whole request has 30 s, whether or not its body is
+    read. Silence, a trickle or an endless header closes the connection.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_deadline = self.loop.call_later(_HEADER_SECONDS, transport.abort)
-
-    def on_headers_complete(self) -> None:
-        self._head_deadline.cancel()
-        super().on_headers_complete()
+        self._fields = self._bytes = 0
+        self._deadline = self.loop.call_later(_HEADER_SECONDS, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_deadline.cancel()
+        self._deadline.cancel()
         super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._fields = self._bytes = 0
+        self._give(_HEADER_SECONDS)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._count(name + value)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._give(_MESSAGE_SECONDS)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._deadline.cancel()
+        super().on_message_complete()
+
+    def _give(self, seconds: float) -> None:
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+    def _count(self, data: bytes) -> None:
+        """Raise ValueError over a bound; the parser then answers 400 and closes."""
+        self._bytes += len(data)
+        if self._bytes > _HEAD_BYTES or self._fields > _HEAD_FIELDS:
+            raise ValueError("the head of the request is too large")
 
 
 class _Server(uvicorn.Server):
@@ -248,7 +287,8 @@ def _data_folder(folder: Path) -> Iterator[None]:
         hint = "Stop the other one, or give this one another --data folder."
         raise ConfigError(f"another cmdhttp uses the data folder {folder}", hint=hint) from error
     try:
-        shutil.rmtree(folder / "runs", ignore_errors=True)
+        for left in sorted((folder / "runs").glob("*")):
+            remove_folder(left)
         yield
     finally:
         os.close(descriptor)

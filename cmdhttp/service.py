@@ -38,7 +38,11 @@ _RETRY_AFTER = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to run a command. `faults` is what the door already found wrong with the request's fields."""
+    """One request to run a command.
+
+    `faults` is what the door already found wrong with the request's fields; `one_host` says that its answer has room for
+    the output of one host only.
+    """
 
     command: str
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
@@ -49,6 +53,7 @@ class Call:
     reason: str = ""
     key: str | None = None
     request_id: str = ""
+    one_host: bool = False
     faults: tuple[FieldError, ...] = ()
 
 
@@ -113,19 +118,18 @@ class Service:
             raise
         if key is not None and (replayed := await self._replayed(key)) is not None:
             return replayed
-        self._supervisor.check_room()
         job = self._new_job(principal, call, plan)
-        head = await self._record(Code.JOB_STARTED, _start_record(principal, call, plan, job))
-        job = replace(job, receipt=head)
-        try:
-            replay = await self._supervisor.submit(job, plan, key)
-        except Unavailable:
-            await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
-            raise
+        with self._supervisor.place():
+            head = await self._record(Code.JOB_STARTED, _start_record(principal, call, plan, job))
+            job = replace(job, receipt=head)
+            try:
+                replay = await self._supervisor.submit(job, plan, key)
+            except Unavailable:
+                await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
+                raise
         if replay is not None and key is not None:
-            await self._record(
-                Code.JOB_REPLAYED, {"job": job.id, "original": replay.job_id, "principal": principal.name}
-            )
+            fields = {"job": job.id, "original": replay.job_id, "principal": principal.name}
+            await self._record(Code.JOB_REPLAYED, fields)
             replayed = await self._replayed(key)
             if replayed is not None:
                 return replayed
@@ -134,7 +138,11 @@ class Service:
     async def explain(self, principal: Principal, call: Call) -> Explanation:
         """Decide and resolve like `submit`, and run nothing."""
         policy = self.policy
-        command, hosts, arguments = self._decide(policy, principal, call)
+        try:
+            command, hosts, arguments = self._decide(policy, principal, call)
+        except Forbidden:
+            await self._record(Code.CALL_DENIED, {**self._denial(policy, principal, call), "explain": True})
+            raise
         plan = self._plan(policy, command, hosts, arguments, call)
         decisions = {host: self._ask(policy, principal, command, host, arguments) for host in hosts}
         return Explanation(plan=plan, decisions=decisions)
@@ -222,6 +230,9 @@ class Service:
         hosts = self._hosts(policy, command, known, call, faults)
         if any(host not in known for host in hosts):
             raise _forbidden()
+        if call.one_host and len(hosts) > 1:
+            detail = "the type that you accept carries the output of one host"
+            faults.append(FieldError(pointer="/hosts", code="several", detail=detail, hint="Accept application/json."))
         arguments = bind(command, call.params)
         faults += arguments.errors
         faults += [error.at(pointer) for pointer, error in check_wish(command, call.wish)]
@@ -323,7 +334,8 @@ class Service:
     def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:
         """What the audit knows of a denial, and the caller does not."""
         command = policy.commands.get(call.command)
-        arguments = bind(command, call.params) if command else Arguments(values={})
+        known = command is not None and bool(self._allowed_hosts(policy, principal, command))
+        arguments = bind(command, call.params) if command and known else Arguments(values={})
         at = datetime.fromtimestamp(self._clock.now(), tz=UTC)
         decisions = {}
         for host in call.hosts[:20] or (sorted(command.hosts)[:20] if command else [""]):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from cmdhttp.errors import BodyTooLarge, FieldError, NotJson, RequestError
 from cmdhttp.jobs.state import OnDisconnect
@@ -23,6 +23,8 @@ from cmdhttp.service import Call
 _BODY_SECONDS = 20
 _DEPTH = 32
 _MAX_WAIT = 90
+_MAX_UNKNOWN = 20
+_MAX_INLINE = 4 << 20
 _MAX_HOSTS = 1000
 _MAX_LABELS, _LABEL_CHARS = 16, 128
 _KEY_CHARS = 255
@@ -64,10 +66,13 @@ async def read_object(request: Request, *, limit: int) -> dict[str, Any]:
         raise NotJson("The Content-Type must be application/json.", hint="A body is always needed; {} will do.")
     data = bytearray()
     with anyio.move_on_after(_BODY_SECONDS) as reading:
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > limit:
-                raise BodyTooLarge(f"The body is over {limit} bytes.")
+        try:
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > limit:
+                    raise BodyTooLarge(f"The body is over {limit} bytes.")
+        except ClientDisconnect:
+            raise RequestError("The connection ended inside the body.") from None
     if reading.cancelled_caught:
         raise RequestError(f"The body did not arrive within {_BODY_SECONDS} seconds.")
     return parse_object(bytes(data))
@@ -120,10 +125,12 @@ class _Reader:
     faults: list[FieldError] = field(default_factory=list)
 
     def check_names(self) -> None:
-        for name in self.body:
-            if name not in _FIELDS:
-                hint = suggestion(name, _FIELDS) or f"the fields are: {', '.join(_FIELDS)}"
-                self.fault(name, "unknown_field", "unknown field", hint)
+        unknown = [name for name in self.body if name not in _FIELDS]
+        if len(unknown) > _MAX_UNKNOWN:
+            raise RequestError(f"The body has {len(unknown)} fields that are not known.")
+        for name in unknown:
+            hint = suggestion(name, _FIELDS) or f"the fields are: {', '.join(_FIELDS)}"
+            self.fault(name, "unknown_field", "unknown field", hint)
 
     def fault(self, name: str, code: str, detail: str, hint: str = "") -> None:
         pointer = "/" + name.replace("~", "~0").replace("/", "~1")
@@ -151,6 +158,9 @@ class _Reader:
             return ()
         if isinstance(values, str):
             values = [values]
+        if values == [] and name == "hosts":
+            self.fault(name, "empty", "must not be empty; leave it out if it has nothing to say")
+            return ()
         if not isinstance(values, list) or len(values) > most:
             self.fault(name, "type", f"must be a list of at most {most} texts")
             return ()
@@ -203,8 +213,8 @@ class _Reader:
         if encoding not in _ENCODINGS:
             self.fault("output", "not_in_values", f"encoding must be one of {', '.join(_ENCODINGS)}")
             encoding = "auto"
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= 64 << 20):
-            self.fault("output", "out_of_range", "max_bytes must be a whole number from 0 to 67108864")
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= _MAX_INLINE):
+            self.fault("output", "out_of_range", f"max_bytes must be a whole number from 0 to {_MAX_INLINE}")
             most = None
         return {"encoding": encoding, "max_bytes": most}
 

@@ -6,7 +6,9 @@ authenticates. A route that is added later cannot forget it.
 
 import logging
 import secrets
+from contextlib import suppress
 
+import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cmdhttp.api.problems import problem_response
@@ -16,7 +18,30 @@ from cmdhttp.auth.principal import Authenticator, Evidence
 from cmdhttp.errors import CmdHttpError, RequestError, Unauthenticated
 
 _log = logging.getLogger("cmdhttp.api")
-_ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"idempotency-key", b"last-event-id"})
+_ONCE = frozenset(
+    {
+        b"host",
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"transfer-encoding",
+        b"idempotency-key",
+        b"x-idempotency-key",
+        b"last-event-id",
+    }
+)
+    {
+        b"host",
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"idempotency-key",
+        b"x-idempotency-key",
+        b"last-event-id",
+        b"transfer-encoding",
+    }
+)
+_RECORD_SECONDS = 1.0
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
 
@@ -28,6 +53,8 @@ class Gate:
         self._app = app
         self._authenticator = authenticator
         self._audit = audit
+        self._failures = 0
+        self._next_record = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,10 +82,15 @@ class Gate:
             _log.exception("request %s failed", request_id)
 
     async def _record_failure(self, request_id: str, source: str | None) -> None:
-        try:
-            await self._audit.write(Code.AUTH_FAILED, {"request": request_id, "source": source})
-        except OSError:
-            return  # the answer is a refusal in any case, and readiness reports the log
+        """Record the first failure of a second, with the count of those since the last record: a stranger fills no disk."""
+        self._failures += 1
+        if anyio.current_time() < self._next_record:
+            return
+        fields = {"request": request_id, "source": source, "failures": self._failures}
+        self._failures, self._next_record = 0, anyio.current_time() + _RECORD_SECONDS
+        # The answer is a refusal in any case, and readiness reports the log.
+        with suppress(OSError):
+            await self._audit.write(Code.AUTH_FAILED, fields)
 
 
 def check_request(scope: Scope) -> None:
@@ -73,6 +105,10 @@ def check_request(scope: Scope) -> None:
         seen.add(name)
     if b"content-length" in seen and b"transfer-encoding" in seen:
         raise RequestError("The request has both Content-Length and Transfer-Encoding.")
+    if b"host" not in seen and scope.get("http_version") == "1.1":
+        raise RequestError("The request has no Host header.")
+    if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers):
+        raise RequestError("The only Transfer-Encoding that is taken is chunked.")
     raw = scope.get("raw_path", b"").partition(b"?")[0]
     if b"%" in raw or b"//" in raw or b"\\" in raw or b"/./" in raw or b"/../" in raw or raw.endswith((b"/.", b"/..")):
         raise RequestError("The path is not in its plain form.", hint="Send it without escapes, '//' or dot segments.")

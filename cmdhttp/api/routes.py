@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from cmdhttp.api.query import Query, byte_range, follow_start, idempotency_key, 
 from cmdhttp.api.streams import StreamResponse, event_chunks, until_gone_or
 from cmdhttp.api.wire import Inline, job_document
 from cmdhttp.auth.principal import Principal
-from cmdhttp.errors import FieldError, InvalidRequest, NotFound
+from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Filter
 from cmdhttp.jobs.state import Job, Output
@@ -26,6 +26,7 @@ _STREAMED = (Media.SSE, Media.NDJSON)
 _MAX_PAGE, _PAGE = 200, 50
 _MAX_WAIT = 90.0
 _READ = 256 << 10
+_MAX_INLINE = 8 << 20
 _RETRY_AFTER = 2
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -73,9 +74,15 @@ class Api:
             header_key=idempotency_key(request),
             request_id=request.state.request_id,
         )
-        submitted = await self._service.submit(_principal(request), wanted.call)
+        call = replace(wanted.call, one_host=media is Media.TEXT)
+        submitted = await self._service.submit(_principal(request), call)
         job = submitted.job
         headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
+
+        async def on_gone() -> None:
+            if not submitted.replayed:
+                await self._service.disconnected(job)
+
         if media is Media.JSON:
             wait = self._settings.wait if wanted.answer.wait is None else wanted.answer.wait
             fail = request.query_params.get("fail") == "http"
@@ -83,22 +90,16 @@ class Api:
             async def reply(job: Job) -> Response:
                 return await self._answer(job, wanted.answer, headers, fail=fail)
 
-            gone = self._service.disconnected
-            return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=gone)
+            return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=on_gone)
         if media is Media.TEXT:
-            if len(job.runs) > 1:
-                detail = "text/plain carries the output of one host"
-                raise InvalidRequest(
-                    "Ask for another type.", errors=[FieldError(pointer="/hosts", code="several", detail=detail)]
-                )
             chunks = self._follow_output(job, 0, Stream.STDOUT, offset=0)
             return StreamResponse(
                 chunks,
                 media="text/plain; charset=utf-8",
                 headers={**headers, "Location": f"/v1/jobs/{job.id}"},
-                on_gone=lambda: self._service.disconnected(job),
+                on_gone=on_gone,
             )
-        return self._event_stream(job, media, after=0, headers=headers, on_gone=lambda: self._service.disconnected(job))
+        return self._event_stream(job, media, after=0, headers=headers, on_gone=on_gone)
 
     async def explain(self, request: Request) -> Response:
         body = await read_object(request, limit=self._settings.body_max)
@@ -253,7 +254,7 @@ class Api:
 
     async def _inline(self, job: Job, answer: Answer) -> list[Inline]:
         size = self._settings.inline_max if answer.max_bytes is None else answer.max_bytes
-        size = size // max(1, len(job.runs) // 8)
+        size = min(size, _MAX_INLINE // len(job.runs))
         return [
             Inline(
                 stdout=await self._service.output(job, index, Stream.STDOUT, offset=0, size=min(size, run.stdout.size)),
@@ -313,7 +314,7 @@ class _WaitResponse:
         *,
         wait: float,
         reply: Callable[[Job], Awaitable[Response]],
-        on_gone: Callable[[Job], Awaitable[None]] | None = None,
+        on_gone: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._service = service
         self._job = job
@@ -324,7 +325,7 @@ class _WaitResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if await until_gone_or(receive, self._service.finished(self._job.id, wait=self._wait)):
             if self._on_gone is not None:
-                await self._on_gone(self._job)
+                await self._on_gone()
             return
         response = await self._reply(await self._service.now(self._job))
         await response(scope, receive, send)

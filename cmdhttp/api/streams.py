@@ -97,7 +97,7 @@ async def event_chunks(
         ended = isinstance(item.event, Finished)
         document = event_document(item.event, job=await job() if ended else None, job_id=job_id, data=item.data)
         yield encode_event(document, media)
-    if not ended:
+    if not ended and not (await job()).state.terminal:
         yield encode_event(interrupted_document(job_id, now=now(), last_seq=last_seq), media)
 
 

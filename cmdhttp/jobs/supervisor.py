@@ -7,7 +7,8 @@ way its one true end.
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,7 @@ class Supervisor:
         self._slots = anyio.CapacityLimiter(limits.max_running)
         self._live: dict[str, _Live] = {}
         self._group: TaskGroup | None = None
+        self._arriving = 0
         self.accepting = False
 
     async def serve(self, *, until: anyio.Event, drain: float) -> None:
@@ -115,15 +117,25 @@ class Supervisor:
         """Raise Unavailable if a job could not be accepted now."""
         if not self.accepting or self._group is None:
             raise Unavailable("The service is stopping; nothing has run.", retry_after=_RETRY_AFTER)
-        if self._slots.available_tokens < 1 and len(self._waiting()) >= self._limits.max_queued:
+        waiting = len(self._waiting()) + self._arriving
+        if waiting >= self._limits.max_queued + self._slots.available_tokens:
             raise Unavailable("The queue is full; nothing has run.", retry_after=_RETRY_AFTER)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for a job that is about to be submitted. Raises Unavailable if there is none."""
+        self.check_room()
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
 
     async def submit(self, job: Job, plan: Plan, key: IdempotencyKey | None) -> Replay | None:
         """Keep the job and start it. Returns a Replay, and does nothing, if the key was used before.
 
-        Raises Unavailable if there is no room or the job cannot be put on disk; nothing runs then.
+        The caller holds a `place`. Raises Unavailable if the job cannot be put on disk; nothing runs then.
         """
-        self.check_room()
         feed = self._hub.open(job)
         live = _Live(
             job_id=job.id,
@@ -177,7 +189,10 @@ class Supervisor:
             stop.request(reason)
 
     async def _idle(self) -> None:
-        while self._live:
+        while self._live or self._arriving:
+            if not self._live:
+                await anyio.sleep(0.01)
+                continue
             await next(iter(self._live.values())).done.wait()
 
     async def _run_job(self, live: _Live) -> None:

@@ -19,6 +19,8 @@ from cmdhttp.policy.compiled import Command, Deny, Line, Policy, lookup
 from cmdhttp.policy.findings import Position, suggestion
 from cmdhttp.policy.params import Narrowing, Value
 
+_MAX_UNKNOWN = 20
+
 
 class Verdict(StrEnum):
     ALLOW = "allow"
@@ -73,12 +75,12 @@ def bind(command: Command, raw: Mapping[str, object]) -> Arguments:
     """Normalise the values of a call once; what comes out is what is matched, run, shown and recorded."""
     values: dict[str, Value] = {}
     errors: list[FieldError] = []
-    for name in raw:
-        if name not in command.params:
-            hint = suggestion(str(name), command.params) or f"the parameters are: {', '.join(command.params) or 'none'}"
-            errors.append(
-                FieldError(pointer=_pointer(name), code="unknown_parameter", detail="unknown parameter", hint=hint)
-            )
+    unknown = [name for name in raw if name not in command.params]
+    for name in unknown[:_MAX_UNKNOWN]:
+        hint = suggestion(str(name), command.params) or f"the parameters are: {', '.join(command.params) or 'none'}"
+        errors.append(
+            FieldError(pointer=_pointer(name), code="unknown_parameter", detail="unknown parameter", hint=hint)
+        )
     for name, spec in command.params.items():
         if name in raw and raw[name] is not None:
             try:

@@ -5,5 +5,6 @@ run ends, for whatever reason, its process group is dead and its folder is gone.
 """
 
 from cmdhttp.execution.local.executor import LocalExecutor
+from cmdhttp.execution.local.process import remove_folder
 
-__all__ = ["LocalExecutor"]
+__all__ = ["LocalExecutor", "remove_folder"]
