@@ -30,17 +30,6 @@ _ONCE = frozenset(
         b"last-event-id",
     }
 )
-    {
-        b"host",
-        b"authorization",
-        b"content-type",
-        b"content-length",
-        b"idempotency-key",
-        b"x-idempotency-key",
-        b"last-event-id",
-        b"transfer-encoding",
-    }
-)
 _RECORD_SECONDS = 1.0
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
