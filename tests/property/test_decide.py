@@ -77,9 +77,9 @@ def model(doc: Doc, by: str, command: str, host: str, values: Doc, day: str) -> 
         named = "*" in who or by in who or any(f"role:{role}" in who for role in held)
         open_now = deny.get("from", "") <= day < deny.get("until", "9")
         where = hosts_of(doc, deny.get("hosts", "*"), all_hosts)
-        if named and open_now and host in where and takes(doc, deny.get("commands", "*"), command):
-            if meets(deny, values, every=False):
-                return False
+        this = host in where and takes(doc, deny.get("commands", "*"), command)
+        if named and open_now and this and meets(deny, values, every=False):
+            return False
     lines = (line for role in held for line in doc["roles"][role])
     return any(
         takes(doc, line["commands"], command)
@@ -219,7 +219,7 @@ def test_a_deny_never_adds_a_right() -> None:
 def test_files_have_no_order() -> None:
     """Renaming and reordering files changes neither a decision nor the digest."""
     for rng, doc in policies(20_000, 60):
-        parts = [{"commands": {name: spec}} for name, spec in doc.pop("commands").items()]
+        parts: list[Doc] = [{"commands": {name: spec}} for name, spec in doc.pop("commands").items()]
         parts += [{key: value} for key, value in doc.items()]
         parts.append({"deny": [random_deny(rng)]})
         first = compiled(*parts)

@@ -4,6 +4,7 @@ import string
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def ask(
     *,
     by: str = "p",
     at: datetime = NOW,
-    **values: object,
+    **values: Any,
 ) -> Decision:
     """The decision on a call; an unknown command has no parameters to bind."""
     found = policy.commands.get(command) or next(iter(policy.commands.values()))

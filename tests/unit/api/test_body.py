@@ -101,7 +101,13 @@ def test_every_field() -> None:
     )
     call = request.call
     assert call.faults == ()
-    assert (call.params, call.hosts, call.labels, call.reason, call.key) == ({"x": 1}, ("web1",), ("a", "é"), "because", "k")
+    assert (call.params, call.hosts, call.labels, call.reason, call.key) == (
+        {"x": 1},
+        ("web1",),
+        ("a", "é"),
+        "because",
+        "k",
+    )
     assert (call.wish.stdin, call.wish.timeout, call.on_disconnect) == (b"\x00\x01", 30.0, OnDisconnect.CANCEL)
     assert request.answer == Answer(wait=2.5, encoding="base64", max_bytes=5)
 

@@ -53,7 +53,9 @@ def test_entropy_is_never_too_short(size: int) -> None:
 
 def test_another_byte_another_token() -> None:
     """Each single byte of entropy has its part in the token."""
-    tokens = {mint(bytes(7 if place == changed else 0 for place in range(ENTROPY_BYTES))).token for changed in range(40)}
+    tokens = {
+        mint(bytes(7 if place == changed else 0 for place in range(ENTROPY_BYTES))).token for changed in range(40)
+    }
     assert len(tokens) == ENTROPY_BYTES
 
 
@@ -75,7 +77,11 @@ def test_one_character_off() -> None:
     token = TOKEN.token
     for place, char in enumerate(token):
         other = "A" if char != "A" else "B"
-        for changed in (token[:place] + other + token[place + 1 :], token[:place] + token[place + 1 :], token[:place] + char + token[place:]):
+        for changed in (
+            token[:place] + other + token[place + 1 :],
+            token[:place] + token[place + 1 :],
+            token[:place] + char + token[place:],
+        ):
             assert changed == token or verify(changed, table=TABLE, now=0) is None
 
 

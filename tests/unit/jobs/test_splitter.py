@@ -1,5 +1,7 @@
 """Where a stream is cut: between characters, whatever the reads were."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,5 +60,5 @@ def test_every_piece_of_text_is_text(text: str, cuts: list[int]) -> None:
     """Pieces of UTF-8 text are UTF-8 text, however the reads fall."""
     data, splitter = text.encode(), Splitter()
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [splitter.feed(data[start:end]) for start, end in zip(places, places[1:], strict=False)]
+    pieces = [splitter.feed(data[start:end]) for start, end in pairwise(places)]
     assert "".join(piece.decode() for piece in pieces) == text

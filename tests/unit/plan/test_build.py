@@ -23,14 +23,14 @@ def made(fields: str, params: str = "") -> Policy:
     return compiled(HOSTS + f"commands: {{c: {{on: [local, '*'], {fields}, params: {{{params}}}}}}}")
 
 
-def argv(run: str, params: str, **values: object) -> tuple[str, ...]:
+def argv(run: str, params: str, **values: Any) -> tuple[str, ...]:
     command = made(f"run: {run}", params).commands["c"]
     bound = bind(command, values)
     assert bound.errors == ()
     return Resolver(command=command, values=bound.values).argv()
 
 
-def plan(policy: Policy, *hosts: str, wish: Wish = Wish(), **values: object) -> Plan:  # noqa: B008 - frozen
+def plan(policy: Policy, *hosts: str, wish: Wish = Wish(), **values: Any) -> Plan:  # noqa: B008 - frozen
     command = policy.commands["c"]
     return build_plan(policy, command, hosts or ("local",), bind(command, values), wish)
 
@@ -80,7 +80,12 @@ def test_a_hostile_value_is_one_argument(value: str) -> None:
         ("[/bin/c, [-n, <n>], z]", "n: {type: int, required: false}", {}, ("z",)),
         ("[/bin/c, [-n, <n>], z]", "n: {type: int, required: false}", {"n": 0}, ("-n", "0", "z")),
         ("[/bin/c, [<a>, <b>], z]", "a: {type: int, required: false}, b: {type: int}", {"b": 1}, ("z",)),
-        ("[/bin/c, [<a>, <b>], z]", "a: {type: int, required: false}, b: {type: int}", {"a": 2, "b": 1}, ("2", "1", "z")),
+        (
+            "[/bin/c, [<a>, <b>], z]",
+            "a: {type: int, required: false}, b: {type: int}",
+            {"a": 2, "b": 1},
+            ("2", "1", "z"),
+        ),
         ("[/bin/c, <v>, z]", "v: {type: bool, flag: --verbose}", {"v": True}, ("--verbose", "z")),
         ("[/bin/c, <v>, z]", "v: {type: bool, flag: --verbose}", {"v": False}, ("z",)),
         ("[/bin/c, <v>, z]", "v: {type: bool, flag: --verbose, required: false}", {}, ("z",)),
@@ -110,7 +115,7 @@ def test_argv_has_a_cap() -> None:
 def test_an_argv_too_long_for_ssh_is_refused_before_anything_runs() -> None:
     """A line that an SSH host could not take is refused in the plan, though it would fit locally."""
     policy = made("run: [/bin/c, '<l...>']", f"l: {{type: list, max_items: 100, of: {ANY}}}")
-    values = {"l": [" " * 8000] * 6}
+    values: dict[str, Any] = {"l": [" " * 8000] * 6}
     assert plan(policy, "local", **values).steps[0].argv[1:] == tuple(values["l"])
     with pytest.raises(BadValue) as caught:
         plan(policy, "local", "web1", **values)
@@ -154,7 +159,11 @@ def test_the_plan_holds_the_lower_limit(asked: float | None, given: float) -> No
 def test_a_step_for_each_host() -> None:
     """Steps come in the order of the hosts, each with all that is needed to reach its own."""
     steps = plan(made("run: [/bin/c], stdin: {}"), "web2", "local", "web1", wish=Wish(stdin=b"in")).steps
-    assert [(step.run, step.host, step.stdin) for step in steps] == [(0, "web2", b"in"), (1, "local", b"in"), (2, "web1", b"in")]
+    assert [(step.run, step.host, step.stdin) for step in steps] == [
+        (0, "web2", b"in"),
+        (1, "local", b"in"),
+        (2, "web1", b"in"),
+    ]
     reach = {"account": "u", "key": "/secrets/k", "known_hosts": "/nowhere/known"}
     assert [step.target for step in steps] == [
         SshTarget(address="10.0.0.2", port=22, **reach),  # type: ignore[arg-type]
@@ -195,7 +204,7 @@ def test_the_plan_names_its_policy() -> None:
     policy = made("run: [/bin/c], success_codes: [0, 2], max_parallel: 4")
     made_plan = plan(policy)
     assert (made_plan.command, made_plan.policy) == ("c", policy.digest)
-    assert (made_plan.success_codes, made_plan.max_parallel) == ({0, 2}, 4)
+    assert (made_plan.success_codes, made_plan.max_parallel) == (frozenset({0, 2}), 4)
 
 
 def test_argv_is_not_shown_by_accident() -> None:

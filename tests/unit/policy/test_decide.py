@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def allowing(line: str) -> Policy:
         ("p", "restart", "local", {"unit": "wrong"}, Reason.NOT_MADE_FOR_HOST),
     ],
 )
-def test_each_rule_in_its_order(by: str, command: str, host: str, values: dict[str, object], reason: Reason) -> None:
+def test_each_rule_in_its_order(by: str, command: str, host: str, values: dict[str, Any], reason: Reason) -> None:
     """What is unknown, not made for the host, bad or granted to nobody is refused, and the reason says which came first."""
     decision = ask(policy(OPEN), command, host, by=by, **values)
     assert decision.reason is reason
@@ -135,7 +136,7 @@ def test_the_answer_names_its_line() -> None:
         ("{why: w, commands: look, params: {since: {min: 5}}}", "look", "web1", {}, False),
     ],
 )
-def test_a_deny_beats_every_allow(deny: str, command: str, host: str, values: dict[str, object], *, hit: bool) -> None:
+def test_a_deny_beats_every_allow(deny: str, command: str, host: str, values: dict[str, Any], *, hit: bool) -> None:
     """A deny that matches in principal, command, host and values wins over a role that allows everything."""
     decision = ask(denying(deny), command, host, **values)
     assert decision.verdict is (Verdict.DENY if hit else Verdict.ALLOW)
@@ -188,7 +189,7 @@ def test_half_a_window(window: str, *, before: bool, after: bool) -> None:
     ],
 )
 def test_a_role_line_needs_every_matcher(
-    line: str, command: str, host: str, values: dict[str, object], *, hit: bool
+    line: str, command: str, host: str, values: dict[str, Any], *, hit: bool
 ) -> None:
     """A line allows only what it names in command, host and values; a narrowed value that is absent is not allowed."""
     assert (ask(allowing(line), command, host, **values).verdict is Verdict.ALLOW) is hit
@@ -228,7 +229,9 @@ def test_a_deny_of_two_values_needs_both() -> None:
         params: {a: {type: enum, values: [x, y]}, b: {type: enum, values: [x, y]}}
         on: web1
     """
-    both = compiled(HOSTS, text, "principals: {p: {}}\n" + OPEN.replace("[p, q]", "p"), "deny: [{why: w, params: {a: x, b: x}}]")
+    both = compiled(
+        HOSTS, text, "principals: {p: {}}\n" + OPEN.replace("[p, q]", "p"), "deny: [{why: w, params: {a: x, b: x}}]"
+    )
     verdicts = {(a, b): ask(both, "two", a=a, b=b).verdict for a in "xy" for b in "xy"}
     assert [pair for pair, verdict in verdicts.items() if verdict is Verdict.DENY] == [("x", "x")]
 
@@ -281,6 +284,6 @@ def test_who_may_know(by: str, host: str, *, known: bool) -> None:
 def test_a_question_is_decided_as_it_was_bound() -> None:
     """A value is matched in its normal form: `07` and `7` are not two spellings of one number."""
     command = policy(OPEN).commands["look"]
-    for raw in ("07", "7 ", "7.0", "٧"):
+    for raw in ("07", "7 ", "7.0", "\N{ARABIC-INDIC DIGIT SEVEN}"):
         question = Question(principal="p", command="look", host="web1", arguments=bind(command, {"since": raw}), at=NOW)
         assert decide(policy(OPEN), question).verdict is Verdict.INVALID

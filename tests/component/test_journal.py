@@ -1,0 +1,280 @@
+"""The journal on a real disk."""
+
+import errno
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from cmdhttp.errors import ConfigError
+from cmdhttp.execution.model import Stream
+from cmdhttp.jobs.journal import Chunk, Filter, IdempotencyKey, Journal, Replay
+from cmdhttp.jobs.state import (
+    Accepted,
+    Dispatched,
+    Event,
+    Finished,
+    Job,
+    OnDisconnect,
+    Output,
+    Run,
+    RunEnded,
+    State,
+    apply,
+)
+
+pytestmark = pytest.mark.anyio
+KEY = IdempotencyKey(principal="p", key="k", digest="d")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    opened = Journal(tmp_path)
+    yield opened
+    opened.close()
+
+
+def new_job(number: int, *, principal: str = "p", command: str = "c", hosts: tuple[str, ...] = ("h",)) -> Job:
+    return Job(
+        id=f"job_{number:026d}",
+        command=command,
+        principal=principal,
+        credential="k",
+        created_at=float(number),
+        policy="sha256:0",
+        params={"x": [1, "é"]},
+        labels=("l",),
+        reason="",
+        on_disconnect=OnDisconnect.CONTINUE,
+        max_parallel=1,
+        runs=tuple(Run(host=host) for host in hosts),
+    )
+
+
+async def accept(journal: Journal, job: Job, *, key: IdempotencyKey | None = None) -> Job | Replay:
+    accepted = Accepted(seq=1, ts=1.0, job=job)
+    after = apply(None, accepted)
+    told: list[int] = []
+    replay = await journal.accept(accepted, after, key=key, on_commit=lambda: told.append(1))
+    assert told == ([] if replay else [1])
+    return replay or after
+
+
+async def new(journal: Journal, number: int = 1) -> Job:
+    job = await accept(journal, new_job(number))
+    assert isinstance(job, Job)
+    return job
+
+
+def output(job: Job, data: bytes) -> tuple[Output, Chunk]:
+    offset = job.runs[0].stdout.size
+    event = Output(seq=job.last_seq + 1, ts=2.0, run=0, host="h", stream=Stream.STDOUT, offset=offset, size=len(data))
+    return event, Chunk(run=0, stream=Stream.STDOUT, offset=offset, data=data)
+
+
+async def keep(journal: Journal, job: Job, event: Event, chunk: Chunk | None = None) -> Job:
+    after = apply(job, event)
+    await journal.append(after, event, chunk=chunk)
+    return after
+
+
+async def end(journal: Journal, job: Job) -> Job:
+    job = await keep(journal, job, Dispatched(ts=2.0, run=0))
+    job = await keep(journal, job, RunEnded(seq=job.last_seq + 1, ts=3.0, run=0, host="h", state=State.SUCCEEDED))
+    return await keep(journal, job, Finished(seq=job.last_seq + 1, ts=4.0))
+
+
+async def test_a_whole_life(journal: Journal, tmp_path: Path) -> None:
+    """A job is read back as it was after each event, and after the journal was opened again."""
+    job = await new(journal)
+    assert await journal.get(job.id) == job
+    job = await keep(journal, job, Dispatched(ts=2.0, run=0))
+    assert await journal.get(job.id) == job
+    job = await keep(journal, job, *output(job, b"abc"))
+    assert await journal.get(job.id) == job
+    job = await keep(journal, job, RunEnded(seq=3, ts=3.0, run=0, host="h", state=State.FAILED, exit_code=1))
+    job = await keep(journal, job, Finished(seq=4, ts=4.0, duration=1.5))
+    again = Journal(tmp_path)
+    try:
+        assert await again.get(job.id) == job
+        events = await again.events(job.id, after=0, limit=100)
+        assert [event.seq for event in events] == [1, 2, 3, 4]
+        assert await again.events(job.id, after=1, limit=2) == events[1:3]
+        assert await again.read_output(job.id, 0, Stream.STDOUT, offset=1, size=9) == b"bc"
+    finally:
+        again.close()
+
+
+async def test_what_is_not_there(journal: Journal) -> None:
+    """Unknown jobs and outputs are nothing, not errors."""
+    assert await journal.get("job_x") is None
+    assert await journal.events("job_x", after=0, limit=9) == []
+    assert await journal.read_output("job_0123456789", 0, Stream.STDERR, offset=0, size=9) == b""
+
+
+async def test_told_in_order_and_only_when_on_disk(journal: Journal, tmp_path: Path) -> None:
+    """`on_commit` comes in the order of the numbers, and each event is then there for any other reader."""
+    job = await keep(journal, await new(journal), Dispatched(ts=2.0, run=0))
+    told: list[tuple[int, int]] = []
+    reader = sqlite3.connect(tmp_path / "jobs.sqlite3")
+
+    def tell(seq: int) -> Callable[[], None]:
+        def note() -> None:
+            on_disk = reader.execute("SELECT max(seq) FROM events WHERE job = ?", (job.id,)).fetchone()[0]
+            told.append((seq, on_disk))
+
+        return note
+
+    waiting = []
+    for _ in range(100):
+        event, chunk = output(job, b"x")
+        job = apply(job, event)
+        waiting.append(journal.append(job, event, chunk=chunk, on_commit=tell(event.seq)))
+    for one in waiting:
+        await one
+    reader.close()
+    assert [seq for seq, _ in told] == list(range(2, 102))
+    assert all(on_disk >= seq for seq, on_disk in told)
+
+
+async def test_many_commits_are_one(journal: Journal, tmp_path: Path) -> None:
+    """Work that waits while the writer is busy is committed together."""
+    commits: list[int] = []
+    sizes: list[int] = []
+    real = journal._database.write
+    await real(
+        lambda db: db.set_trace_callback(lambda sql: commits.append(1) if sql == "COMMIT" else None), durable=False
+    )
+    blocked = real(lambda db: db.execute("SELECT 1").fetchone(), durable=False)
+    futures = [real(lambda _db: sizes.append(1), durable=True) for _ in range(200)]
+    for future in (blocked, *futures):
+        await future
+    assert len(sizes) == 200
+    assert len(commits) < 100
+
+
+async def test_a_gap_is_refused(journal: Journal) -> None:
+    """An event after one that was not written is refused, and none of it stays."""
+    job = await keep(journal, await new(journal), Dispatched(ts=2.0, run=0))
+    event, chunk = output(job, b"abc")
+    skipped = replace(event, seq=event.seq + 1)
+    with pytest.raises(OSError, match="event 3 cannot follow event 1"):
+        await journal.append(job, skipped, chunk=chunk)
+    assert await journal.get(job.id) == job
+    assert await journal.read_output(job.id, 0, Stream.STDOUT, offset=0, size=9) == b""
+    assert (await keep(journal, job, event, chunk)).last_seq == 2
+
+
+@pytest.mark.parametrize("written", [0, 2])
+async def test_a_full_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+    """Output that cannot be written raises, leaves no part of itself, tells nobody and harms no other job."""
+    job = await keep(journal, await new(journal, 1), Dispatched(ts=2.0, run=0))
+    job = await keep(journal, job, *output(job, b"first"))
+    real, calls, told = os.write, list[int](), list[int]()
+
+    def full(descriptor: int, data: bytes) -> int:
+        calls.append(len(data))
+        if written and len(calls) == 1:
+            return real(descriptor, data[:written])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    event, chunk = output(job, b"second")
+    with monkeypatch.context() as patched:
+        patched.setattr("cmdhttp.jobs.output_log.os.write", full)
+        failing = journal.append(apply(job, event), event, chunk=chunk, on_commit=lambda: told.append(1))
+        other = await new(journal, 2)
+        with pytest.raises(OSError, match="No space left"):
+            await failing
+    assert told == []
+    assert await journal.get(other.id) == other
+    assert await journal.get(job.id) == job
+    assert await journal.read_output(job.id, 0, Stream.STDOUT, offset=0, size=99) == b"first"
+    after = await keep(journal, job, event, chunk)
+    assert after.last_seq == event.seq
+    assert await journal.read_output(job.id, 0, Stream.STDOUT, offset=0, size=99) == b"firstsecond"
+    await journal.close_output(job.id, 0)
+
+
+async def test_a_key_used_before(journal: Journal) -> None:
+    """A key leads to its first job, says whether the request was the same, and keeps no second job."""
+    job = await accept(journal, new_job(1), key=KEY)
+    assert isinstance(job, Job)
+    assert await accept(journal, new_job(2), key=KEY) == Replay(job_id=job.id, same=True)
+    assert await accept(journal, new_job(3), key=replace(KEY, digest="e")) == Replay(job_id=job.id, same=False)
+    assert await journal.replay(KEY) == Replay(job_id=job.id, same=True)
+    assert await journal.replay(replace(KEY, principal="q")) is None
+    assert await journal.get(new_job(2).id) is None
+    assert isinstance(await accept(journal, new_job(4), key=replace(KEY, principal="q")), Job)
+
+
+async def test_one_of_many_at_once(journal: Journal) -> None:
+    """Of calls with one key at one moment exactly one becomes a job."""
+    results: list[Job | Replay] = []
+
+    async def one(number: int) -> None:
+        results.append(await accept(journal, new_job(number), key=KEY))
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(one, number)
+    jobs = [result for result in results if isinstance(result, Job)]
+    assert len(jobs) == 1
+    assert {result.job_id for result in results if isinstance(result, Replay)} == {jobs[0].id}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        (Filter(principal="p", limit=9), [6, 5, 3, 2, 1]),
+        (Filter(principal="q", limit=9), [4]),
+        (Filter(principal="r", limit=9), []),
+        (Filter(principal="p", limit=2), [6, 5]),
+        (Filter(principal="p", limit=2, before=new_job(5).id), [3, 2]),
+        (Filter(principal="p", limit=9, command="d"), [3]),
+        (Filter(principal="p", limit=9, host="h2"), [2]),
+        (Filter(principal="p", limit=9, since=2.0, until=5.0), [3, 2]),
+        (Filter(principal="p", limit=9, states=(State.SUCCEEDED,)), [6]),
+        (Filter(principal="p", limit=9, states=(State.QUEUED, State.SUCCEEDED), command="c", host="h"), [6, 5, 2, 1]),
+        (Filter(principal="p' OR 1=1 --", limit=9), []),
+    ],
+)
+async def test_lists(journal: Journal, wanted: Filter, numbers: list[int]) -> None:
+    """A list holds the caller's own jobs only, newest first, that pass every filter."""
+    await accept(journal, new_job(1))
+    await accept(journal, new_job(2, hosts=("h", "h2", "h2")))
+    await accept(journal, new_job(3, command="d"))
+    await accept(journal, new_job(4, principal="q"))
+    await accept(journal, new_job(5))
+    await end(journal, await new(journal, 6))
+    assert [int(job.created_at) for job in await journal.page(wanted)] == numbers
+
+
+async def test_unfinished(journal: Journal) -> None:
+    """What has no end is found after a restart, oldest first."""
+    first = await new(journal, 1)
+    await end(journal, await new(journal, 2))
+    third = await keep(journal, await new(journal, 3), Dispatched(ts=2.0, run=0))
+    assert await journal.unfinished() == [first, third]
+
+
+async def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
+    """A database of a newer version is refused, and so is a file that is none."""
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+        db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(ConfigError, match="version 99"):
+        Journal(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "jobs.sqlite3").write_bytes(b"no database" * 1000)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Journal(other)
