@@ -321,7 +321,7 @@ def test_faults_of_syntax_and_of_shape_come_together() -> None:
 def test_a_host_has_everything_to_log_in() -> None:
     """A host takes port and account from its profile, and its files lie in the folders of secrets and policies."""
     policy = compiled(HOSTS + "  web2: {address: 'fd00::1', port: 2222, ssh: linux}\n")
-    profile = Profile(account="u", key="/secrets/k", known_hosts="/nowhere/known", shell="posix")
+    profile = Profile(account="u", key="/secrets/k", known_hosts="/nowhere/known", shell="posix")  # noqa: S604 - no process is started
     assert policy.hosts == {
         "local": Host(name="local"),
         "web1": Host(name="web1", address="10.0.0.1", port=22, profile=profile, labels={"role": "web"}),
