@@ -94,7 +94,8 @@ def _parse(name: str, text: str, *, origin: str) -> object:
         raise ConfigError(f"{origin} must be {kind}", hint=SETTINGS[name]) from None
     low, high = _LOWEST[name], _HIGHEST.get(name, float("inf"))
     if not low <= number <= high:
-        raise ConfigError(f"{origin} must be {kind} from {low:g} to {high:g}", hint=SETTINGS[name])
+        bounds = f"of at least {low}" if high == float("inf") else f"from {low} to {high}"
+        raise ConfigError(f"{origin} must be {kind} {bounds}", hint=SETTINGS[name])
     return number
 
 

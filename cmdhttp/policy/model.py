@@ -15,7 +15,7 @@ from cmdhttp.policy.params import AnyParam
 
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
-_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}\Z")
+_ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}\Z")
 _SECRET_FILE = re.compile(r"file:([A-Za-z0-9_][A-Za-z0-9._-]{0,127})\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _TOKEN_ID = re.compile(r"[0-9A-Za-z]{8}\Z")

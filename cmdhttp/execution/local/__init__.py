@@ -1,7 +1,7 @@
 """The executor for this machine, and the only package that starts processes.
 
 A process gets exactly its argv, an environment built from nothing, a private folder, and a session of its own. When the
-run ends, for whatever reason, its process group is dead and its folder is gone.
+run ends, for whatever reason, its process group has been killed and its folder is gone.
 """
 
 from cmdhttp.execution.local.executor import LocalExecutor
