@@ -35,6 +35,7 @@ from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.load import load_policy
 from cmdhttp.service import PolicyHolder, Service, end_record
@@ -52,7 +53,7 @@ _BACKLOG = 2048
 
 def load(settings: Settings) -> Policy:
     """Load the policy for serving. Raises PolicyError, or ConfigError if nobody could call."""
-    policy = load_policy(settings.policies, secrets=settings.secrets_folder)
+    policy = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
     if not policy.tokens:
         raise ConfigError(
             "the policy has no principal with a token, so nobody could call",

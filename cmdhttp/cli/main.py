@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(verbs)
     _add_check(verbs)
+    _add_test(verbs)
     _add_token(verbs)
     return parser
 
@@ -78,11 +79,23 @@ def _add_check(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "check",
         help="validate a policy folder",
         description="Read every policy file of a folder and print all that is wrong, each with file:line:column and a hint.",
-        epilog="Exit code 0: the policy loads. 2: it does not, and 'serve' refuses it alike. 'serve' also wants a token.",
+        epilog="Exit code 0: the policy loads. 1: it does not, and 'serve' refuses it alike. 2: it cannot be read.",
     )
     parser.add_argument("folder", nargs="?", default="policies", metavar="DIR", help="the policy folder [policies]")
     parser.add_argument("--json", action="store_true", help="print findings as JSON")
     parser.set_defaults(run=_check)
+
+
+def _add_test(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "test",
+        help="run the policy's own tests",
+        description="Run the tests of a policy folder, and print the role lines and denies that no test touches.",
+        epilog="Exit code 0: all pass. 1: one fails, or the policy does not load. 2: it cannot be read.",
+    )
+    parser.add_argument("folder", nargs="?", default="policies", metavar="DIR", help="the policy folder [policies]")
+    parser.add_argument("-k", dest="only", metavar="NAME", help="run only the tests whose name has this text")
+    parser.set_defaults(run=_test)
 
 
 def _add_token(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -109,6 +122,12 @@ def _check(options: argparse.Namespace) -> int:
     from cmdhttp.cli.check import run_check  # noqa: PLC0415
 
     return run_check(options.folder, as_json=options.json)
+
+
+def _test(options: argparse.Namespace) -> int:
+    from cmdhttp.cli.check import run_test  # noqa: PLC0415
+
+    return run_test(options.folder, only=options.only)
 
 
 def _token_new(options: argparse.Namespace) -> int:

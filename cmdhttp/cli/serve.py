@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cmdhttp.auth.tokens import ENTROPY_BYTES, TokenRecord, digest, mint
 from cmdhttp.errors import ConfigError
+from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.load import load_policy
 from cmdhttp.server import load, serve
@@ -42,7 +43,8 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
     if demo:
-        policy, token = _with_demo_token(load_policy(settings.policies, secrets=settings.secrets_folder), settings)
+        loaded = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
+        policy, token = _with_demo_token(loaded, settings)
         url = f"http://{settings.listen}"
         print(_CALLS.format(url=url, token=token, file=_token_file(settings)), flush=True)
     else:

@@ -12,6 +12,11 @@ MAX_ARGV = 64 << 10
 """Bytes of one argv in UTF-8, with a terminator each."""
 
 
+def resolve_argv(command: Command, values: Mapping[str, Value]) -> tuple[str, ...]:
+    """Return the exact argv of a command with normalised values. Raises BadValue if it is too long."""
+    return Resolver(command=command, values=values).argv()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
     """Resolves templates of one command with the values of one call."""

@@ -15,6 +15,7 @@ from cmdhttp.policy import source
 from cmdhttp.policy.files import SourceFile
 from cmdhttp.policy.findings import Finding, PolicyError, Position, suggestion
 from cmdhttp.policy.model import (
+    CaseSpec,
     CommandSpec,
     DenySpec,
     GrantSpec,
@@ -53,10 +54,11 @@ class Merged:
     roles: dict[str, Defined[list[RoleLine]]] = field(default_factory=dict)
     grants: list[Defined[GrantSpec]] = field(default_factory=list)
     deny: list[Defined[DenySpec]] = field(default_factory=list)
+    tests: list[Defined[CaseSpec]] = field(default_factory=list)
 
 
 _NAMED = ("ssh_profiles", "hosts", "groups", "commands", "principals", "roles")
-_LISTED = ("grants", "deny")
+_LISTED = ("grants", "deny", "tests")
 
 
 def merge(files: Iterable[SourceFile]) -> Merged:

@@ -189,6 +189,20 @@ class DenySpec(Strict):
     until: Instant | None = None
 
 
+class CaseSpec(Strict):
+    """A test of the policy: the decision that a call must get. Without `at` it is asked for the moment of the load."""
+
+    name: str | None = None
+    caller: str = Field(alias="as")
+    run: str
+    on: str
+    values: dict[ParamName, Any] = Field(default_factory=dict, alias="with")
+    at: Instant | None = None
+    expect: Literal["allow", "deny", "invalid"]
+    because: str | None = None
+    argv: list[str] | None = None
+
+
 class PolicyFile(Strict):
     """One file; all files of the folder are merged."""
 
@@ -201,3 +215,4 @@ class PolicyFile(Strict):
     roles: dict[Name, list[RoleLine]] = Field(default_factory=dict)
     grants: list[GrantSpec] = Field(default_factory=list)
     deny: list[DenySpec] = Field(default_factory=list)
+    tests: list[CaseSpec] = Field(default_factory=list)

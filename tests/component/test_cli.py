@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -50,7 +51,7 @@ def test_check_of_a_broken_policy(folder: Path) -> None:
     """A policy that does not load is exit code 2, with every finding at its place and its hint."""
     put(folder, BROKEN)
     done = cmdhttp("check", str(folder))
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[:2] == [
         f"{folder}/p.yaml:3:28: P203 unknown key 'time_out'",
         "    hint: did you mean 'timeout'?",
@@ -61,7 +62,7 @@ def test_check_as_json(folder: Path) -> None:
     """`--json` gives the same findings as data on stdout."""
     put(folder, BROKEN)
     done = cmdhttp("check", str(folder), "--json")
-    assert (done.returncode, done.stderr) == (2, "")
+    assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout) == {
         "ok": False,
         "findings": [
@@ -165,3 +166,28 @@ def test_help(arguments: tuple[str, ...], shown: tuple[str, ...]) -> None:
 def test_version() -> None:
     """`--version` is the version of the package."""
     assert cmdhttp("--version").stdout == f"cmdhttp {__version__}\n"
+
+
+def test_the_example_policy_passes_its_tests() -> None:
+    """The policy that newcomers copy passes its own tests, and they touch every rule of it."""
+    done = cmdhttp("test", "policies")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("7 passed, 0 failed\n")
+    assert "no test touches" not in done.stdout
+
+
+def test_a_policy_that_fails_its_tests_does_not_load(tmp_path: Path) -> None:
+    """A failed test is shown by `test`, and is a finding for `check` and for `serve`."""
+    folder = tmp_path / "policies"
+    shutil.copytree("policies", folder)
+    access = folder / "access.yaml"
+    access.write_text(access.read_text().replace("on: web2, at: 2026-11-02, expect: allow", "on: web2, expect: deny"))
+    shown = cmdhttp("test", str(folder), "-k", "ops runs disk.usage")
+    assert shown.returncode == 1
+    assert "FAIL  ops runs disk.usage on web2" in shown.stdout
+    assert shown.stdout.endswith("0 passed, 1 failed\n")
+    checked = cmdhttp("check", str(folder))
+    served = cmdhttp("serve", "--policies", str(folder), "--data", str(tmp_path / "data"))
+    assert (checked.returncode, served.returncode) == (1, 2)
+    assert "P501" in checked.stderr
+    assert "P501" in served.stderr

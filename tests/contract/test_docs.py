@@ -12,6 +12,7 @@ from cmdhttp.audit.codes import Code
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.jobs.state import State
+from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
 from cmdhttp.policy.decide import Reason
 from cmdhttp.policy.fields import Strict
@@ -137,7 +138,7 @@ def test_policies_load(page: Path, tmp_path: Path) -> None:
         path.write_text(block)
         path.chmod(0o600)
     try:
-        policy = load_policy(folder, secrets=tmp_path / "secrets")
+        policy = load_policy(folder, secrets=tmp_path / "secrets", resolve=resolve_argv)
     except PolicyError as error:
         pytest.fail(str(error))
     assert policy.commands or policy.hosts

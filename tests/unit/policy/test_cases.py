@@ -1,0 +1,106 @@
+"""The policy's own tests: each way to pass and to fail, with its message."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from cmdhttp.plan.argv import resolve_argv
+from cmdhttp.policy.cases import Outcome, run_cases, untouched
+from cmdhttp.policy.compile import Folders, compile_policy
+from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.files import SourceFile
+from cmdhttp.policy.merge import merge
+
+RULES = """\
+version: 1
+hosts: {}
+commands:
+  say: {run: [/bin/echo, --, <word>], params: {word: {type: enum, values: [yes, no]}}, on: local}
+principals: {p: {}, q: {}}
+roles:
+  r:
+    - {commands: say, hosts: local, params: {word: [yes]}}
+    - {commands: say, hosts: local, params: {word: [no]}}
+grants: [{to: p, roles: r}]
+deny:
+  - {why: closed, to: p, commands: say, from: 2026-12-20, until: 2027-01-03}
+tests:
+"""
+OPEN, CLOSED = "2026-11-02", "2026-12-24"
+
+
+def outcomes_of(*cases: str) -> tuple[Policy, list[Outcome]]:
+    text = RULES + "".join(f"  - {{{case}}}\n" for case in cases)
+    merged = merge([SourceFile(path="a.yaml", data=dedent(text).encode())])
+    policy = compile_policy(merged, folders=Folders(policies=Path(), secrets=Path()), digest="d")
+    return policy, run_cases(policy, merged.tests, resolve=resolve_argv)
+
+
+def case(expect: str, *, by: str = "p", run: str = "say", word: str = "yes", at: str = OPEN, more: str = "") -> str:
+    return f"as: {by}, run: {run}, on: local, with: {{word: {word}}}, at: {at}, expect: {expect}{more}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        case("allow"),
+        case("allow", more=", argv: [/bin/echo, --, yes]"),
+        case("deny", by="q"),
+        case("deny", at=CLOSED),
+        case("deny", at=CLOSED, more=", because: closed"),
+        case("invalid", word="maybe"),
+    ],
+)
+def test_a_case_that_comes_out_passes(written: str) -> None:
+    """A case whose expectations all hold is no finding."""
+    _, outcomes = outcomes_of(written)
+    assert [(outcome.failure, outcome.finding) for outcome in outcomes] == [("", None)]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (case("deny"), "expected deny, and the decision is allow (role_line by a.yaml:8:7)"),
+        (case("allow", by="q"), "expected allow, and the decision is deny (no_role_line)"),
+        (case("allow", at=CLOSED), "expected allow, and the decision is deny (deny_rule by a.yaml:12:5)"),
+        (case("allow", word="maybe"), "expected allow, and the decision is invalid (bad_parameter by a.yaml:4:3)"),
+        (
+            case("deny", by="q", more=", because: closed"),
+            "expected a deny because of 'closed', and it is because of 'no_role_line'",
+        ),
+        (
+            case("allow", more=", argv: [/bin/echo, yes]"),
+            "expected argv ['/bin/echo', 'yes'], and it is ['/bin/echo', '--', 'yes']",
+        ),
+        (case("deny", by="pp"), "there is no principal 'pp' did you mean 'p'?"),
+        (case("deny", run="sayy"), "there is no command 'sayy' did you mean 'say'?"),
+    ],
+)
+def test_a_case_that_does_not_come_out_says_why(written: str, message: str) -> None:
+    """A failed case names what was expected, what came out, and the line that made it so."""
+    _, outcomes = outcomes_of(written)
+    finding = outcomes[0].finding
+    assert finding is not None
+    assert outcomes[0].failure == message
+    assert "a.yaml:14:5: P501 test" in str(finding)
+
+
+def test_a_case_without_a_time_is_asked_for_now() -> None:
+    """Without `at` the present moment counts, so that a deny that has begun shows itself."""
+    _, outcomes = outcomes_of("as: q, run: say, on: local, with: {word: yes}, expect: deny")
+    assert outcomes[0].failure == ""
+
+
+def test_untouched_rules_are_named() -> None:
+    """Every role line and deny that decided no case is listed, by its place."""
+    policy, outcomes = outcomes_of(case("allow"))
+    assert [str(place) for place in untouched(policy, outcomes)] == ["a.yaml:9:7", "a.yaml:12:5"]
+    policy, outcomes = outcomes_of(case("allow"), case("allow", word="no"), case("deny", at=CLOSED))
+    assert untouched(policy, outcomes) == []
+
+
+def test_a_case_has_a_name_of_its_own_if_it_is_given_one() -> None:
+    """`name` stands in messages; without it the case is called by what it asks."""
+    _, outcomes = outcomes_of(case("allow", more=", name: the usual"), case("allow"))
+    assert [outcome.name for outcome in outcomes] == ["the usual", "p runs say on local"]
