@@ -5,13 +5,14 @@ readiness fails, streams are interrupted, running jobs finish or are ended, list
 """
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +63,22 @@ def load(settings: Settings) -> Policy:
     return policy
 
 
-def serve(settings: Settings, policy: Policy) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError if the data folder or a listen address cannot be used."""
+def serve(settings: Settings, policy: Policy, *, announce: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError if the data folder or a listen address cannot be used.
+
+    `announce` is called once both are taken.
+    """
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
-    with _data_folder(settings.data), _listener(settings.listen) as api, _listener(settings.ops_listen) as ops:
+    with (
+        _data_folder(settings.data),
+        _listener(settings.listen, flag="--listen") as api,
+        _listener(settings.ops_listen, flag="--ops-listen") as ops,
+    ):
+        announce()
         asyncio.run(_serve(settings, policy, api=api, ops=ops))
 
 
@@ -278,6 +287,7 @@ def _data_folder(folder: Path) -> Iterator[None]:
     """Hold the data folder for this process alone, and clear what runs of an earlier life left in it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}") from error
@@ -296,15 +306,17 @@ def _data_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _listener(address: str) -> Iterator[socket.socket]:
+def _listener(address: str, *, flag: str) -> Iterator[socket.socket]:
     """Bind and listen on `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`."""
+    hint = f"Write {flag} HOST:PORT, like 127.0.0.1:8080, or {flag} unix:/path."
     try:
         listener = _unix(address.removeprefix("unix:")) if address.startswith("unix:") else _tcp(address)
+        listener.listen(_BACKLOG)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(
-            f"cannot listen on {address}: {reason}", hint="Write HOST:PORT, like 127.0.0.1:8080, or unix:/path."
-        ) from error
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            hint = f"Stop what listens there, or choose another address with {flag}."
+        raise ConfigError(f"cannot listen on {address} ({flag}): {reason}", hint=hint) from error
     with listener:
         yield listener
 

@@ -256,6 +256,8 @@ class Service:
             found = [host for text in call.hosts for host in select_hosts(policy, command, text)]
             return list(dict.fromkeys(found))
         host = default_host(known)
+        if host is None and any(fault.pointer == "/hosts" for fault in faults):
+            return []
         if host is None:
             hint = f"You may name: {', '.join(known[:20])}."
             faults.append(

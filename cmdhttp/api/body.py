@@ -63,7 +63,8 @@ async def read_object(request: Request, *, limit: int) -> dict[str, Any]:
     """Read the body as one JSON object. Raises RequestError, NotJson or BodyTooLarge."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
-        raise NotJson("The Content-Type must be application/json.", hint="A body is always needed; {} will do.")
+        hint = "Add the header 'Content-Type: application/json', and a body; {} will do."
+        raise NotJson("The Content-Type must be application/json.", hint=hint)
     data = bytearray()
     with anyio.move_on_after(_BODY_SECONDS) as reading:
         try:
@@ -162,7 +163,8 @@ class _Reader:
             self.fault(name, "empty", "must not be empty; leave it out if it has nothing to say")
             return ()
         if not isinstance(values, list) or len(values) > most:
-            self.fault(name, "type", f"must be a list of at most {most} texts")
+            hint = 'a label is written "role=web"' if name == "hosts" else ""
+            self.fault(name, "type", f"must be a text or a list of at most {most} texts", hint)
             return ()
         if not all(isinstance(value, str) and _printable(value) and 0 < len(value) <= chars for value in values):
             self.fault(name, "format", f"each must be a text of 1 to {chars} characters without control characters")

@@ -45,11 +45,10 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     if demo:
         loaded = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
         policy, token = _with_demo_token(loaded, settings)
-        url = f"http://{settings.listen}"
-        print(_CALLS.format(url=url, token=token, file=_token_file(settings)), flush=True)
+        calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
+        serve(settings, policy, announce=lambda: print(calls, flush=True))
     else:
-        policy = load(settings)
-    serve(settings, policy)
+        serve(settings, load(settings))
     return 0
 
 

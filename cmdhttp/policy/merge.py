@@ -57,6 +57,13 @@ class Merged:
     tests: list[Defined[CaseSpec]] = field(default_factory=list)
 
 
+_KINDS = {
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+}
 _NAMED = ("ssh_profiles", "hosts", "groups", "commands", "principals", "roles")
 _LISTED = ("grants", "deny", "tests")
 
@@ -115,7 +122,7 @@ def _finding(detail: ErrorDetails, root: source.Node) -> Finding:
         return Finding(code="P202", message=f"the key '{last}' is missing", at=at)
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _unknown_type(detail, root)
-    message = detail["msg"].removeprefix("Value error, ")
+    message = _KINDS.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     name = ".".join(str(part) for part in loc[-2:] if isinstance(part, str))
     return Finding(code="P201", message=f"{name}: {message[0].lower()}{message[1:]}", at=at)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from datetime import datetime
@@ -191,3 +192,15 @@ def test_a_policy_that_fails_its_tests_does_not_load(tmp_path: Path) -> None:
     assert (checked.returncode, served.returncode) == (1, 2)
     assert "P501" in checked.stderr
     assert "P501" in served.stderr
+
+
+def test_one_address_for_both_listeners(tmp_path: Path) -> None:
+    """The second listener finds the address taken: a message that names its flag, and no banner before it."""
+    data = tmp_path / "data"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    done = cmdhttp("serve", "--demo", "--data", str(data), "--listen", address, "--ops-listen", address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"cannot listen on {address} (--ops-listen): Address already in use" in done.stderr
+    assert "choose another address with --ops-listen" in done.stderr
