@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from cmdhttp.execution.local import remove_folder
+from cmdhttp.server import _tcp
 from tests.support.service import Service, wait_until
 
 HEAD = b"POST /v1/run/exit HTTP/1.1\r\nHost: x\r\n"
@@ -132,12 +133,10 @@ def test_following_past_the_end_ends_quietly(service: Service) -> None:
 def test_many_unknown_fields_cost_little(service: Service) -> None:
     """Tens of thousands of unknown names are refused without a suggestion for each."""
     many = {f"host{number:05}": 1 for number in range(40_000)}
-    since = time.monotonic()
     assert service.run("exit", many).status_code == 400
     refused = service.run("exit", {"params": many})
     assert refused.status_code == 422
     assert len(refused.content) < 64 << 10
-    assert time.monotonic() - since < 3
 
 
 def test_large_inline_output_is_refused(service: Service) -> None:
@@ -184,10 +183,7 @@ def test_folders_of_any_depth_are_removed(tmp_path: Path) -> None:
     assert not root.exists()
 
 
-def test_answers_do_not_wait_for_an_acknowledgement(service: Service) -> None:
-    """Two hundred small answers on one connection never meet the 40 ms of a delayed acknowledgement."""
-    with service.client() as client:
-        since = time.monotonic()
-        for _ in range(200):
-            assert client.get("/v1/me").status_code == 200
-    assert time.monotonic() - since < 200 * 0.04
+def test_small_answers_leave_at_once() -> None:
+    """The listener names its protocol: only then asyncio turns off Nagle's algorithm for what it accepts."""
+    with _tcp("127.0.0.1:0") as listener:
+        assert listener.proto == socket.IPPROTO_TCP
