@@ -34,6 +34,7 @@ class Feed:
         self.job = job
         self._kept: deque[Told] = deque()
         self._bytes = 0
+        self.closed = False
         self._news = anyio.Event()
 
     def publish(self, job: Job, event: Numbered, data: bytes = b"") -> None:
@@ -75,7 +76,10 @@ class Hub:
 
     def close(self, job_id: str) -> None:
         """Forget a job that has ended; whoever follows it has the feed and reads on to the end."""
-        self._feeds.pop(job_id, None)
+        feed = self._feeds.pop(job_id, None)
+        if feed is not None:
+            feed.closed = True
+            feed.wake()
 
     def drain(self) -> None:
         """Make every reader stop at its next wait."""
@@ -93,7 +97,7 @@ class Hub:
     async def finished(self, job_id: str) -> Job | None:
         """Wait until the job has ended or the service drains; return it as it is then."""
         feed = self._feeds.get(job_id)
-        while feed is not None and not feed.job.state.terminal and not self.draining:
+        while feed is not None and not (feed.job.state.terminal or feed.closed or self.draining):
             await feed.news()
         return feed.job if feed else await self._journal.get(job_id)
 
@@ -111,7 +115,7 @@ class Hub:
                 after = told.event.seq
                 if isinstance(told.event, Finished):
                     return
-            if not batch and (feed is None or feed.job.state.terminal or self.draining):
+            if not batch and (feed is None or feed.job.state.terminal or feed.closed or self.draining):
                 return
             if not batch and feed is not None:
                 with anyio.move_on_after(silence) as waiting:

@@ -97,7 +97,6 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """Open or create. Raises ConfigError if the folder's database cannot be used."""
         self.output = OutputLog(folder / "output")
-        self._last_seq: dict[str, int] = {}
         self._database = Database(folder / "jobs.sqlite3", schema=_SCHEMA, version=VERSION)
 
     async def accept(
@@ -189,7 +188,7 @@ class Journal:
         """Raise if nothing can be written."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM idempotency WHERE principal = '' AND key = ''")
+            db.execute("INSERT OR REPLACE INTO idempotency VALUES ('', '', '', '')")
 
         await self._database.write(work, durable=True)
 
@@ -198,18 +197,13 @@ class Journal:
 
     def _check_next(self, db: sqlite3.Connection, job_id: str, event: Event) -> None:
         """Refuse an event after one that could not be written: a gap in the numbers would never heal."""
-        last = self._last_seq.get(job_id)
-        if last is None:
-            last = db.execute("SELECT max(seq) FROM events WHERE job = ?", (job_id,)).fetchone()[0] or 0
+        last = db.execute("SELECT max(seq) FROM events WHERE job = ?", (job_id,)).fetchone()[0] or 0
         if not isinstance(event, Dispatched) and event.seq != last + 1:
             raise OSError(f"event {event.seq} cannot follow event {last}")
 
     def _insert(self, db: sqlite3.Connection, job_id: str, event: Numbered) -> None:
         kind = type(event).__name__
         db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (job_id, event.seq, kind, _KINDS[kind].dump_json(event)))
-        self._last_seq[job_id] = event.seq
-        if isinstance(event, Finished):
-            del self._last_seq[job_id]
 
 
 def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:

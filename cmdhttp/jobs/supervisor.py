@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cmdhttp.jobs")
 _RETRY_AFTER = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
 OnEnd = Callable[[Job], Awaitable[None]]
 
@@ -238,18 +239,34 @@ class Supervisor:
             raise failures[0]
 
     async def _close_from_disk(self, live: _Live) -> None:
-        """The journal refused a record: everything is stopped by now, so end the job as far as the disk knows it."""
+        """The journal refused a record: everything is stopped by now, so end the job as far as the disk knows it.
+
+        A disk that is full stays so for a while; this tries again until it can or the service stops.
+        """
+        pause = _FIRST_PAUSE
+        while not await self._closed_from_disk(live):
+            if not self.accepting:
+                _log.error("job %s stays open until the next start", live.job_id)
+                return
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _closed_from_disk(self, live: _Live) -> bool:
         error = RunError(
             code=RunErrorCode.RECORD_FAILED,
             detail="The service could not write the job's records, so the run was stopped.",
             hint="Look at the free space of the data folder.",
         )
         try:
+            for step in live.plan.steps:
+                await self._journal.close_output(live.job_id, step.run)
             job = await self._journal.get(live.job_id)
             if job is not None and not job.state.terminal:
-                live.recorder.job = await self._settle(job, cut_off=error, not_started=error)
-        except Exception:  # noqa: BLE001 - the next start settles it
-            _log.exception("job %s stays open until the next start", live.job_id)
+                job = await self._settle(job, cut_off=error, not_started=error)
+            live.recorder.job = job or live.recorder.job
+        except (OSError, sqlite3.Error):
+            return False
+        return True
 
     async def _settle(self, job: Job, *, cut_off: RunError, not_started: RunError) -> Job:
         feed = self._hub.live_feed(job.id) or Feed(job)

@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -278,3 +279,27 @@ async def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     (other / "jobs.sqlite3").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigError, match="cannot be used"):
         Journal(other)
+
+
+async def test_a_failed_commit_leaves_no_gap_and_no_block(journal: Journal) -> None:
+    """When a whole commit fails, as on a full disk, the same event can be written once more."""
+    job = await new(journal)
+    dispatched = apply(job, Dispatched(ts=1.0, run=0))
+    ended = RunEnded(seq=2, ts=2.0, run=0, host="h", state=State.LOST)
+    after = apply(dispatched, ended)
+    parent = "CREATE TABLE parent (id INTEGER PRIMARY KEY)"
+    child = "CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"
+    await journal._database.write(lambda db: (db.execute(parent), db.execute(child)), durable=False)
+    gate = threading.Event()
+    held = journal._database.write(lambda _db: gate.wait(5), durable=False)
+    await anyio.sleep(0.05)
+    refused = journal.append(after, ended)
+    broken = journal._database.write(lambda db: db.execute("INSERT INTO child VALUES (7)"), durable=False)
+    gate.set()
+    await held
+    for future in (refused, broken):
+        with pytest.raises(sqlite3.IntegrityError):
+            await future
+    assert [event.seq for event in await journal.events(job.id, after=0, limit=9)] == [1]
+    await journal.append(after, ended)
+    assert [event.seq for event in await journal.events(job.id, after=0, limit=9)] == [1, 2]
