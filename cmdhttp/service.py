@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -30,6 +30,8 @@ from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
 from cmdhttp.policy.select import default_host, select_hosts
+from cmdhttp.reload import PolicyHolder
+from cmdhttp.telemetry.metrics import Metrics
 
 _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
@@ -73,13 +75,6 @@ class Explanation:
     decisions: Mapping[str, Decision]
 
 
-class PolicyHolder:
-    """The policy in force. It is swapped whole."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.current = policy
-
-
 class Service:
     """The one pipeline."""
 
@@ -91,6 +86,7 @@ class Service:
         hub: Hub,
         supervisor: Supervisor,
         audit: AuditLog,
+        metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._holder = policy
@@ -98,6 +94,7 @@ class Service:
         self._hub = hub
         self._supervisor = supervisor
         self._audit = audit
+        self._metrics = metrics
         self._clock = clock
 
     @property
@@ -209,8 +206,9 @@ class Service:
 
     def command(self, principal: Principal, name: str) -> tuple[Command, list[str]]:
         """Return one such command. Raises Forbidden alike for unknown and for forbidden."""
-        command = self.policy.commands.get(name)
-        hosts = self._allowed_hosts(self.policy, principal, command) if command else []
+        policy = self.policy
+        command = policy.commands.get(name)
+        hosts = self._allowed_hosts(policy, principal, command) if command else []
         if command is None or not hosts:
             raise _forbidden()
         return command, hosts
@@ -243,9 +241,10 @@ class Service:
             raise InvalidRequest(
                 f"{len(faults)} of the request's fields cannot be used; nothing has run.", errors=faults
             )
-        for host in hosts:
-            if self._ask(policy, principal, command, host, arguments).verdict is not Verdict.ALLOW:
-                raise _forbidden()
+        decisions = [self._ask(policy, principal, command, host, arguments) for host in hosts]
+        if any(decision.verdict is not Verdict.ALLOW for decision in decisions):
+            raise _forbidden()
+        self._count(decisions)
         return command, hosts, arguments
 
     def _hosts(
@@ -339,12 +338,20 @@ class Service:
         known = command is not None and bool(self._allowed_hosts(policy, principal, command))
         arguments = bind(command, call.params) if command and known else Arguments(values={})
         at = datetime.fromtimestamp(self._clock.now(), tz=UTC)
-        decisions = {}
+        decisions: dict[str, Decision] = {}
         for host in call.hosts[:20] or (sorted(command.hosts)[:20] if command else [""]):
             question = Question(principal=principal.name, command=call.command, host=host, arguments=arguments, at=at)
-            decision = decide(policy, question)
-            decisions[host] = {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
-        return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": decisions}
+            decisions[host] = decide(policy, question)
+        self._count(decisions.values())
+        told = {
+            host: {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
+            for host, decision in decisions.items()
+        }
+        return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": told}
+
+    def _count(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            self._metrics.decided(verdict=decision.verdict, reason=decision.reason)
 
 
 def _forbidden() -> Forbidden:

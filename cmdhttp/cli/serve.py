@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from cmdhttp.auth.tokens import ENTROPY_BYTES, TokenRecord, digest, mint
 from cmdhttp.errors import ConfigError
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.files import folder_state
 from cmdhttp.policy.load import load_policy
+from cmdhttp.reload import PolicySource
 from cmdhttp.server import load, serve
 from cmdhttp.settings import Settings, read_settings
 from cmdhttp.telemetry import set_up_logging
@@ -43,22 +45,30 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
     if demo:
-        loaded = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
-        policy, token = _with_demo_token(loaded, settings)
+        token = _demo_token(_token_file(settings))
         calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
-        serve(settings, policy, announce=lambda: print(calls, flush=True))
+        record = _demo_record(token, made_at=_token_file(settings).stat().st_mtime)
+        source = _source(settings, lambda: _load_demo(settings, record))
+        serve(settings, source, announce=lambda: print(calls, flush=True))
     else:
-        serve(settings, load(settings))
+        serve(settings, _source(settings, lambda: load(settings)))
     return 0
 
 
-def _with_demo_token(policy: Policy, settings: Settings) -> tuple[Policy, str]:
-    if _DEMO not in policy.principals:
+def _source(settings: Settings, load: Callable[[], Policy]) -> PolicySource:
+    return PolicySource(load=load, state=lambda: folder_state(settings.policies))
+
+
+def _load_demo(settings: Settings, record: TokenRecord) -> Policy:
+    """Load the policy and give its principal 'demo' a token, at every load alike. Raises ConfigError."""
+    policy = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
+    if record.principal not in policy.principals:
         raise ConfigError("--demo needs a principal 'demo' in the policy", hint="Leave out --demo for your own policy.")
-    token = _demo_token(_token_file(settings))
-    expires = _token_file(settings).stat().st_mtime + _DEMO_LIFE
-    record = TokenRecord(id=token[5:13], principal=_DEMO, sha256=digest(token), expires=expires)
-    return replace(policy, tokens={**policy.tokens, record.id: record}), token
+    return replace(policy, tokens={**policy.tokens, record.id: record})
+
+
+def _demo_record(token: str, *, made_at: float) -> TokenRecord:
+    return TokenRecord(id=token[5:13], principal=_DEMO, sha256=digest(token), expires=made_at + _DEMO_LIFE)
 
 
 def _token_file(settings: Settings) -> Path:
