@@ -15,6 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -38,7 +39,8 @@ from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.load import load_policy
+from cmdhttp.policy.findings import Finding
+from cmdhttp.policy.load import Inputs, load
 from cmdhttp.service import PolicyHolder, Service, end_record
 from cmdhttp.settings import Settings
 
@@ -50,11 +52,32 @@ _HEAD_FIELDS = 100
 _DESCRIPTORS = 65536
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
+_MAX_WARNINGS = 50
 
 
-def load(settings: Settings) -> Policy:
+def load_policy(settings: Settings) -> Policy:
+    """Load the policy and log its warnings. Raises PolicyError."""
+    inputs = Inputs(
+        resolve=resolve_argv,
+        now=datetime.now(tz=UTC),
+        secrets=settings.secrets_folder,
+        interpreters=settings.interpreters,
+    )
+    loaded = load(settings.policies, inputs)
+    for warning in loaded.warnings[:_MAX_WARNINGS]:
+        _log.warning("%s", _one_line(warning))
+    if len(loaded.warnings) > _MAX_WARNINGS:
+        _log.warning("%d more warnings; 'cmdhttp check' shows all", len(loaded.warnings) - _MAX_WARNINGS)
+    return loaded.usable()
+
+
+def _one_line(finding: Finding) -> str:
+    return str(finding).replace("\n    hint: ", "; ")
+
+
+def load_for_callers(settings: Settings) -> Policy:
     """Load the policy for serving. Raises PolicyError, or ConfigError if nobody could call."""
-    policy = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
+    policy = load_policy(settings)
     if not policy.tokens:
         raise ConfigError(
             "the policy has no principal with a token, so nobody could call",

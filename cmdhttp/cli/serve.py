@@ -9,10 +9,8 @@ from pathlib import Path
 
 from cmdhttp.auth.tokens import ENTROPY_BYTES, TokenRecord, digest, mint
 from cmdhttp.errors import ConfigError
-from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.load import load_policy
-from cmdhttp.server import load, serve
+from cmdhttp.server import load_for_callers, load_policy, serve
 from cmdhttp.settings import Settings, read_settings
 from cmdhttp.telemetry import set_up_logging
 
@@ -43,12 +41,12 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
     if demo:
-        loaded = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
+        loaded = load_policy(settings)
         policy, token = _with_demo_token(loaded, settings)
         calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
         serve(settings, policy, announce=lambda: print(calls, flush=True))
     else:
-        serve(settings, load(settings))
+        serve(settings, load_for_callers(settings))
     return 0
 
 
