@@ -6,6 +6,7 @@
     │   └── NotJson
     ├── Unauthenticated    no credential, or one that does not hold    401
     ├── Forbidden          not this caller, command, host or value     403
+    │   └── NeedsApproval  allowed, but only after others agree
     ├── NotFound           no such job, or not one this caller may read 404
     ├── Conflict           an idempotency key with another body        409
     ├── InvalidRequest     parameters fail their types, all at once    422
@@ -103,6 +104,11 @@ class Forbidden(CmdHttpError):
     code = "forbidden"
     title = "Not allowed"
     status = 403
+
+
+class NeedsApproval(Forbidden):
+    code = "needs_approval"
+    title = "Approval is needed"
 
 
 class NotFound(CmdHttpError):

@@ -37,10 +37,8 @@ from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
-from cmdhttp.plan.argv import resolve_argv
-from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.load import load_policy
-from cmdhttp.reload import PolicyHolder, PolicySource, Reloader
+from cmdhttp.reload.reloader import PolicyHolder, Reloader
+from cmdhttp.reload.source import PolicySource
 from cmdhttp.service import Service, end_record
 from cmdhttp.settings import Settings
 from cmdhttp.telemetry.metrics import Metrics
@@ -53,17 +51,6 @@ _HEAD_FIELDS = 100
 _DESCRIPTORS = 65536
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
-
-
-def load(settings: Settings) -> Policy:
-    """Load the policy for serving. Raises PolicyError, or ConfigError if nobody could call."""
-    policy = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
-    if not policy.tokens:
-        raise ConfigError(
-            "the policy has no principal with a token, so nobody could call",
-            hint="Make one with 'cmdhttp token new NAME' and put its line under 'principals'.",
-        )
-    return policy
 
 
 def serve(settings: Settings, source: PolicySource, *, announce: Callable[[], None] = lambda: None) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -18,7 +18,16 @@ from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Principal
 from cmdhttp.clock import Clock
-from cmdhttp.errors import BadValue, Conflict, FieldError, Forbidden, InvalidRequest, NotFound, Unavailable
+from cmdhttp.errors import (
+    BadValue,
+    Conflict,
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    NeedsApproval,
+    NotFound,
+    Unavailable,
+)
 from cmdhttp.execution.model import StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
 from cmdhttp.jobs.hub import Hub, Told
@@ -30,7 +39,7 @@ from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
 from cmdhttp.policy.select import default_host, select_hosts
-from cmdhttp.reload import PolicyHolder
+from cmdhttp.reload.reloader import PolicyHolder
 from cmdhttp.telemetry.metrics import Metrics
 
 _log = logging.getLogger("cmdhttp.service")
@@ -74,6 +83,11 @@ class Explanation:
     plan: Plan
     decisions: Mapping[str, Decision]
 
+    @property
+    def verdict(self) -> Verdict:
+        """Of the call as a whole: allowed only if it is on every host."""
+        return overall(self.decisions)
+
 
 class Service:
     """The one pipeline."""
@@ -108,7 +122,10 @@ class Service:
         policy = self.policy
         key = _idempotency(principal, call)
         try:
-            command, hosts, arguments = self._decide(policy, principal, call)
+            command, hosts, arguments = self._resolve(policy, principal, call)
+            decisions = self._ask_all(policy, principal, command, hosts, arguments)
+            self._metrics.decided((decision.verdict, decision.reason) for decision in decisions.values())
+            _require_allowed(decisions)
             plan = self._plan(policy, command, hosts, arguments, call)
         except Forbidden:
             await self._record(Code.CALL_DENIED, self._denial(policy, principal, call))
@@ -133,16 +150,24 @@ class Service:
         return Submitted(job=await self.now(job))
 
     async def explain(self, principal: Principal, call: Call) -> Explanation:
-        """Decide and resolve like `submit`, and run nothing."""
+        """Decide and resolve like `submit`, and run nothing.
+
+        Raises Forbidden only for a command or host of which the caller may know nothing; any other denial is the answer.
+        """
         policy = self.policy
+        denial = {**self._denial(policy, principal, call), "explain": True}
         try:
-            command, hosts, arguments = self._decide(policy, principal, call)
+            command, hosts, arguments = self._resolve(policy, principal, call)
         except Forbidden:
-            await self._record(Code.CALL_DENIED, {**self._denial(policy, principal, call), "explain": True})
+            await self._record(Code.CALL_DENIED, denial)
             raise
-        plan = self._plan(policy, command, hosts, arguments, call)
-        decisions = {host: self._ask(policy, principal, command, host, arguments) for host in hosts}
-        return Explanation(plan=plan, decisions=decisions)
+        explanation = Explanation(
+            plan=self._plan(policy, command, hosts, arguments, call),
+            decisions=self._ask_all(policy, principal, command, hosts, arguments),
+        )
+        if explanation.verdict is Verdict.DENY:
+            await self._record(Code.CALL_DENIED, denial)
+        return explanation
 
     # -- jobs
 
@@ -219,7 +244,8 @@ class Service:
 
     # -- steps of the pipeline
 
-    def _decide(self, policy: Policy, principal: Principal, call: Call) -> tuple[Command, list[str], Arguments]:
+    def _resolve(self, policy: Policy, principal: Principal, call: Call) -> tuple[Command, list[str], Arguments]:
+        """Return what the call means. Raises Forbidden for what the caller may not know of, InvalidRequest for its fields."""
         command = policy.commands.get(call.command)
         known = self._allowed_hosts(policy, principal, command) if command else []
         if command is None or not known:
@@ -241,10 +267,6 @@ class Service:
             raise InvalidRequest(
                 f"{len(faults)} of the request's fields cannot be used; nothing has run.", errors=faults
             )
-        decisions = [self._ask(policy, principal, command, host, arguments) for host in hosts]
-        if any(decision.verdict is not Verdict.ALLOW for decision in decisions):
-            raise _forbidden()
-        self._count(decisions)
         return command, hosts, arguments
 
     def _hosts(
@@ -265,10 +287,13 @@ class Service:
             return []
         return [host]
 
-    def _ask(self, policy: Policy, principal: Principal, command: Command, host: str, arguments: Arguments) -> Decision:
+    def _ask_all(
+        self, policy: Policy, principal: Principal, command: Command, hosts: list[str], arguments: Arguments
+    ) -> dict[str, Decision]:
+        """Decide for every host, all at the same moment."""
         now = datetime.fromtimestamp(self._clock.now(), tz=UTC)
-        question = Question(principal=principal.name, command=command.name, host=host, arguments=arguments, at=now)
-        return decide(policy, question)
+        ask = Question(principal=principal.name, command=command.name, host="", arguments=arguments, at=now)
+        return {host: decide(policy, replace(ask, host=host)) for host in hosts}
 
     def _allowed_hosts(self, policy: Policy, principal: Principal, command: Command) -> list[str]:
         return sorted(
@@ -338,20 +363,32 @@ class Service:
         known = command is not None and bool(self._allowed_hosts(policy, principal, command))
         arguments = bind(command, call.params) if command and known else Arguments(values={})
         at = datetime.fromtimestamp(self._clock.now(), tz=UTC)
-        decisions: dict[str, Decision] = {}
+        decisions = {}
         for host in call.hosts[:20] or (sorted(command.hosts)[:20] if command else [""]):
             question = Question(principal=principal.name, command=call.command, host=host, arguments=arguments, at=at)
-            decisions[host] = decide(policy, question)
-        self._count(decisions.values())
-        told = {
-            host: {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
-            for host, decision in decisions.items()
-        }
-        return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": told}
+            decision = decide(policy, question)
+            decisions[host] = {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
+        return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": decisions}
 
-    def _count(self, decisions: Iterable[Decision]) -> None:
-        for decision in decisions:
-            self._metrics.decided(verdict=decision.verdict, reason=decision.reason)
+
+def overall(decisions: Mapping[str, Decision]) -> Verdict:
+    """The verdict on a call to several hosts: the least that any of them gets."""
+    verdicts = {decision.verdict for decision in decisions.values()}
+    if verdicts == {Verdict.ALLOW}:
+        return Verdict.ALLOW
+    return Verdict.NEEDS_APPROVAL if verdicts and verdicts <= {Verdict.ALLOW, Verdict.NEEDS_APPROVAL} else Verdict.DENY
+
+
+def _require_allowed(decisions: Mapping[str, Decision]) -> None:
+    """Raise Forbidden or NeedsApproval unless every host is allowed."""
+    verdict = overall(decisions)
+    if verdict is Verdict.NEEDS_APPROVAL:
+        raise NeedsApproval(
+            "This call runs only after others have agreed to it; nothing has run.",
+            hint="This version has no way to ask for an approval: the policy's owner can run it by other means.",
+        )
+    if verdict is not Verdict.ALLOW:
+        raise _forbidden()
 
 
 def _forbidden() -> Forbidden:

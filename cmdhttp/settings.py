@@ -3,8 +3,9 @@
 `SETTINGS` is the one list; the help text, the parser and the documentation tests read it.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class Settings:
     data: Path = Path(".data")
     secrets: Path | None = None
     policy_poll: float = 2.0
+    interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listen: str = "127.0.0.1:8080"
     ops_listen: str = "127.0.0.1:9000"
     wait: float = 25.0
@@ -43,6 +45,7 @@ SETTINGS: Mapping[str, str] = {
     "data": "folder for jobs, output and the audit log; made with mode 0700",
     "secrets": "folder of the files that 'file:NAME' in a policy means; default: 'secrets' in the data folder",
     "policy_poll": "seconds between looks for a change of the policy files; 0: only a SIGHUP makes it read them again",
+    "interpreters": "more interpreters for scripts: NAME=/ABSOLUTE/PROGRAM ARGUMENT..., separated by ';'",
     "listen": "where callers reach the API: HOST:PORT or unix:/path",
     "ops_listen": "where health checks reach the service: HOST:PORT or unix:/path; never put it behind the tunnel",
     "wait": "seconds that a call waits for its result when it does not say, at most 90",
@@ -61,12 +64,9 @@ _LOWEST: Mapping[str, float] = {
     "max_queued": 0, "keep_alive": 1,
 }  # fmt: skip
 _HIGHEST: Mapping[str, float] = {
-    "policy_poll": 3600,
-    "wait": 90,
-    "heartbeat": 60,
-    "body_max": 64 << 20,
-    "inline_max": 64 << 20,
-}
+    "policy_poll": 3600, "wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20,
+}  # fmt: skip
+_INTERPRETER = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -78,11 +78,11 @@ def variable(name: str) -> str:
 def read_settings(environ: Mapping[str, str], given: Mapping[str, str]) -> Settings:
     """Build the settings from flags (`given`) over variables over defaults. Raises ConfigError that names the culprit."""
     values: dict[str, Any] = {}
-    for field in fields(Settings):
-        origin = f"--{field.name.replace('_', '-')}" if field.name in given else variable(field.name)
-        text = given.get(field.name, environ.get(variable(field.name), ""))
+    for known in fields(Settings):
+        origin = f"--{known.name.replace('_', '-')}" if known.name in given else variable(known.name)
+        text = given.get(known.name, environ.get(variable(known.name), ""))
         if text:
-            values[field.name] = _parse(field.name, text, origin=origin)
+            values[known.name] = _parse(known.name, text, origin=origin)
     _refuse_unknown(environ)
     return Settings(**values)
 
@@ -93,6 +93,8 @@ def _parse(name: str, text: str, *, origin: str) -> object:
         if text not in _LEVELS:
             raise ConfigError(f"{origin} must be one of {', '.join(_LEVELS)}")
         return text
+    if name == "interpreters":
+        return read_interpreters(text, origin=origin)
     if not isinstance(default, int | float):
         return Path(text) if name in ("policies", "data", "secrets") else text
     kind = "a whole number" if isinstance(default, int) else "a number"
@@ -105,6 +107,19 @@ def _parse(name: str, text: str, *, origin: str) -> object:
         bounds = f"of at least {low}" if high == float("inf") else f"from {low} to {high}"
         raise ConfigError(f"{origin} must be {kind} {bounds}", hint=SETTINGS[name])
     return number
+
+
+def read_interpreters(text: str, *, origin: str) -> dict[str, tuple[str, ...]]:
+    """Read `NAME=/PROGRAM ARGUMENT...; NAME=...`. Raises ConfigError that says which entry is wrong."""
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in filter(None, (part.strip() for part in text.split(";"))):
+        name, _, line = entry.partition("=")
+        argv = tuple(line.split())
+        if not _INTERPRETER.fullmatch(name.strip()) or not argv or not argv[0].startswith("/"):
+            hint = "Write NAME=/ABSOLUTE/PROGRAM ARGUMENT..., and ';' between two, like ruby=/usr/bin/ruby."
+            raise ConfigError(f"{origin}: '{entry}' is not an interpreter", hint=hint)
+        found[name.strip()] = argv
+    return found
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -19,7 +19,9 @@ from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Filter
 from cmdhttp.jobs.state import Job, Output
+from cmdhttp.plan.model import Step
 from cmdhttp.policy.compiled import Command
+from cmdhttp.policy.decide import Decision, Verdict
 from cmdhttp.service import Service
 
 _STREAMED = (Media.SSE, Media.NDJSON)
@@ -105,24 +107,15 @@ class Api:
         body = await read_object(request, limit=self._settings.body_max)
         wanted = run_request(request.path_params["command"], body, header_key=None, request_id=request.state.request_id)
         explanation = await self._service.explain(_principal(request), wanted.call)
-        plan = explanation.plan
+        plan, decisions = explanation.plan, explanation.decisions
+        hosts = [_explained_step(step, decisions[step.host]) for step in plan.steps]
         return _json(
             {
                 "command": plan.command,
-                "decision": "allow",
+                "decision": explanation.verdict,
                 "policy": plan.policy,
                 "params": dict(plan.shown_params),
-                "hosts": [
-                    {
-                        "host": step.host,
-                        "decision": explanation.decisions[step.host].verdict,
-                        "role": explanation.decisions[step.host].why,
-                        "argv": list(step.shown_argv),
-                        "script_sha256": step.script.sha256 if step.script else None,
-                        "timeout": step.timeout,
-                    }
-                    for step in plan.steps
-                ],
+                "hosts": hosts,
             }
         )
 
@@ -338,6 +331,19 @@ def _principal(request: Request) -> Principal:
     return principal
 
 
+def _explained_step(step: Step, decision: Decision) -> dict[str, object]:
+    """What a caller may know of its own rights: of a denial only that it is one, never the rule."""
+    denied = decision.verdict is Verdict.DENY
+    return {
+        "host": step.host,
+        "decision": decision.verdict,
+        "role": None if denied else decision.why,
+        "argv": None if denied else list(step.shown_argv),
+        "script_sha256": step.script.sha256 if step.script and not denied else None,
+        "timeout": step.timeout,
+    }
+
+
 def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:
     required = [name for name, spec in command.params.items() if spec.required]
     return {
@@ -353,9 +359,10 @@ def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:
             "additionalProperties": False,
         },
         "hosts": hosts,
-        "limits": {"timeout": command.timeout, "output_bytes": command.output_limit},
+        "limits": {"timeout": command.timeout, "output_bytes": command.output.max_bytes},
         "stdin": {"max_bytes": command.stdin.max_bytes} if command.stdin else None,
         "reason_required": command.reason_required,
+        "needs_approval": command.approval is not None,
     }
 
 

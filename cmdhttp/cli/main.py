@@ -28,6 +28,9 @@ then call it:
 """
 
 
+_FOLDER_HELP = f"the policy folder [{variable('policies')}; {Settings().policies}]"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -79,9 +82,11 @@ def _add_check(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "check",
         help="validate a policy folder",
         description="Read every policy file of a folder and print all that is wrong, each with file:line:column and a hint.",
-        epilog="Exit code 0: the policy loads. 1: it does not, and 'serve' refuses it alike. 2: it cannot be read.",
+        epilog="Exit code 0: the policy loads. 1: it does not, and 'serve' refuses it alike (with --strict also when there is a"
+        " warning). 2: it cannot be read.",
     )
-    parser.add_argument("folder", nargs="?", default="policies", metavar="DIR", help="the policy folder [policies]")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help=_FOLDER_HELP)
+    parser.add_argument("--strict", action="store_true", help="let warnings count as errors")
     parser.add_argument("--json", action="store_true", help="print findings as JSON")
     parser.set_defaults(run=_check)
 
@@ -93,8 +98,9 @@ def _add_test(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         description="Run the tests of a policy folder, and print the role lines and denies that no test touches.",
         epilog="Exit code 0: all pass. 1: one fails, or the policy does not load. 2: it cannot be read.",
     )
-    parser.add_argument("folder", nargs="?", default="policies", metavar="DIR", help="the policy folder [policies]")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help=_FOLDER_HELP)
     parser.add_argument("-k", dest="only", metavar="NAME", help="run only the tests whose name has this text")
+    parser.add_argument("--json", action="store_true", help="print tests and coverage as JSON")
     parser.set_defaults(run=_test)
 
 
@@ -120,14 +126,18 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from cmdhttp.cli.check import run_check  # noqa: PLC0415
+    from cmdhttp.cli.inputs import policy_folder, policy_inputs  # noqa: PLC0415
 
-    return run_check(options.folder, as_json=options.json)
+    folder, inputs = policy_folder(os.environ, options.folder), policy_inputs(os.environ)
+    return run_check(folder, inputs, strict=options.strict, as_json=options.json)
 
 
 def _test(options: argparse.Namespace) -> int:
     from cmdhttp.cli.check import run_test  # noqa: PLC0415
+    from cmdhttp.cli.inputs import policy_folder, policy_inputs  # noqa: PLC0415
 
-    return run_test(options.folder, only=options.only)
+    folder, inputs = policy_folder(os.environ, options.folder), policy_inputs(os.environ)
+    return run_test(folder, inputs, only=options.only, as_json=options.json)
 
 
 def _token_new(options: argparse.Namespace) -> int:

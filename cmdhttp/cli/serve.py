@@ -3,18 +3,16 @@
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from cmdhttp.auth.tokens import ENTROPY_BYTES, TokenRecord, digest, mint
+from cmdhttp.clock import SystemClock
 from cmdhttp.errors import ConfigError
-from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.files import folder_state
-from cmdhttp.policy.load import load_policy
-from cmdhttp.reload import PolicySource
-from cmdhttp.server import load, serve
+from cmdhttp.reload.source import PolicyFolder
+from cmdhttp.server import serve
 from cmdhttp.settings import Settings, read_settings
 from cmdhttp.telemetry import set_up_logging
 
@@ -44,24 +42,19 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     """Serve until told to stop. Raises ConfigError or PolicyError if the service cannot start."""
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
-    if demo:
-        token = _demo_token(_token_file(settings))
-        calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
-        record = _demo_record(token, made_at=_token_file(settings).stat().st_mtime)
-        source = _source(settings, lambda: _load_demo(settings, record))
-        serve(settings, source, announce=lambda: print(calls, flush=True))
-    else:
-        serve(settings, _source(settings, lambda: load(settings)))
+    clock = SystemClock()
+    if not demo:
+        serve(settings, PolicyFolder(settings, now=clock.now))
+        return 0
+    token = _demo_token(_token_file(settings))
+    record = _demo_record(token, made_at=_token_file(settings).stat().st_mtime)
+    calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
+    source = PolicyFolder(settings, now=clock.now, prepare=lambda policy: _with_demo_token(policy, record))
+    serve(settings, source, announce=lambda: print(calls, flush=True))
     return 0
 
 
-def _source(settings: Settings, load: Callable[[], Policy]) -> PolicySource:
-    return PolicySource(load=load, state=lambda: folder_state(settings.policies))
-
-
-def _load_demo(settings: Settings, record: TokenRecord) -> Policy:
-    """Load the policy and give its principal 'demo' a token, at every load alike. Raises ConfigError."""
-    policy = load_policy(settings.policies, secrets=settings.secrets_folder, resolve=resolve_argv)
+def _with_demo_token(policy: Policy, record: TokenRecord) -> Policy:
     if record.principal not in policy.principals:
         raise ConfigError("--demo needs a principal 'demo' in the policy", hint="Leave out --demo for your own policy.")
     return replace(policy, tokens={**policy.tokens, record.id: record})

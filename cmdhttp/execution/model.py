@@ -47,6 +47,7 @@ class RunErrorCode(StrEnum):
     HOST_KEY_MISMATCH = "host_key_mismatch"
     LOGIN_FAILED = "login_failed"
     CHANNEL_REFUSED = "channel_refused"
+    UNSUPPORTED = "unsupported"
     CONNECTION_LOST = "connection_lost"
     OUTPUT_LIMIT = "output_limit"
     TIMED_OUT = "timed_out"

@@ -18,12 +18,13 @@ import anyio
 from cmdhttp.clock import Clock
 from cmdhttp.errors import Unavailable
 from cmdhttp.execution.model import Executor, RunContext, RunError, RunErrorCode, Stop, StopReason
+from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
 from cmdhttp.jobs.state import Accepted, Finished, Job, RunEnded, State
-from cmdhttp.plan.model import LocalTarget, Plan, Step
+from cmdhttp.plan.model import LocalTarget, Plan, SshTarget, Step, UnsupportedTarget
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -50,9 +51,16 @@ _CUT_OFF = RunError(
 class Executors:
     local: Executor
     ssh: Executor
+    unsupported: Executor = field(default_factory=UnsupportedExecutor)
 
     def for_step(self, step: Step) -> Executor:
-        return self.local if isinstance(step.target, LocalTarget) else self.ssh
+        match step.target:
+            case LocalTarget():
+                return self.local
+            case SshTarget():
+                return self.ssh
+            case UnsupportedTarget():
+                return self.unsupported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,8 +40,9 @@ class Resolver:
         env = dict(self.command.env)
         if self.command.script:
             for name, value in self.values.items():
-                if self.command.params[name].env_allowed:
-                    env[f"P_{name.upper()}"] = self.command.params[name].render(value)
+                spec = self.command.params[name]
+                if spec.env_allowed and not spec.staged:
+                    env[f"P_{name.upper()}"] = spec.render(value)
         return env
 
     def _resolve(self, template: Template) -> Iterator[str]:
@@ -51,10 +52,16 @@ class Resolver:
                     if all(name in self.values for name in names(items)):
                         yield from self._resolve(items)
                 case Spread(name) | Argument((Ref(name),)):
-                    if name in self.values:
+                    if name in self.values and self.command.params[name].staged:
+                        yield f"<{name}>"
+                    elif name in self.values:
                         yield from self.command.params[name].arguments(self.values[name])
                 case Argument(parts):
                     yield "".join(self._text(part) for part in parts)
 
     def _text(self, part: Text | Ref) -> str:
-        return part.text if isinstance(part, Text) else self.command.params[part.name].render(self.values[part.name])
+        """The text of a part. What is staged has a path only once it runs; until then its placeholder stands for it."""
+        if isinstance(part, Text):
+            return part.text
+        spec = self.command.params[part.name]
+        return f"<{part.name}>" if spec.staged else spec.render(self.values[part.name])

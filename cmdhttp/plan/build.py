@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import Resolver
-from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget, Step
+from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget, Step, Target, UnsupportedTarget
 from cmdhttp.plan.remote import posix_line, remote_argv
-from cmdhttp.policy.compiled import Command, Host, Policy
+from cmdhttp.policy.compiled import Command, Host, KeyLogin, Policy
 from cmdhttp.policy.decide import Arguments
 
 
@@ -44,7 +44,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
             script=command.script,
             stdin=wish.stdin,
             timeout=min(wish.timeout or command.timeout, command.timeout),
-            output_limit=command.output_limit,
+            output_limit=command.output.max_bytes,
         )
         for run, host in enumerate(hosts)
     )
@@ -61,14 +61,20 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
     )
 
 
-def _target(host: Host, command: Command) -> LocalTarget | SshTarget:
-    if host.profile is None:
+def _target(host: Host, command: Command) -> Target:
+    profile = host.profile
+    missing = (*command.unsupported, *(profile.unsupported if profile else ()))
+    if missing:
+        return UnsupportedTarget(what=missing[0])
+    if profile is None:
         return LocalTarget()
+    if not isinstance(profile.login, KeyLogin) or profile.known_hosts is None:
+        return UnsupportedTarget(what="this way to log in")
     return SshTarget(
         address=host.address,
         port=host.port,
-        account=command.account or host.profile.account,
-        key=host.profile.key,
-        known_hosts=host.profile.known_hosts,
-        shell=Shell(host.profile.shell),
+        account=command.account or profile.account,
+        key=profile.login.path,
+        known_hosts=profile.known_hosts,
+        shell=Shell(profile.shell),
     )

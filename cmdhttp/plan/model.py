@@ -38,12 +38,22 @@ class SshTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsupportedTarget:
+    """A place or command that asks for what this version cannot do; the run ends without a start. `what` names it."""
+
+    what: str
+
+
+Target = LocalTarget | SshTarget | UnsupportedTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams."""
 
     run: int
     host: str
-    target: LocalTarget | SshTarget
+    target: Target
     argv: tuple[str, ...] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
     script: Script | None = None

@@ -6,11 +6,11 @@ does not pass its own tests does not load.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from cmdhttp.errors import BadValue
-from cmdhttp.policy.compiled import Command, Policy
-from cmdhttp.policy.decide import Arguments, Decision, Question, Reason, Verdict, bind, decide
+from cmdhttp.policy.compiled import Command, Deny, Line, Policy
+from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, matching
 from cmdhttp.policy.findings import Finding, Position, suggestion
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CaseSpec
@@ -22,45 +22,57 @@ Resolve = Callable[[Command, Mapping[str, Value]], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one case came to. `failure` is empty if it passed."""
+    """What one case came to. `failure` is empty if it passed; `touched` are the places of all rules that took it in."""
 
     name: str
     at: Position
     decision: Decision
+    touched: frozenset[Position]
     failure: str = ""
 
     @property
     def finding(self) -> Finding | None:
         if not self.failure:
             return None
-        return Finding(code="P501", message=f"test '{self.name}' failed: {self.failure}", at=self.at)
+        hint = "mend the rule or the test; 'cmdhttp explain' shows each step of the decision"
+        return Finding(code="P501", message=f"test '{self.name}' failed: {self.failure}", at=self.at, hint=hint)
 
 
-def run_cases(policy: Policy, cases: Iterable[Defined[CaseSpec]], *, resolve: Resolve) -> list[Outcome]:
-    """Run every case against the policy."""
-    return [_run(policy, case, resolve=resolve) for case in cases]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Which rules the tests touch: how many there are, and the places of those that no test touches, in file order."""
+
+    rules: int
+    untouched: tuple[Position, ...]
 
 
-def untouched(policy: Policy, outcomes: Iterable[Outcome]) -> list[Position]:
-    """Return the places of the role lines and denies that decided no case, in file order."""
-    touched = {
-        outcome.decision.at for outcome in outcomes if outcome.decision.reason in (Reason.ROLE_LINE, Reason.DENY_RULE)
-    }
-    rules = {rule.at for rules in policy.denies.values() for rule in rules}
-    for grants in policy.principals.values():
-        rules |= {line.at for lines in grants.lines.values() for line in lines}
-    return sorted(rules - touched)
+def run_cases(policy: Policy, cases: Iterable[Defined[CaseSpec]], *, resolve: Resolve, now: datetime) -> list[Outcome]:
+    """Run every case against the policy; a case without a time of its own asks for `now`."""
+    return [_run(policy, case, resolve=resolve, now=now) for case in cases]
 
 
-def _run(policy: Policy, case: Defined[CaseSpec], *, resolve: Resolve) -> Outcome:
+def coverage(policy: Policy, outcomes: Iterable[Outcome]) -> Coverage:
+    """Tell which role lines and denies took in some case, whether or not they decided it."""
+    rules = {rule.at for rule in policy.rules} | {line.at for lines in policy.roles.values() for line in lines}
+    touched = {place for outcome in outcomes for place in outcome.touched}
+    return Coverage(rules=len(rules), untouched=tuple(sorted(rules - touched)))
+
+
+def _run(policy: Policy, case: Defined[CaseSpec], *, resolve: Resolve, now: datetime) -> Outcome:
     spec = case.spec
     command = policy.commands.get(spec.run)
     arguments = bind(command, spec.values) if command else Arguments(values={})
-    at = spec.at or datetime.now(tz=UTC)
-    question = Question(principal=spec.caller, command=spec.run, host=spec.on, arguments=arguments, at=at)
+    question = Question(principal=spec.caller, command=spec.run, host=spec.on, arguments=arguments, at=spec.at or now)
     decision = decide(policy, question)
-    failure = _unknown(policy, spec) or _unexpected(spec, decision) or _other_argv(spec, command, arguments, resolve)
-    return Outcome(name=_name(spec), at=case.at, decision=decision, failure=failure)
+    rules = tuple(matching(policy, question))
+    failure = _unknown(policy, spec) or _unexpected(spec, decision, rules)
+    return Outcome(
+        name=spec.name or f"{spec.caller} runs {spec.run} on {spec.on}",
+        at=case.at,
+        decision=decision,
+        touched=frozenset(rule.at for rule in rules),
+        failure=failure or _other_argv(spec, command, arguments, resolve),
+    )
 
 
 def _unknown(policy: Policy, spec: CaseSpec) -> str:
@@ -75,11 +87,15 @@ def _unknown(policy: Policy, spec: CaseSpec) -> str:
     return ""
 
 
-def _unexpected(spec: CaseSpec, decision: Decision) -> str:
+def _unexpected(spec: CaseSpec, decision: Decision, rules: tuple[Deny | Line, ...]) -> str:
     if decision.verdict != spec.expect:
         where = f" by {decision.at}" if decision.at else ""
         return f"expected {spec.expect}, and the decision is {decision.verdict} ({decision.reason}{where})"
-    if spec.because is not None and decision.verdict is Verdict.DENY and decision.why != spec.because:
+    if spec.because is None:
+        return ""
+    if decision.verdict is not Verdict.DENY:
+        return f"'because' goes with a deny, and the decision is {decision.verdict}"
+    if not any(isinstance(rule, Deny) and rule.why == spec.because for rule in rules):
         return f"expected a deny because of '{spec.because}', and it is because of '{decision.why or decision.reason}'"
     return ""
 
@@ -92,7 +108,3 @@ def _other_argv(spec: CaseSpec, command: Command | None, arguments: Arguments, r
     except BadValue as error:
         return f"expected argv {spec.argv}, and there is none: {error.detail}"
     return "" if list(argv) == spec.argv else f"expected argv {spec.argv}, and it is {list(argv)}"
-
-
-def _name(spec: CaseSpec) -> str:
-    return spec.name or f"{spec.caller} runs {spec.run} on {spec.on}"

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cmdhttp.auth.tokens import TokenTable
+from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.model import Effect
 from cmdhttp.policy.params import Narrowing, ParamSpec
@@ -31,13 +32,53 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLogin:
+    """By the private key in the file `path`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLogin:
+    """By the agent that listens on `socket`: an absolute path, or `env:NAME`."""
+
+    socket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordLogin:
+    """By the password that `secret` refers to: `file:NAME` or `env:NAME`."""
+
+    secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateLogin:
+    """By a certificate of the authority `ca`, made for each job; lives `ttl` seconds."""
+
+    ca: str
+    ttl: float
+    principal: str
+
+
+Login = KeyLogin | AgentLogin | PasswordLogin | CertificateLogin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How to log in. `key` and `known_hosts` are absolute paths."""
+    """How to log in, and whom to believe. `known_hosts` and `cert_authority` are absolute paths; at least one is there.
+
+    `jump` is the host to go through, or None. `become` is `sudo` or `none`. `unsupported` names what this version cannot do.
+    """
 
     account: str
-    key: str
-    known_hosts: str
-    shell: str
+    login: Login
+    known_hosts: str | None
+    cert_authority: str | None = None
+    jump: str | None = None
+    shell: str = "posix"
+    become: str = "none"
+    unsupported: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +101,78 @@ class Stdin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRules:
+    """Bytes over both streams, what happens at that cap (`stop` or `keep_ends`), and the patterns that are masked."""
+
+    max_bytes: int
+    when_full: str = "stop"
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may take: bytes of memory and of one file, seconds of CPU, processes, open files. None: unlimited."""
+
+    memory: int | None = None
+    cpu: float | None = None
+    processes: int | None = None
+    files: int | None = None
+    file_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """Runs at the same time, on one host and in all; `when_busy` is `reject` or `queue`."""
+
+    per_host: int | None
+    total: int | None
+    when_busy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """`needed` of the principals in `by` must agree within `within` seconds; with `not_self`, not the caller."""
+
+    needed: int
+    by: frozenset[str]
+    not_self: bool
+    within: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much one principal may ask for: calls in a time, jobs that run, jobs that wait. None: no limit of its own."""
+
+    rate: Rate | None = None
+    concurrency: int | None = None
+    queue: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """Where to tell the end of a job: references to the URL and to the key that signs, never their values."""
+
+    url: str
+    sign: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oidc:
+    """The JWT that proves a principal: issuer, audience, and the value of one claim (`email` or `common_name`)."""
+
+    principal: str
+    issuer: str
+    audience: str
+    claim: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A published command. `hosts` is where it is made to run; `timeout` in seconds, `output_limit` in bytes."""
+    """A published command. `hosts` is where it is made to run; `timeout` in seconds.
+
+    `unsupported` names what the command asks for and this version cannot do: such a command never runs.
+    """
 
     name: str
     summary: str
@@ -74,14 +185,20 @@ class Command:
     hosts: frozenset[str]
     account: str | None
     timeout: float
-    output_limit: int
+    output: OutputRules
     stdin: Stdin | None
     env: Mapping[str, str]
+    limits: Limits
+    concurrency: Concurrency | None
+    rate: Rate | None
+    parser: str | None
     success_codes: frozenset[int]
     reason_required: bool
+    approval: Approval | None
     max_parallel: int
     atoms: tuple[str, ...]
     at: Position
+    unsupported: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +206,7 @@ class Line:
     """One role line: what it allows, and where it stands. `narrowings` limit the values of some parameters."""
 
     role: str
+    atoms: frozenset[str]
     hosts: frozenset[str]
     narrowings: Mapping[str, Narrowing]
     at: Position
@@ -99,6 +217,7 @@ class Deny:
     """One deny. `principals` is None for everybody; outside `since` to `until` it does not match."""
 
     why: str
+    atoms: frozenset[str]
     principals: frozenset[str] | None
     hosts: frozenset[str]
     narrowings: Mapping[str, Narrowing]
@@ -113,23 +232,31 @@ ByAtom = Mapping[str, tuple[Rule, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """What one principal holds: its roles, and their lines by the atoms of their command selectors."""
+    """What one principal holds: its roles, their lines by the atoms of their command selectors, and its own limits."""
 
     roles: tuple[str, ...]
     lines: ByAtom[Line]
+    quota: Quota = Quota()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Everything, compiled. `digest` names this policy in every job and audit record."""
+    """Everything, compiled. `digest` names this policy in every job and audit record.
+
+    `roles` holds every role line, also those that nobody holds; `rules`, every deny, once.
+    """
 
     digest: str
     commands: Mapping[str, Command]
     hosts: Mapping[str, Host]
     groups: Mapping[str, frozenset[str]]
+    roles: Mapping[str, tuple[Line, ...]]
     principals: Mapping[str, Grants]
+    rules: tuple[Deny, ...]
     denies: ByAtom[Deny]
     tokens: TokenTable
+    oidc: tuple[Oidc, ...] = ()
+    callbacks: Mapping[str, Callback] = field(default_factory=dict)
 
     def lines_for(self, principal: str, command: Command) -> Iterator[Line]:
         """Every role line of the principal that names the command, wherever and with whatever values."""

@@ -4,12 +4,13 @@
     2. A command not made for the host: deny.
     3. An unknown or bad parameter: invalid.
     4. Any deny that matches: deny.
-    5. Some role line of the caller takes in command AND host AND values: allow. Else deny.
+    5. Some role line of the caller takes in command AND host AND values: allow, or needs-approval if the command asks for
+       one. Else deny.
 
 An error while deciding is a deny. Each decision carries its reason and the line of policy that made it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,7 @@ class Verdict(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
     INVALID = "invalid"
+    NEEDS_APPROVAL = "needs-approval"
 
 
 class Reason(StrEnum):
@@ -106,6 +108,15 @@ def decide(policy: Policy, question: Question) -> Decision:
         return Decision(verdict=Verdict.DENY, reason=Reason.ERROR)
 
 
+def matching(policy: Policy, question: Question) -> Iterator[Deny | Line]:
+    """Every rule that takes in the question: all denies, then all role lines of the caller, decisive or not."""
+    command = policy.commands.get(question.command)
+    if command is None or question.host not in command.hosts or question.arguments.errors:
+        return
+    yield from (deny for deny in lookup(policy.denies, command) if _denies(deny, question))
+    yield from (line for line in policy.lines_for(question.principal, command) if _allows(line, question))
+
+
 def may_know(policy: Policy, *, principal: str, command: Command, host: str) -> bool:
     """Whether some role line gives the principal this command on this host with some values.
 
@@ -131,7 +142,8 @@ def _decide(policy: Policy, question: Question) -> Decision:
             return Decision(verdict=Verdict.DENY, reason=Reason.DENY_RULE, at=deny.at, why=deny.why)
     for line in policy.lines_for(question.principal, command):
         if _allows(line, question):
-            return Decision(verdict=Verdict.ALLOW, reason=Reason.ROLE_LINE, at=line.at, why=line.role)
+            verdict = Verdict.ALLOW if command.approval is None else Verdict.NEEDS_APPROVAL
+            return Decision(verdict=verdict, reason=Reason.ROLE_LINE, at=line.at, why=line.role)
     return Decision(verdict=Verdict.DENY, reason=Reason.NO_ROLE_LINE)
 
 

@@ -5,6 +5,7 @@ rest: `no`, `0644`, `22:22` and `1.10` mean nothing but themselves.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ _INT = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?\Z")
 _DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m(?!s))?(?:([0-9]+)s)?(?:([0-9]+)ms)?\Z")
 _SIZE = re.compile(r"([1-9][0-9]{0,14})(B|KiB|MiB|GiB|TiB)\Z")
+_RATE = re.compile(r"([1-9][0-9]{0,8})/(s|sec|min|h|hour|d|day)\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _PARAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_PERIOD = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
 _UNIT = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
@@ -23,6 +26,14 @@ class Strict(BaseModel):
     """A mapping of the policy format: unknown keys are errors, and nothing changes after the load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """At most `count` in `seconds`."""
+
+    count: int
+    seconds: int
 
 
 def _text(value: Any, wanted: str) -> str:
@@ -80,6 +91,16 @@ def read_size(value: Any) -> int:
     if not found:
         raise ValueError("must be a size with its unit, like 512B, 64KiB or 1MiB")
     return int(found[1]) * _UNIT[found[2]]
+
+
+def read_rate(value: Any) -> Rate:
+    """A count in a time from `5/s`, `120/min`, `30/h`, `100/d`."""
+    if isinstance(value, Rate):
+        return value
+    found = _RATE.match(_text(value, "a rate, like 30/h"))
+    if not found:
+        raise ValueError("must be a rate: a count, '/' and s, min, h or d, like 120/min or 30/h")
+    return Rate(count=int(found[1]), seconds=_PERIOD[found[2]])
 
 
 def read_instant(value: Any) -> datetime:

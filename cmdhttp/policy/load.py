@@ -1,40 +1,91 @@
-"""A folder becomes a policy, whole or not at all: read, merged, compiled, and held against its own tests."""
+"""A folder becomes a policy, whole or not at all: read, merged, compiled, linted, and held against its own tests.
 
-from dataclasses import dataclass
+All that there is to say comes at once. The order of the stages only decides what can be said: what a file means is judged
+as far as it could be read, lint and tests only when everything else is right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from cmdhttp.policy.cases import Outcome, Resolve, run_cases
-from cmdhttp.policy.compile import Folders, compile_policy
+from cmdhttp.policy.compile import Folders, compile_all
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.files import check_permissions, folder_digest, read_folder
-from cmdhttp.policy.findings import PolicyError, Severity
-from cmdhttp.policy.merge import merge
+from cmdhttp.policy.findings import Finding, PolicyError, Severity
+from cmdhttp.policy.merge import collect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
-    """A policy, and what its own tests came to, passed or not."""
+class Inputs:
+    """What a load takes from outside the files.
 
-    policy: Policy
-    outcomes: list[Outcome]
+    `resolve` makes an argv. `secrets` is None where the secrets folder is not known; then nothing is said of its files.
+    `interpreters` are argv prefixes by name, beside the built-in ones. `now` is the moment for lint and for tests without `at`.
+    """
 
-
-def load_policy(policies: Path, *, secrets: Path, resolve: Resolve) -> Policy:
-    """Load the folder and run its tests. Raises PolicyError with all findings at once; a failed test is one."""
-    tested = load_and_test(policies, secrets=secrets, resolve=resolve)
-    failed = [finding for outcome in tested.outcomes if (finding := outcome.finding)]
-    if failed:
-        raise PolicyError(failed)
-    return tested.policy
+    resolve: Resolve
+    now: datetime
+    secrets: Path | None = None
+    interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def load_and_test(policies: Path, *, secrets: Path, resolve: Resolve) -> Tested:
-    """Load the folder and run its tests, and leave it to the caller what a failed test means. Raises PolicyError."""
-    files = read_folder(policies)
-    writable = [finding for finding in check_permissions(policies, files) if finding.severity is Severity.ERROR]
-    if writable:
-        raise PolicyError(writable)
-    merged = merge(files)
-    folders = Folders(policies=policies, secrets=secrets)
-    policy = compile_policy(merged, folders=folders, digest=folder_digest(files))
-    return Tested(policy=policy, outcomes=run_cases(policy, merged.tests, resolve=resolve))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """All that a load came to. `policy` is None if there is an error; a failed test is one.
+
+    `compiled` is what the tests ran against: the policy, even if some of its tests failed. It is not for use.
+    """
+
+    policy: Policy | None
+    findings: tuple[Finding, ...]
+    outcomes: tuple[Outcome, ...] = ()
+    compiled: Policy | None = None
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity is Severity.WARNING)
+
+    def usable(self) -> Policy:
+        """The policy. Raises PolicyError with every error."""
+        if self.policy is None:
+            raise PolicyError(self.errors)
+        return self.policy
+
+
+def load(policies: Path, inputs: Inputs) -> Loaded:
+    """Load a folder and say all that there is to say of it. Never raises for what is in it."""
+    try:
+        files = read_folder(policies)
+    except PolicyError as error:
+        return Loaded(policy=None, findings=error.findings)
+    findings = list(check_permissions(policies, files))
+    merged = collect(files)
+    findings += merged.findings
+    folders = Folders(policies=policies, secrets=inputs.secrets or Path("secrets"), interpreters=inputs.interpreters)
+    compiled = compile_all(merged, folders=folders, digest=folder_digest(files))
+    findings += compiled.findings
+    outcomes: list[Outcome] = []
+    if not _errors(findings):
+        outcomes = run_cases(compiled.policy, merged.tests, resolve=inputs.resolve, now=inputs.now)
+        findings += [finding for outcome in outcomes if (finding := outcome.finding)]
+    return Loaded(
+        policy=None if _errors(findings) else compiled.policy,
+        findings=PolicyError(findings).findings,
+        outcomes=tuple(outcomes),
+        compiled=compiled.policy,
+    )
+
+
+def load_policy(policies: Path, inputs: Inputs) -> Policy:
+    """Load a folder. Raises PolicyError with all errors at once."""
+    return load(policies, inputs).usable()
+
+
+def _errors(findings: list[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)

@@ -1,20 +1,27 @@
 """Files become one set of definitions, each with the place where it stands.
 
-The order and the names of files never matter. A name that is defined twice is an error that shows both places.
+The order and the names of files never matter. A name that is defined twice is an error that shows both places. Each
+definition is read by itself: one that is wrong is reported and left out, and its name stays known, so that it neither
+hides what else is wrong nor makes others look wrong.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from cmdhttp.policy import source
+from cmdhttp.policy.fields import read_name
 from cmdhttp.policy.files import SourceFile
 from cmdhttp.policy.findings import Finding, PolicyError, Position, suggestion
 from cmdhttp.policy.model import (
+    LISTED,
+    NAMED,
+    CallbackSpec,
     CaseSpec,
     CommandSpec,
     DenySpec,
@@ -44,7 +51,11 @@ class Defined(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """All definitions of a policy folder, by section."""
+    """All definitions of a policy folder, by section, and what is wrong with the rest.
+
+    `broken` holds the names of definitions that are wrong; `complete` is false if a file could not be read as YAML, and
+    then a name that is missing here may stand there.
+    """
 
     ssh_profiles: dict[str, Defined[SshProfile]] = field(default_factory=dict)
     hosts: dict[str, Defined[HostSpec]] = field(default_factory=dict)
@@ -52,9 +63,13 @@ class Merged:
     commands: dict[str, Defined[CommandSpec]] = field(default_factory=dict)
     principals: dict[str, Defined[PrincipalSpec]] = field(default_factory=dict)
     roles: dict[str, Defined[list[RoleLine]]] = field(default_factory=dict)
+    callbacks: dict[str, Defined[CallbackSpec]] = field(default_factory=dict)
     grants: list[Defined[GrantSpec]] = field(default_factory=list)
     deny: list[Defined[DenySpec]] = field(default_factory=list)
     tests: list[Defined[CaseSpec]] = field(default_factory=list)
+    broken: dict[str, set[str]] = field(default_factory=lambda: {section: set() for section in NAMED})
+    findings: list[Finding] = field(default_factory=list)
+    complete: bool = True
 
 
 _KINDS = {
@@ -64,58 +79,108 @@ _KINDS = {
     "list_type": "must be a list",
     "string_type": "must be text",
 }
-_NAMED = ("ssh_profiles", "hosts", "groups", "commands", "principals", "roles")
-_LISTED = ("grants", "deny", "tests")
 
 
 def merge(files: Iterable[SourceFile]) -> Merged:
     """Read, validate and merge. Raises PolicyError with everything that is wrong in any of the files."""
-    merged = Merged()
-    findings: list[Finding] = []
-    for file in files:
-        try:
-            root = source.read_source(file.data, file=file.path)
-        except PolicyError as error:
-            findings += error.findings
-            continue
-        try:
-            parsed = PolicyFile.model_validate(source.to_plain(root))
-        except ValidationError as error:
-            findings += [_finding(detail, root) for detail in error.errors(include_url=False)]
-            continue
-        findings += _add(merged, root, parsed)
-    if findings:
-        raise PolicyError(findings)
+    merged = collect(files)
+    if merged.findings:
+        raise PolicyError(merged.findings)
     return merged
 
 
-def _add(merged: Merged, root: source.Mapping, parsed: PolicyFile) -> list[Finding]:
+def collect(files: Iterable[SourceFile]) -> Merged:
+    """Read, validate and merge what can be; the rest is in the findings."""
+    roots: list[source.Mapping] = []
     findings: list[Finding] = []
-    for section in _NAMED:
-        node = root.get(section)
-        table: dict[str, Defined[Any]] = getattr(merged, section)
-        for key, value in node.entries if isinstance(node, source.Mapping) else ():
-            if key.text in table:
-                first = table[key.text].at
-                message = f"'{key.text}' is defined twice in {section} (first at {first})"
-                findings.append(Finding(code="P204", message=message, at=key.at, hint="rename or remove one of them"))
-            else:
-                table[key.text] = Defined(spec=getattr(parsed, section)[key.text], node=value, at=key.at)
-    for section in _LISTED:
-        node = root.get(section)
-        items = node.items if isinstance(node, source.Sequence) else ()
-        getattr(merged, section).extend(
-            Defined(spec=spec, node=item, at=item.at)
-            for spec, item in zip(getattr(parsed, section), items, strict=True)
+    complete = True
+    for file in files:
+        try:
+            roots.append(source.read_source(file.data, file=file.path))
+        except PolicyError as error:
+            findings += error.findings
+            complete = False
+    merged = Merged(findings=findings, complete=complete)
+    for root in roots:
+        _add_file(merged, root)
+    return merged
+
+
+def _add_file(merged: Merged, root: source.Mapping) -> None:
+    known = PolicyFile.model_fields
+    for name, node in root.entries:
+        if name.text not in known:
+            _say(merged, "P203", f"unknown key '{name.text}'", name.at, suggestion(name.text, known))
+        elif name.text in NAMED:
+            _add_named(merged, name.text, node)
+        elif name.text in LISTED:
+            _add_listed(merged, name.text, node)
+    version = root.get("version")
+    if version is None:
+        _say(merged, "P202", "the key 'version' is missing", root.at, "begin the file with `version: 1`")
+    elif not isinstance(version, source.Scalar) or version.text != "1":
+        _say(merged, "P201", "version: must be 1", version.at, "this program reads version 1 of the format")
+
+
+def _say(merged: Merged, code: str, message: str, at: Position, hint: str = "") -> None:
+    merged.findings.append(Finding(code=code, message=message, at=at, hint=hint))
+
+
+def _add_named(merged: Merged, section: str, node: source.Node) -> None:
+    if not isinstance(node, source.Mapping):
+        _say(merged, "P201", f"{section}: must be a mapping", node.at, "write `name: definition` lines below it")
+        return
+    table: dict[str, Defined[Any]] = getattr(merged, section)
+    first = {name: defined.at for name, defined in table.items()}
+    for name, value in node.entries:
+        try:
+            read_name(name.text)
+        except ValueError as error:
+            _say(merged, "P201", f"{section}: {error}", name.at)
+            continue
+        if name.text in first:
+            message = f"'{name.text}' is defined twice in {section} (first at {first[name.text]})"
+            _say(merged, "P204", message, name.at, "rename or remove one of them")
+        elif (read := _read(merged, section, value, name=name.text)) is not _WRONG:
+            table[name.text] = Defined(spec=read, node=value, at=name.at)
+        else:
+            merged.broken[section].add(name.text)
+
+
+def _add_listed(merged: Merged, section: str, node: source.Node) -> None:
+    if not isinstance(node, source.Sequence):
+        _say(merged, "P201", f"{section}: must be a list", node.at, "write `- ` before each entry")
+        return
+    for item in node.items:
+        if (read := _read(merged, section, item, name=section)) is not _WRONG:
+            getattr(merged, section).append(Defined(spec=read, node=item, at=item.at))
+
+
+_WRONG = object()
+
+
+@cache
+def _reader(section: str) -> TypeAdapter[Any]:
+    return TypeAdapter({**NAMED, **LISTED}[section])
+
+
+def _read(merged: Merged, section: str, node: source.Node, *, name: str) -> Any:
+    """Return the definition, or `_WRONG` when findings say why not."""
+    try:
+        return _reader(section).validate_python(source.to_plain(node))
+    except ValidationError as error:
+        kind = {**NAMED, **LISTED}[section]
+        merged.findings.extend(
+            _finding(detail, node, kind=kind, name=name) for detail in error.errors(include_url=False)
         )
-    return findings
+        return _WRONG
 
 
-def _finding(detail: ErrorDetails, root: source.Node) -> Finding:
+def _finding(detail: ErrorDetails, root: source.Node, *, kind: Any, name: str) -> Finding:
     loc = detail["loc"]
     last = str(loc[-1]) if loc else ""
     if detail["type"] == "extra_forbidden":
-        hint = suggestion(last, _known_keys(PolicyFile, loc[:-1]))
+        hint = suggestion(last, _known_keys(kind, loc[:-1]))
         return Finding(code="P203", message=f"unknown key '{last}'", at=source.locate(root, loc, key=True), hint=hint)
     at = source.locate(root, loc)
     if detail["type"] == "missing":
@@ -123,8 +188,8 @@ def _finding(detail: ErrorDetails, root: source.Node) -> Finding:
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _unknown_type(detail, root)
     message = _KINDS.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-    name = ".".join(str(part) for part in loc[-2:] if isinstance(part, str))
-    return Finding(code="P201", message=f"{name}: {message[0].lower()}{message[1:]}", at=at)
+    shown = ".".join([part for part in (name, *loc) if isinstance(part, str)][-2:])
+    return Finding(code="P201", message=f"{shown}: {message[0].lower()}{message[1:]}", at=at)
 
 
 def _unknown_type(detail: ErrorDetails, root: source.Node) -> Finding:

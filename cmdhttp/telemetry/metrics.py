@@ -5,7 +5,7 @@ digest shown is that of the policy in force. So the number of series has a bound
 and costs microseconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import disable_created_metrics
@@ -33,9 +33,12 @@ class Metrics:
             "cmdhttp_policy_last_success_timestamp_seconds", "When the policy last loaded.", registry=registry
         )
         self._ok = Gauge("cmdhttp_policy_ok", "1 if the last load succeeded, else 0.", registry=registry)
-        self._findings = Gauge("cmdhttp_policy_findings", "What the last load found wrong.", registry=registry)
+        self._findings = Gauge("cmdhttp_policy_findings", "Errors that the last load found.", registry=registry)
         self._decisions = Counter(
-            "cmdhttp_decisions_total", "Decisions, one for each host.", ["verdict", "reason"], registry=registry
+            "cmdhttp_decisions_total",
+            "Decisions on calls to run, one for each host.",
+            ["verdict", "reason"],
+            registry=registry,
         )
         self._requests = Counter("cmdhttp_requests_total", "Answers.", ["route", "status"], registry=registry)
         self._jobs = Counter("cmdhttp_jobs_total", "Jobs that have ended.", ["state"], registry=registry)
@@ -63,8 +66,10 @@ class Metrics:
         self._ok.set(0)
         self._findings.set(findings)
 
-    def decided(self, *, verdict: str, reason: str) -> None:
-        self._decisions.labels(verdict, reason).inc()
+    def decided(self, decisions: Iterable[tuple[str, str]]) -> None:
+        """Each decision is its verdict and its reason."""
+        for verdict, reason in decisions:
+            self._decisions.labels(verdict, reason).inc()
 
     def answered(self, *, route: str, status: int) -> None:
         """`route` is the template of a route, or `none`; never the path of a request."""

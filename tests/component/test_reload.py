@@ -70,14 +70,14 @@ def test_a_broken_file_changes_nothing_and_is_told_everywhere(service: Reloading
     trouble = service.wait_for_trouble("note.yaml")
     checked = service.cli("check", str(service.policies))
     first = checked.stderr.splitlines()[0]
-    count = int(checked.stderr.splitlines()[-1].split()[0])
+    count = int(checked.stderr.splitlines()[-1].split(" error")[0])
     assert (checked.returncode, count > 1) == (1, True)
-    assert trouble == f"{count} findings, the first: {first}; the policy {digest} stays in force"
+    assert trouble == f"{count} errors, the first: {first}; the policy {digest} stays in force"
     assert service.result("note")["policy"] == digest
     metrics = service.metrics()
     assert (metrics["cmdhttp_policy_ok"], metrics["cmdhttp_policy_findings"]) == (0, count)
     assert service.loads("failed") > failed
-    assert f"the policy does not load: {count} findings" in service.log
+    assert f"the policy does not load: {count} errors" in service.log
     assert first in service.log
     record = service.records("policy.reload_failed")[-1]
     assert (record["policy"], record["findings"]) == (digest, count)

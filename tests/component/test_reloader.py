@@ -16,7 +16,7 @@ from cmdhttp.audit.log import AuditLog
 from cmdhttp.clock import SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.reload import PolicyHolder, PolicySource, Reloader
+from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.telemetry.metrics import Metrics
 from tests.unit.policies import compiled
 
@@ -34,11 +34,14 @@ class Source:
 
     def __init__(self) -> None:
         self.outcome: Policy | Exception = policy("first")
-        self.state = "0"
+        self.look = "0"
         self.loads = 0
         self.at_once = 0
         self.gate = threading.Event()
         self.gate.set()
+
+    def state(self) -> str:
+        return self.look
 
     def load(self) -> Policy:
         self.at_once += 1
@@ -57,10 +60,9 @@ class House:
         self.path = folder / "audit.jsonl"
         self.audit = AuditLog(self.path, now=clock.now)
         self.metrics = Metrics(version="1")
-        offered = PolicySource(load=source.load, state=lambda: source.state)
-        self.holder = PolicyHolder(offered)
+        self.holder = PolicyHolder(source)
         self.reloader = Reloader(
-            source=offered, holder=self.holder, audit=self.audit, metrics=self.metrics, clock=clock, poll=poll
+            source=source, holder=self.holder, audit=self.audit, metrics=self.metrics, clock=clock, poll=poll
         )
 
     def loads(self, result: str) -> float:
@@ -110,7 +112,7 @@ async def test_a_load_that_is_asked_for_settles_the_change(tmp_path: Path) -> No
     """After a load on request, the change that came with it is not loaded a second time."""
     source = Source()
     async with watching(tmp_path, source, poll=0.02) as house:
-        source.state, source.outcome = "1", policy("second")
+        source.look, source.outcome = "1", policy("second")
         house.reloader.ask()
         await until(lambda: house.loads("loaded") == 1)
         await anyio.sleep(0.5)
@@ -123,25 +125,25 @@ async def test_a_failure_is_told_once_and_again_when_asked(tmp_path: Path, caplo
     caplog.set_level(logging.INFO, "cmdhttp.policy")
     async with watching(tmp_path, source, poll=0.02) as house:
         first = house.holder.current
-        source.state, source.outcome = "1", ConfigError("it is bad")
+        source.look, source.outcome = "1", ConfigError("it is bad")
         await until(lambda: house.loads("failed") == 1)
-        source.state = "2"
+        source.look = "2"
         await until(lambda: house.loads("failed") == 2)
         assert house.codes() == ["policy.reload_failed"]
         house.reloader.ask()
         await until(lambda: len(house.codes()) == 2)
-        source.state, source.outcome = "3", ConfigError("it is worse")
+        source.look, source.outcome = "3", ConfigError("it is worse")
         await until(lambda: len(house.codes()) == 3)
-        assert house.reloader.trouble == f"1 finding: it is worse; the policy {first.digest} stays in force"
+        assert house.reloader.trouble == f"1 error: it is worse; the policy {first.digest} stays in force"
         assert house.holder.current is first
-        source.state, source.outcome = "4", policy("first")
+        source.look, source.outcome = "4", policy("first")
         await until(lambda: house.reloader.trouble == "")
         assert len(house.codes()) == 3
     told = [record.getMessage() for record in caplog.records]
     assert [message.split(";")[0] for message in told[:3]] == [
-        "the policy does not load: 1 finding: it is bad",
-        "the policy does not load: 1 finding: it is bad",
-        "the policy does not load: 1 finding: it is worse",
+        "the policy does not load: 1 error: it is bad",
+        "the policy does not load: 1 error: it is bad",
+        "the policy does not load: 1 error: it is worse",
     ]
     assert told[3].startswith("the policy loads and is the one in force: sha256:")
 

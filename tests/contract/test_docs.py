@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from cmdhttp.policy import model
 from cmdhttp.policy.decide import Reason
 from cmdhttp.policy.fields import Strict
 from cmdhttp.policy.findings import PolicyError
-from cmdhttp.policy.load import load_policy
+from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
 from cmdhttp.settings import SETTINGS, variable
 
@@ -138,7 +139,7 @@ def test_policies_load(page: Path, tmp_path: Path) -> None:
         path.write_text(block)
         path.chmod(0o600)
     try:
-        policy = load_policy(folder, secrets=tmp_path / "secrets", resolve=resolve_argv)
+        policy = load_policy(folder, Inputs(resolve=resolve_argv, now=datetime.now(tz=UTC)))
     except PolicyError as error:
         pytest.fail(str(error))
     assert policy.commands or policy.hosts

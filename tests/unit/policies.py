@@ -6,14 +6,12 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-import pytest
-
-from cmdhttp.policy.compile import Folders, compile_policy
+from cmdhttp.policy.compile import Compiled, Folders, compile_all, compile_policy
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import Decision, Question, bind, decide
 from cmdhttp.policy.files import SourceFile, folder_digest
 from cmdhttp.policy.findings import PolicyError
-from cmdhttp.policy.merge import merge
+from cmdhttp.policy.merge import collect, merge
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 NOWHERE = Path("/nowhere")
@@ -21,19 +19,34 @@ NOWHERE = Path("/nowhere")
 
 def compiled(*texts: str, policies: Path = NOWHERE) -> Policy:
     """The policy of files with these texts; `version: 1` is put before each."""
-    files = [
+    files = sources(*texts)
+    return compile_policy(merge(files), folders=folders(policies), digest=folder_digest(files))
+
+
+def sources(*texts: str) -> list[SourceFile]:
+    return [
         SourceFile(path=f"{name}.yaml", data=("version: 1\n" + dedent(text)).encode())
         for name, text in zip(string.ascii_lowercase, texts, strict=False)
     ]
-    folders = Folders(policies=policies, secrets=Path("/secrets"))
-    return compile_policy(merge(files), folders=folders, digest=folder_digest(files))
+
+
+def folders(policies: Path = NOWHERE) -> Folders:
+    return Folders(policies=policies, secrets=Path("/secrets"))
+
+
+def judged(*texts: str, policies: Path = NOWHERE) -> tuple[Compiled, list[str]]:
+    """What compiling came to, right or wrong, and everything there is to say, as an admin reads it."""
+    files = sources(*texts)
+    merged = collect(files)
+    made = compile_all(merged, folders=folders(policies), digest=folder_digest(files))
+    return made, [str(finding) for finding in PolicyError([*merged.findings, *made.findings]).findings]
 
 
 def findings(*texts: str, policies: Path = NOWHERE) -> list[str]:
-    """Everything that is wrong with such files, as an admin reads it."""
-    with pytest.raises(PolicyError) as caught:
-        compiled(*texts, policies=policies)
-    return [str(finding) for finding in caught.value.findings]
+    """Everything that there is to say of such files, warnings included; there must be something."""
+    _, found = judged(*texts, policies=policies)
+    assert found
+    return found
 
 
 def ask(

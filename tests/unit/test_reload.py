@@ -4,7 +4,8 @@ import pytest
 
 from cmdhttp.errors import ConfigError
 from cmdhttp.policy.findings import Finding, PolicyError, Position
-from cmdhttp.reload import Debounce, Failure
+from cmdhttp.reload.debounce import Debounce
+from cmdhttp.reload.reloader import Failure
 
 LOOK = 0.125
 """Seconds between two looks; three of them are a settle time and more."""
@@ -86,15 +87,15 @@ def test_findings_are_told_as_check_prints_them() -> None:
     failure = Failure.of(PolicyError([finding(1), finding(2, "P202"), finding(3)]))
     assert failure.codes == ("P202", "P203")
     assert failure.told(digest="sha256:d", shown=1) == (
-        "3 findings, the first: p/a.yaml:1:1: P203 unknown key 'k1'; the policy sha256:d stays in force"
+        "3 errors, the first: p/a.yaml:1:1: P203 unknown key 'k1'; the policy sha256:d stays in force"
     )
-    assert failure.told(digest="sha256:d", shown=3).startswith("3 findings: p/a.yaml:1:1: ")
+    assert failure.told(digest="sha256:d", shown=3).startswith("3 errors: p/a.yaml:1:1: ")
     one = Failure.of(PolicyError([finding(1)]))
-    assert one.told(digest="d", shown=1).startswith("1 finding: p/a.yaml:1:1: ")
+    assert one.told(digest="d", shown=1).startswith("1 error: p/a.yaml:1:1: ")
 
 
 def test_what_cannot_be_served_is_told_in_its_own_words() -> None:
-    """A policy that the service would not start with is one finding of code `config`."""
+    """A policy that the service would not start with is one error of code `config`."""
     failure = Failure.of(ConfigError("nobody could call", hint="Make a token."))
     assert (failure.codes, failure.reasons) == (("config",), ("nobody could call",))
 

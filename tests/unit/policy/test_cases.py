@@ -1,12 +1,13 @@
 """The policy's own tests: each way to pass and to fail, with its message."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from cmdhttp.plan.argv import resolve_argv
-from cmdhttp.policy.cases import Outcome, run_cases, untouched
+from cmdhttp.policy.cases import Coverage, Outcome, coverage, run_cases
 from cmdhttp.policy.compile import Folders, compile_policy
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.files import SourceFile
@@ -34,7 +35,7 @@ def outcomes_of(*cases: str) -> tuple[Policy, list[Outcome]]:
     text = RULES + "".join(f"  - {{{case}}}\n" for case in cases)
     merged = merge([SourceFile(path="a.yaml", data=dedent(text).encode())])
     policy = compile_policy(merged, folders=Folders(policies=Path(), secrets=Path()), digest="d")
-    return policy, run_cases(policy, merged.tests, resolve=resolve_argv)
+    return policy, run_cases(policy, merged.tests, resolve=resolve_argv, now=datetime(2026, 11, 2, tzinfo=UTC))
 
 
 def case(expect: str, *, by: str = "p", run: str = "say", word: str = "yes", at: str = OPEN, more: str = "") -> str:
@@ -93,11 +94,11 @@ def test_a_case_without_a_time_is_asked_for_now() -> None:
 
 
 def test_untouched_rules_are_named() -> None:
-    """Every role line and deny that decided no case is listed, by its place."""
-    policy, outcomes = outcomes_of(case("allow"))
-    assert [str(place) for place in untouched(policy, outcomes)] == ["a.yaml:9:7", "a.yaml:12:5"]
+    """Every role line and deny that took in no case is listed, by its place."""
+    covered = coverage(*outcomes_of(case("allow")))
+    assert (covered.rules, [str(place) for place in covered.untouched]) == (3, ["a.yaml:9:7", "a.yaml:12:5"])
     policy, outcomes = outcomes_of(case("allow"), case("allow", word="no"), case("deny", at=CLOSED))
-    assert untouched(policy, outcomes) == []
+    assert coverage(policy, outcomes) == Coverage(rules=3, untouched=())
 
 
 def test_a_case_has_a_name_of_its_own_if_it_is_given_one() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cmdhttp.policy.compiled import Host, Profile, Script, Stdin
+from cmdhttp.policy.compiled import Host, KeyLogin, Profile, Script, Stdin
 from cmdhttp.policy.model import Effect
 from tests.unit.policies import compiled, findings
 
@@ -128,11 +128,11 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "interpreter": (
         command("script: x, interpreter: ^ruby"),
-        "P211 a script needs a known interpreter\n    hint: one of: sh, bash, python",
+        "P211 a script needs a known interpreter\n    hint: one of: sh, bash, python, powershell",
     ),
     "no interpreter": (
         command("script: x", mark="^"),
-        "P211 a script needs a known interpreter\n    hint: one of: sh, bash, python",
+        "P211 a script needs a known interpreter\n    hint: one of: sh, bash, python, powershell",
     ),
     "script file": (
         command("script_file: ^nowhere.sh, interpreter: sh"),
@@ -179,13 +179,13 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "secret": (
         command("run: [/bin/c]", params="s: ^{type: secret}"),
-        "P216 's': parameters of type secret cannot be handed to a process by this version\n"
-        "    hint: take the value by stdin",
+        "P216 warning: this version cannot do parameters of type secret: what needs it never runs\n"
+        "    hint: leave it out, or expect such calls to end as 'unsupported'",
     ),
     "upload": (
         command("run: [/bin/c]", params="f: ^{type: file}"),
-        "P216 'f': parameters of type file cannot be handed to a process by this version\n"
-        "    hint: take the value by stdin",
+        "P216 warning: this version cannot do parameters of type file: what needs it never runs\n"
+        "    hint: leave it out, or expect such calls to end as 'unsupported'",
     ),
     "relative program": (
         command("run: [^c]"),
@@ -321,7 +321,7 @@ def test_faults_of_syntax_and_of_shape_come_together() -> None:
 def test_a_host_has_everything_to_log_in() -> None:
     """A host takes port and account from its profile, and its files lie in the folders of secrets and policies."""
     policy = compiled(HOSTS + "  web2: {address: 'fd00::1', port: 2222, ssh: linux}\n")
-    profile = Profile(account="u", key="/secrets/k", known_hosts="/nowhere/known", shell="posix")  # noqa: S604 - no process is started
+    profile = Profile(account="u", login=KeyLogin(path="/secrets/k"), known_hosts="/nowhere/known")
     assert policy.hosts == {
         "local": Host(name="local"),
         "web1": Host(name="web1", address="10.0.0.1", port=22, profile=profile, labels={"role": "web"}),
@@ -344,7 +344,7 @@ def test_a_command_says_all_its_limits() -> None:
             " success_codes: [0, 3], reason: required, env: {LANG: C}, effect: read, tags: [t]"
         )
     ).commands["c"]
-    assert (made.timeout, made.output_limit, made.stdin) == (5400.0, 2048, Stdin(max_bytes=1024, secret=True))
+    assert (made.timeout, made.output.max_bytes, made.stdin) == (5400.0, 2048, Stdin(max_bytes=1024, secret=True))
     assert (made.max_parallel, made.success_codes, made.reason_required) == (3, frozenset({0, 3}), True)
     assert (made.env, made.atoms) == ({"LANG": "C"}, ("name:c", "effect:read", "tag:t", "*"))
 
@@ -390,7 +390,7 @@ def test_a_script_is_part_of_the_digest(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"\xff", "the script file cannot be read: it is not UTF-8 text"),
-        (b"x" * 65537, "the script file is over 65536 bytes"),
+        (b"x" * 65537, "the script file cannot be read: it is over 65536 bytes"),
     ],
 )
 def test_a_script_file_that_cannot_be_used(tmp_path: Path, data: bytes, message: str) -> None:

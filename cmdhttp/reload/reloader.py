@@ -9,7 +9,7 @@ It is loaded once it has changed and come to rest, so one `git checkout` is one 
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
@@ -21,25 +21,16 @@ from cmdhttp.clock import Clock
 from cmdhttp.errors import ConfigError
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.findings import PolicyError
+from cmdhttp.reload.debounce import SETTLE, Debounce
+from cmdhttp.reload.source import PolicySource
 from cmdhttp.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
 _log = logging.getLogger("cmdhttp.policy")
-_SETTLE = 0.3
-_PATIENCE = 10.0
-_RETRY = 30.0
 _FASTEST = 0.02
 _SHOWN = 3
 _LONGEST = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicySource:
-    """`load` makes a policy or raises ConfigError; `state` tells cheaply whether another load could give another one."""
-
-    load: Callable[[], Policy]
-    state: Callable[[], str]
 
 
 class PolicyHolder:
@@ -73,47 +64,9 @@ class Failure:
     def told(self, *, digest: str, shown: int) -> str:
         """Say how many reasons there are, the first of them, and what stays in force."""
         count = len(self.reasons)
-        which = "1 finding" if count == 1 else f"{count} findings"
+        which = "1 error" if count == 1 else f"{count} errors"
         first = "" if count <= shown else ", the first"
         return f"{which}{first}: {'; '.join(self.reasons[:shown])}; the policy {digest} stays in force"
-
-
-@dataclass(slots=True, kw_only=True)
-class Debounce:
-    """Says when a source that changes is due for a load. Pure: states and times (monotonic, in seconds) come in.
-
-    Due is a state that differs from the loaded one and has stayed the same for 0.3 s, or one that has kept changing for
-    10 s; and, while loads fail, any state every 30 s, because what failed may have lain outside the source.
-    """
-
-    loaded: str
-    _seen: str = field(init=False)
-    _changed: float = field(init=False, default=-math.inf)
-    _restless: float | None = field(init=False, default=None)
-    _loaded_at: float = field(init=False, default=-math.inf)
-
-    def __post_init__(self) -> None:
-        self._seen = self.loaded
-
-    @property
-    def restless(self) -> bool:
-        """Whether the source has changed and not come to rest since."""
-        return self._restless is not None
-
-    def look(self, state: str, *, now: float, failing: bool) -> bool:
-        """Take note of a state; true if it is due. Whoever is told so loads, and calls `load` first."""
-        if state != self._seen:
-            self._seen, self._changed = state, now
-            self._restless = now if self._restless is None else self._restless
-        if self._restless is not None:
-            if now - self._changed < _SETTLE and now - self._restless < _PATIENCE:
-                return False
-            self._restless = None
-        return state != self.loaded or (failing and now - self._loaded_at >= _RETRY)
-
-    def load(self, *, now: float) -> None:
-        """The state that was seen last is being loaded, whatever comes of it."""
-        self.loaded, self._restless, self._loaded_at = self._seen, None, now
 
 
 class Reloader:
@@ -152,7 +105,7 @@ class Reloader:
     async def watch(self) -> None:
         """Reload whenever it is due or asked for, until this is cancelled."""
         while True:
-            with anyio.move_on_after(min(self._poll, _SETTLE) if self._debounce.restless else self._poll):
+            with anyio.move_on_after(min(self._poll, SETTLE) if self._debounce.restless else self._poll):
                 await self._asked.wait()
             asked, self._asked = self._asked.is_set(), anyio.Event()
             state = await _in_thread(self._source.state)

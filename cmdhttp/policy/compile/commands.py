@@ -1,0 +1,183 @@
+"""Commands: the template parsed, the script read, the limits as plain numbers, and what cannot be done said."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cmdhttp.policy import source, template
+from cmdhttp.policy.compile.report import Report
+from cmdhttp.policy.compile.selectors import HostNames
+from cmdhttp.policy.compiled import (
+    EVERYTHING,
+    LOCAL,
+    Approval,
+    Command,
+    Concurrency,
+    Limits,
+    OutputRules,
+    Script,
+    Stdin,
+)
+from cmdhttp.policy.findings import suggestion
+from cmdhttp.policy.merge import Defined
+from cmdhttp.policy.model import CommandSpec
+
+INTERPRETERS: Mapping[str, tuple[str, ...]] = {
+    "sh": ("/bin/sh",),
+    "bash": ("/bin/bash",),
+    "python": ("/usr/bin/env", "python3", "-I"),
+    "powershell": ("/usr/bin/env", "pwsh", "-NoProfile", "-NonInteractive", "-File"),
+}
+_UNTRIED = ("powershell",)
+_MAX_SCRIPT = 64 << 10
+_WAYS = ("run", "script", "script_file")
+
+
+def compile_command(
+    name: str, defined: Defined[CommandSpec], places: HostNames, report: Report, approval: Approval | None
+) -> Command:
+    """Resolve one command; what is wrong goes into the report."""
+    spec = defined.spec
+    hosts = places.resolve(child(defined.node, "on"), everything=places.remote)
+    if spec.account is not None and LOCAL in hosts:
+        message = f"'as: {spec.account}' cannot be kept on local: this version runs local commands as its own account"
+        hint = "leave out 'as', or take 'local' out of 'on'"
+        report.say("P208", message, defined.where("as"), hint)
+    for key in _not_applied(spec):
+        report.not_applied(f"'{key}'", defined.where(key))
+    return Command(
+        name=name,
+        summary=spec.summary,
+        description=spec.description,
+        effect=spec.effect,
+        tags=tuple(spec.tags),
+        template=_template(defined, report),
+        script=_script(defined, report),
+        params=spec.params,
+        hosts=hosts,
+        account=spec.account,
+        timeout=spec.timeout,
+        output=OutputRules(
+            max_bytes=spec.output.max, when_full=spec.output.when_full, redact=tuple(spec.output.redact)
+        ),
+        stdin=Stdin(max_bytes=spec.stdin.max, secret=spec.stdin.type == "secret") if spec.stdin else None,
+        env=spec.env,
+        limits=Limits(**spec.limits.model_dump()) if spec.limits else Limits(),
+        concurrency=Concurrency(**spec.concurrency.model_dump()) if spec.concurrency else None,
+        rate=spec.rate,
+        parser=spec.result.parse if spec.result else None,
+        success_codes=frozenset(spec.success_codes),
+        reason_required=spec.reason == "required",
+        approval=approval,
+        max_parallel=spec.max_parallel,
+        atoms=(f"name:{name}", f"effect:{spec.effect}", *(f"tag:{tag}" for tag in spec.tags), EVERYTHING),
+        at=defined.at,
+        unsupported=tuple(_unsupported(defined, report)),
+    )
+
+
+def child(node: source.Node | None, key: str | int) -> source.Node | None:
+    """The node below, if there is one."""
+    if isinstance(node, source.Mapping) and isinstance(key, str):
+        return node.get(key)
+    if isinstance(node, source.Sequence) and isinstance(key, int):
+        return node.items[key]
+    return None
+
+
+def _not_applied(spec: CommandSpec) -> Iterator[str]:
+    yield from (key for key in ("limits", "concurrency", "rate", "result") if getattr(spec, key) is not None)
+
+
+def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]:
+    """Yield, and say, what the command asks for and this version cannot do."""
+    spec = defined.spec
+    for name, param in spec.params.items():
+        if param.secret or param.staged:
+            yield report.not_done(f"parameters of type {param.type}", defined.where("params", name))
+    if spec.output.redact:
+        yield report.not_done("'redact'", defined.where("output", "redact"))
+    if spec.output.when_full != "stop":
+        yield report.not_done("'when_full: keep_ends'", defined.where("output", "when_full"))
+    if spec.interpreter in _UNTRIED:
+        yield report.not_done(f"scripts for {spec.interpreter}", defined.where("interpreter"))
+
+
+def _template(defined: Defined[CommandSpec], report: Report) -> template.Template:
+    spec = defined.spec
+    ways = [key for key in _WAYS if getattr(spec, key) is not None]
+    if len(ways) != 1:
+        message = f"give exactly one of run, script and script_file (given: {', '.join(ways) or 'none'})"
+        report.say("P209", message, defined.at)
+    key = "run" if spec.run is not None else "args"
+    parsed, errors = template.parse(spec.run if spec.run is not None else spec.args, spec.params)
+    for error in errors:
+        hint = error.hint or suggestion(error.name, spec.params)
+        report.say("P210", error.message, defined.where(key, error.index), hint)
+    if spec.run is not None:
+        _check_program(parsed, defined, report)
+    return parsed
+
+
+def _check_program(parsed: template.Template, defined: Defined[CommandSpec], report: Report) -> None:
+    program = parsed[0]
+    path = program.constant if isinstance(program, template.Argument) else None
+    at = defined.where("run", 0)
+    if path is None:
+        report.say("P302", "the program may not depend on a parameter", at, "write one command for each program")
+    elif not path.startswith("/"):
+        hint = f"write the whole path, like /usr/bin/{path}"
+        report.say("P301", f"the program '{path}' is not an absolute path", at, hint)
+    for key in ("args", "interpreter"):
+        if getattr(defined.spec, key):
+            report.say("P209", f"'{key}' goes with a script, and this command has 'run'", defined.where(key))
+
+
+# Scripts.
+
+
+def _script(defined: Defined[CommandSpec], report: Report) -> Script | None:
+    spec = defined.spec
+    if spec.script is None and spec.script_file is None:
+        return None
+    known = {**INTERPRETERS, **report.folders.interpreters}
+    interpreter = known.get(spec.interpreter or "")
+    if interpreter is None:
+        at = defined.where("interpreter") if spec.interpreter else defined.at
+        report.say("P211", "a script needs a known interpreter", at, f"one of: {', '.join(known)}")
+    text = spec.script if spec.script is not None else _script_text(defined, report)
+    return Script(interpreter=interpreter or (), text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
+
+
+def _script_text(defined: Defined[CommandSpec], report: Report) -> str:
+    folder = report.folders.policies
+    path = folder / str(defined.spec.script_file)
+    at = defined.where("script_file")
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            report.say("P212", "the script file is outside the policy folder", at)
+            return ""
+        return _read_script(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        hint = "the path counts from the policy folder"
+        report.say("P212", f"the script file cannot be read: {reason}", at, hint)
+        return ""
+
+
+def _read_script(path: Path) -> str:
+    """The text. Raises OSError, or ValueError with the reason."""
+    if not path.is_file():  # opening a fifo or a device could wait for ever
+        path.stat()
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as file:
+        data = file.read(_MAX_SCRIPT + 1)
+    if len(data) > _MAX_SCRIPT:
+        raise ValueError(f"it is over {_MAX_SCRIPT} bytes")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    if "\0" in text:
+        raise ValueError("it holds a NUL")
+    return text

@@ -1,0 +1,183 @@
+"""Profiles, hosts and groups: inheritance resolved, references checked, every way to log in made explicit."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from cmdhttp.policy.compile.report import Report
+from cmdhttp.policy.compile.selectors import HostNames
+from cmdhttp.policy.compiled import (
+    EVERYTHING,
+    LOCAL,
+    AgentLogin,
+    CertificateLogin,
+    Host,
+    KeyLogin,
+    Login,
+    PasswordLogin,
+    Profile,
+)
+from cmdhttp.policy.merge import Defined
+from cmdhttp.policy.model import AuthSpec, HostSpec, SshProfile
+
+NO_JUMP = "none"
+_SSH_PORT = 22
+_NEEDED = ("user", "auth", "host_keys")
+_FILE = "file:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settled:
+    """A profile with what it inherits."""
+
+    spec: SshProfile
+    profile: Profile
+    port: int
+
+
+def compile_hosts(report: Report) -> dict[str, Host]:
+    """Return every host that can be reached, `local` included."""
+    profiles = {name: _settle(name, report) for name in report.merged.ssh_profiles}
+    hosts = {LOCAL: Host(name=LOCAL)}
+    for name, defined in report.merged.hosts.items():
+        if name in (LOCAL, EVERYTHING):
+            report.say("P207", f"'{name}' is this machine and cannot be defined", defined.at, "choose another name")
+        hosts[name] = _host(name, defined, profiles, report)
+    _check_jumps(hosts, report)
+    return hosts
+
+
+def compile_groups(hosts: Mapping[str, Host], report: Report) -> HostNames:
+    """Return what host selectors may name."""
+    plain = HostNames.of(hosts, {}, report)
+    groups: dict[str, frozenset[str]] = {}
+    for name, defined in report.merged.groups.items():
+        if name in hosts:
+            report.say("P207", f"'{name}' is a host and a group", defined.at, "rename one of them")
+        groups[name] = plain.resolve(defined.node, everything=plain.remote)
+    return HostNames.of(hosts, groups, report)
+
+
+# Profiles.
+
+
+def _settle(name: str, report: Report) -> _Settled | None:
+    defined = report.merged.ssh_profiles[name]
+    chain = _chain(name, report)
+    if chain is None:
+        return None
+    fields: dict[str, object] = {}
+    for link in reversed(chain):
+        fields |= {key: getattr(link.spec, key) for key in link.spec.model_fields_set - {"inherit"}}
+    spec = SshProfile.model_construct(_fields_set=set(fields), **fields)  # type: ignore[arg-type] # values of the same model
+    for key in _NEEDED:
+        if getattr(spec, key) is None:
+            hint = "say it here, or inherit it from a profile that does"
+            report.say("P202", f"the key '{key}' is missing", defined.node.at, hint)
+    for key, what in _not_done(defined.spec):
+        report.not_done(what, defined.where(key))
+    if spec.user is None or spec.auth is None or spec.host_keys is None:
+        return None
+    return _Settled(spec=spec, profile=_profile(spec, spec.user, spec.auth, report), port=spec.port or _SSH_PORT)
+
+
+def _chain(name: str, report: Report) -> list[Defined[SshProfile]] | None:
+    """The profile and what it inherits from, nearest first; None if that cannot be told, which has been said."""
+    table = report.merged.ssh_profiles
+    names = [name]
+    while (parent := table[names[-1]].spec.inherit) is not None:
+        at = table[names[-1]].where("inherit")
+        if not report.check_known(parent, table, section="ssh_profiles", kind="ssh profile", at=at):
+            return None
+        if parent in names:
+            if parent == name:
+                loop = " -> ".join([*names, parent])
+                report.say("P218", f"the profile inherits from itself ({loop})", at, "take out one of the 'inherit'")
+            return None
+        names.append(parent)
+    return [table[each] for each in names]
+
+
+def _not_done(spec: SshProfile) -> Iterator[tuple[str, str]]:
+    """Yield what the profile asks for and this version cannot do, each with its key."""
+    auth, trust = spec.auth, spec.host_keys
+    if auth is not None and auth.key is None:
+        yield "auth", f"a login by {next(iter(auth.model_fields_set))}"
+    elif auth is not None and not str(auth.key).startswith(_FILE):
+        yield "auth", "a login by a key from the environment"
+    if trust is not None and trust.cert_authority is not None:
+        yield "host_keys", "host_keys by cert_authority"
+    if spec.jump not in (None, NO_JUMP):
+        yield "jump", "a jump host"
+    if spec.shell not in (None, "posix"):
+        yield "shell", f"hosts with the shell {spec.shell}"
+    if spec.become == "sudo":
+        yield "become", "become: sudo"
+
+
+def _profile(spec: SshProfile, user: str, auth: AuthSpec, report: Report) -> Profile:
+    trust = spec.host_keys
+    policies = report.folders.policies.absolute()
+    return Profile(
+        account=user,
+        login=_login(auth, report),
+        known_hosts=str(policies / trust.known_hosts) if trust and trust.known_hosts else None,
+        cert_authority=str(policies / trust.cert_authority) if trust and trust.cert_authority else None,
+        jump=None if spec.jump in (None, NO_JUMP) else spec.jump,
+        shell=spec.shell or "posix",
+        become=spec.become or "none",
+        unsupported=tuple(what for _, what in _not_done(spec)),
+    )
+
+
+def _login(auth: AuthSpec, report: Report) -> Login:
+    if auth.agent is not None:
+        return AgentLogin(socket=auth.agent)
+    if auth.password is not None:
+        return PasswordLogin(secret=auth.password)
+    if auth.certificate is not None:
+        made = auth.certificate
+        return CertificateLogin(ca=made.ca, ttl=made.ttl, principal=made.principal)
+    key = str(auth.key)
+    return KeyLogin(path=str(report.folders.secrets.absolute() / key[len(_FILE) :]) if key.startswith(_FILE) else key)
+
+
+# Hosts.
+
+
+def _host(name: str, defined: Defined[HostSpec], profiles: Mapping[str, _Settled | None], report: Report) -> Host:
+    spec = defined.spec
+    report.check_known(spec.ssh, profiles, section="ssh_profiles", kind="ssh profile", at=defined.where("ssh"))
+    settled = profiles.get(spec.ssh)
+    if settled is None:
+        return Host(name=name, labels=spec.labels)
+    profile = settled.profile
+    if profile.jump == name:  # a bastion may share the profile of the hosts behind it
+        left = tuple(what for key, what in _not_done(settled.spec) if key != "jump")
+        profile = replace(profile, jump=None, unsupported=left)
+    return Host(
+        name=name, address=spec.address, port=spec.port or settled.port, profile=profile, labels=spec.labels
+    )  # fmt: skip
+
+
+def _check_jumps(hosts: Mapping[str, Host], report: Report) -> None:
+    """Every jump leads to a host, and no chain of them leads back."""
+    for name, defined in report.merged.ssh_profiles.items():
+        jump = defined.spec.jump
+        if jump is None or jump == NO_JUMP:
+            continue
+        at = defined.where("jump")
+        if jump == LOCAL:
+            report.say("P207", "'local' is no host to jump through", at, "leave 'jump' out to connect directly")
+        elif report.check_known(jump, hosts, section="hosts", kind="host", at=at):
+            _check_chain(name, jump, hosts, report)
+
+
+def _check_chain(profile: str, first: str, hosts: Mapping[str, Host], report: Report) -> None:
+    names = [first]
+    while (way := hosts[names[-1]].profile) is not None and way.jump is not None and way.jump in hosts:
+        if way.jump in names:
+            loop = " -> ".join([*names, way.jump])
+            at = report.merged.ssh_profiles[profile].where("jump")
+            report.say("P218", f"the jump hosts lead back to themselves ({loop})", at, "give one of them 'jump: none'")
+            return
+        names.append(way.jump)

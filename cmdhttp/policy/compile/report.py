@@ -1,0 +1,65 @@
+"""What compiling has to say, in one place, and which names may be asked for."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cmdhttp.policy.findings import Finding, Position, Severity, suggestion
+from cmdhttp.policy.merge import Merged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where references lead: key files in `secrets`, known_hosts and script files in `policies`.
+
+    `interpreters` are argv prefixes by name, beside the built-in ones.
+    """
+
+    policies: Path
+    secrets: Path
+    interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Findings, and the definitions that they are about."""
+
+    merged: Merged
+    folders: Folders
+    found: list[Finding] = field(default_factory=list)
+
+    def say(self, code: str, message: str, at: Position, hint: str = "") -> None:
+        self.found.append(Finding(code=code, message=message, at=at, hint=hint))
+
+    def warn(self, code: str, message: str, at: Position, hint: str = "") -> None:
+        self.found.append(Finding(code=code, message=message, at=at, hint=hint, severity=Severity.WARNING))
+
+    def unknown(self, kind: str, name: str, at: Position, known: Iterable[str]) -> None:
+        """Say that nothing bears a name, unless what bears it may be among what could not be read."""
+        self.missing(f"there is no {kind} '{name}'", name, at, known)
+
+    def missing(self, message: str, name: str, at: Position, known: Iterable[str]) -> None:
+        if self.merged.complete:
+            self.say("P205", message, at, suggestion(name, known))
+
+    def is_broken(self, section: str, name: str) -> bool:
+        """Whether a definition of this name is there and could not be read, which has been said already."""
+        return name in self.merged.broken[section]
+
+    def check_known(self, name: str, known: Collection[str], *, section: str, kind: str, at: Position) -> bool:
+        """Whether the name is among `known`; if not, that is a finding."""
+        if name in known:
+            return True
+        if not self.is_broken(section, name):
+            self.unknown(kind, name, at, known)
+        return False
+
+    def not_done(self, what: str, at: Position) -> str:
+        """Say that this version reads something and cannot do it, so that nothing runs that needs it; returns `what`."""
+        hint = "leave it out, or expect such calls to end as 'unsupported'"
+        self.warn("P216", f"this version cannot do {what}: what needs it never runs", at, hint)
+        return what
+
+    def not_applied(self, what: str, at: Position) -> None:
+        """Say that this version reads a limit and does not apply it yet."""
+        self.warn("P217", f"this version reads {what} and does not apply it yet", at, "do not rely on it")
