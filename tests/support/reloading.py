@@ -123,7 +123,7 @@ class ReloadingService(Service):
     def _samples(self) -> Iterator[tuple[str, float]]:
         for family in text_string_to_metric_families(self.ask_ops("/metrics").text):
             for sample in family.samples:
-                labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+                labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
                 yield (f"{sample.name}{{{labels}}}" if labels else sample.name), sample.value
 
 
