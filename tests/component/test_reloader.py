@@ -55,12 +55,14 @@ class Source:
 
 
 class House:
-    def __init__(self, folder: Path, source: Source, *, poll: float) -> None:
+    def __init__(self, folder: Path, source: Source, *, poll: float, meanwhile: Callable[[], None]) -> None:
+        """`meanwhile` is done between the first load and the beginning of the watch."""
         clock = SystemClock()
         self.path = folder / "audit.jsonl"
         self.audit = AuditLog(self.path, now=clock.now)
         self.metrics = Metrics(version="1")
         self.holder = PolicyHolder(source)
+        meanwhile()
         self.reloader = Reloader(
             source=source, holder=self.holder, audit=self.audit, metrics=self.metrics, clock=clock, poll=poll
         )
@@ -77,8 +79,10 @@ def policy(word: str) -> Policy:
 
 
 @asynccontextmanager
-async def watching(folder: Path, source: Source, *, poll: float = 0.0) -> AsyncIterator[House]:
-    house = House(folder, source, poll=poll)
+async def watching(
+    folder: Path, source: Source, *, poll: float = 0.0, meanwhile: Callable[[], None] = lambda: None
+) -> AsyncIterator[House]:
+    house = House(folder, source, poll=poll, meanwhile=meanwhile)
     async with anyio.create_task_group() as group:
         group.start_soon(house.reloader.watch)
         yield house
@@ -106,6 +110,24 @@ async def test_asking_again_and_again_is_one_more_load(tmp_path: Path) -> None:
         await anyio.sleep(0.1)
         assert source.loads == 3
         assert house.loads("unchanged") == 2
+
+
+async def test_what_changed_between_the_start_and_the_watch_is_loaded(tmp_path: Path) -> None:
+    """The watch begins where the first load began: it misses nothing since, and loads nothing that is loaded already."""
+    source = Source()
+
+    def change() -> None:
+        source.look, source.outcome = "1", policy("second")
+
+    async with watching(tmp_path, source, poll=0.02, meanwhile=change) as house:
+        await until(lambda: house.holder.current is source.outcome)
+        await anyio.sleep(0.5)
+        assert source.loads == 2
+    (tmp_path / "other").mkdir()
+    source = Source()
+    async with watching(tmp_path / "other", source, poll=0.02):
+        await anyio.sleep(0.5)
+        assert source.loads == 1
 
 
 async def test_a_load_that_is_asked_for_settles_the_change(tmp_path: Path) -> None:

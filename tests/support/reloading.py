@@ -20,6 +20,7 @@ from tests.support.sshd import Sshd
 Version = Literal["A", "B"]
 
 _REFUSED = "the policy does not load"
+_WAIT = 8.0
 
 
 class ReloadingService(Service):
@@ -83,10 +84,14 @@ class ReloadingService(Service):
 
     def wait_for(self, version: Version) -> None:
         """Return once the service decides by this version."""
-        wait_until(lambda: self.run("which").json().get("stdout") == f"{version} {version}", f"version {version}")
+        wait_until(
+            lambda: self.run("which").json().get("stdout") == f"{version} {version}",
+            f"version {version}",
+            seconds=_WAIT,
+        )
 
     def wait_for_note(self, text: str) -> None:
-        wait_until(lambda: self.result("note")["stdout"] == text, f"the note says {text!r}")
+        wait_until(lambda: self.result("note")["stdout"] == text, f"the note says {text!r}", seconds=_WAIT)
 
     # -- what it tells
 
@@ -102,11 +107,11 @@ class ReloadingService(Service):
         return failing.get("policy", "")
 
     def wait_for_trouble(self, part: str) -> str:
-        wait_until(lambda: part in self.trouble(), f"readiness says {part!r}")
+        wait_until(lambda: part in self.trouble(), f"readiness says {part!r}", seconds=_WAIT)
         return self.trouble()
 
     def wait_until_well(self) -> None:
-        wait_until(lambda: self.trouble() == "", "the policy is well")
+        wait_until(lambda: self.trouble() == "", "the policy is well", seconds=_WAIT)
 
     def metrics(self) -> dict[str, float]:
         """Return every sample, as in `cmdhttp_policy_loads_total{result="loaded"}`."""
