@@ -27,6 +27,7 @@ def service(shared: ReloadingService) -> Iterator[ReloadingService]:
     """The shared service with version A in force, and again afterwards."""
     yield shared
     shared.put("A")
+    shared.hang_up()
     shared.wait_until_well()
     shared.wait_for("A")
     shared.wait_for_note("first")
