@@ -38,6 +38,7 @@ def spec(kind: str, **keys: Any) -> ParamSpec:
         ("hostname", {"under": []}, "under: an empty list allows nothing"),
         ("email", {"under": []}, "under: an empty list allows nothing"),
         ("path", {"under": []}, "under: an empty list allows nothing"),
+        ("path", {"under": [["/var"]]}, "must be an absolute path"),
         ("ip", {"in": []}, "in: an empty list allows nothing"),
         ("ip", {"not_in": ["10.0.0"]}, "must be a network, like 10.0.0.0/8, or an address"),
         ("ip", {"not_in": [["10.0.0.0/8"]]}, "must be a network, like 10.0.0.0/8, or an address"),
@@ -58,6 +59,14 @@ def test_types_that_could_not_work(kind: str, keys: dict[str, Any], message: str
     with pytest.raises(ValueError, match="1 validation error") as caught:
         spec(kind, **keys)
     assert message in str(caught.value)
+
+
+def test_a_network_lies_inside_one_of_its_own_version() -> None:
+    """An IPv6 network is inside an IPv6 network and never inside an IPv4 one, whatever its bits."""
+    made = spec("cidr", **{"in": ["10.0.0.0/8", "2001:db8::/32"]})
+    assert made.normalise("2001:db8:1::/48") == "2001:db8:1::/48"
+    with pytest.raises(BadValue):
+        made.normalise("a00::/8")
 
 
 def test_a_date_that_was_read_before_stays() -> None:
