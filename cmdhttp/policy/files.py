@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from cmdhttp.policy.findings import Finding, PolicyError, Position, Severity
@@ -249,10 +249,8 @@ def _places(root: Path, files: Iterable[SourceFile]) -> list[Path]:
 
 
 def _between(path: Path, root: Path) -> Iterator[Path]:
-    for parent in path.parents:
-        if parent == root or not parent.is_relative_to(root):
-            return
-        yield parent
+    """The folders above a path, up to the root and without it."""
+    return takewhile(lambda parent: parent != root and parent.is_relative_to(root), path.parents)
 
 
 def _writable(path: Path, status: os.stat_result, trusted_groups: Collection[int]) -> Finding | None:
