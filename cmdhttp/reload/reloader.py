@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("cmdhttp.policy")
 _FASTEST = 0.02
+_HANGS = 30.0
 _SHOWN = 3
 _LONGEST = 500
 
@@ -92,11 +93,15 @@ class Reloader:
         self._debounce = Debounce(loaded=holder.state)
         self._asked = anyio.Event()
         self._failure: Failure | None = None
+        self._reading_since: float | None = None
 
     @property
     def trouble(self) -> str:
-        """What was wrong with the last load, or nothing."""
-        return self._failure.told(digest=self._holder.current.digest, shown=1) if self._failure else ""
+        """What was wrong with the last load, or that reading the source has hung for 30 s, or nothing."""
+        digest = self._holder.current.digest
+        if self._reading_since is not None and self._clock.monotonic() - self._reading_since >= _HANGS:
+            return f"reading the policy files has not come to an end; the policy {digest} stays in force"
+        return self._failure.told(digest=digest, shown=1) if self._failure else ""
 
     def ask(self) -> None:
         """Load at once, or once more after the load that is under way. Asking again before that changes nothing."""
@@ -108,7 +113,7 @@ class Reloader:
             with anyio.move_on_after(min(self._poll, SETTLE) if self._debounce.restless else self._poll):
                 await self._asked.wait()
             asked, self._asked = self._asked.is_set(), anyio.Event()
-            state = await _in_thread(self._source.state)
+            state = await self._in_thread(self._source.state)
             now = self._clock.monotonic()
             if self._debounce.look(state, now=now, failing=self._failure is not None) or asked:
                 self._debounce.load(now=now)
@@ -116,7 +121,7 @@ class Reloader:
 
     async def _load(self, *, asked: bool) -> None:
         try:
-            policy = await _in_thread(self._source.load)
+            policy = await self._in_thread(self._source.load)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a new policy, the one in force stays
             if not isinstance(error, ConfigError):
                 _log.exception("loading the policy failed")
@@ -155,7 +160,10 @@ class Reloader:
         except OSError as error:
             _log.error("%s is not in the audit log: %s", code, error.strerror)
 
-
-async def _in_thread(read: Callable[[], T]) -> T:
-    """A stop does not wait for it: it may hang on a dead network file system, and what it returns is dropped then."""
-    return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+    async def _in_thread(self, read: Callable[[], T]) -> T:
+        """A stop does not wait for it: it may hang on a dead network file system, and what it returns is dropped then."""
+        self._reading_since = self._clock.monotonic()
+        try:
+            return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        finally:
+            self._reading_since = None

@@ -54,10 +54,19 @@ class Source:
         return self.outcome
 
 
+class MovedClock(SystemClock):
+    """Runs as far ahead as a test says."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
 class House:
     def __init__(self, folder: Path, source: Source, *, poll: float, meanwhile: Callable[[], None]) -> None:
         """`meanwhile` is done between the first load and the beginning of the watch."""
-        clock = SystemClock()
+        self.clock = clock = MovedClock()
         self.path = folder / "audit.jsonl"
         self.audit = AuditLog(self.path, now=clock.now)
         self.metrics = Metrics(version="1")
@@ -202,6 +211,21 @@ async def test_a_policy_takes_effect_though_the_audit_cannot_be_written(
             await until(lambda: house.holder.current is source.outcome)
 
     assert any("policy.loaded is not in the audit log" in record.getMessage() for record in caplog.records)
+
+
+async def test_a_folder_that_hangs_is_told(tmp_path: Path) -> None:
+    """When reading does not come to an end in half a minute, that is trouble, until it does."""
+    source = Source()
+    async with watching(tmp_path, source) as house:
+        source.gate.clear()
+        house.reloader.ask()
+        await until(lambda: source.at_once)
+        assert house.reloader.trouble == ""
+        house.clock.ahead = 30.0
+        assert house.reloader.trouble.startswith("reading the policy files has not come to an end; the policy sha256:")
+        source.gate.set()
+        await until(lambda: house.reloader.trouble == "")
+        assert house.loads("unchanged") == 1
 
 
 async def test_a_stop_does_not_wait_for_a_folder_that_hangs(tmp_path: Path) -> None:

@@ -421,13 +421,14 @@ def test_a_change_gives_another_state(root: Path, change: Callable[[Path], objec
 
 
 def test_what_is_no_change(root: Path) -> None:
-    """Reading, hidden files, and files that stay the same while others come and go beside the folder."""
+    """Reading, hidden files, what is neither a file nor named like a policy, and files beside the folder."""
     put(root / "a.yaml")
     put(root / "run.sh")
     before = folder_state(root)
     read_folder(root)
     put(root / ".a.yaml.swp")
     put(root / ".git/index")
+    os.mkfifo(root / "pipe")
     put(root.with_name("beside.yaml"))
     assert before == folder_state(root)
 
