@@ -14,7 +14,7 @@ from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self
 
 from yaml import events as ev
 
@@ -71,8 +71,14 @@ class SourceCode(StrEnum):
 Place = tuple[str, int, int]  # file, line, column: far cheaper than a `Position`, and a file has 100,000 of them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Placed:
+class Scalar(NamedTuple):
+    """Text as written, quotes and escapes resolved. An empty plain value is `''` with `quoted` false.
+
+    A tuple, because four nodes in five are scalars, and a frozen dataclass takes five times as long to make.
+    """
+
+    text: str
+    quoted: bool
     place: Place
 
     @property
@@ -81,11 +87,12 @@ class _Placed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar(_Placed):
-    """Text as written, quotes and escapes resolved. An empty plain value is `''` with `quoted` false."""
+class _Placed:
+    place: Place
 
-    text: str
-    quoted: bool
+    @property
+    def at(self) -> Position:
+        return _position(self.place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +107,15 @@ class Mapping(_Placed):
     entries: "tuple[tuple[Scalar, Node], ...]"
 
     def get(self, key: str) -> "Node | None":
-        return next((value for name, value in self.entries if name.text == key), None)
+        found = self.entry(key)
+        return found[1] if found else None
 
-    def key(self, key: str) -> Scalar | None:
-        """The key itself, for its position."""
-        return next((name for name, _ in self.entries if name.text == key), None)
+    def entry(self, key: str) -> "tuple[Scalar, Node] | None":
+        """The key itself, which has a position of its own, and its value."""
+        for entry in self.entries:
+            if entry[0].text == key:
+                return entry
+        return None
 
 
 Node = Scalar | Sequence | Mapping
@@ -125,9 +136,9 @@ def read_source(data: bytes, *, file: str) -> Mapping:
     masked = bool(findings)  # what was masked may itself break the syntax, which is then no news
     if masked:
         text = _DIRECTIVE.sub("#", _HIDDEN_RAW.sub("\ufffd", text))
-    builder = _Builder(file=file, findings=findings)
+    builder = _Builder(file=file, events=yaml_events.events(text), findings=findings)
     try:
-        if builder.read(yaml_events.events(text)) and not masked:
+        if builder.read() and not masked:
             builder.check_top()
             builder.findings += _tab_findings(text, builder.tab_room, file=file)
     except yaml_events.NotYaml as error:
@@ -153,14 +164,15 @@ def locate(node: Node, loc: AbstractSequence[str | int], *, key: bool = False) -
 
     The value's position; with `key`, or when `loc` ends in pydantic's `[key]`, the position of the last key found.
     """
-    key_at = node.at
+    key_place = node.place
     for step in loc:
-        if isinstance(node, Mapping) and (name := node.key(str(step))) is not None:
-            node, key_at = node.get(name.text) or name, name.at
+        if isinstance(node, Mapping) and (entry := node.entry(str(step))) is not None:
+            name, node = entry
+            key_place = name.place
         elif isinstance(node, Sequence) and isinstance(step, int) and 0 <= step < len(node.items):
             node = node.items[step]
-            key_at = node.at
-    return key_at if key or (loc and loc[-1] == "[key]") else node.at
+            key_place = node.place
+    return _position(key_place if key or (loc and loc[-1] == "[key]") else node.place)
 
 
 def steps(node: Node, loc: AbstractSequence[str | int]) -> list[str]:
@@ -257,11 +269,12 @@ def _hidden(char: str, *, at: Position, times: int = 1) -> Finding:
     )
 
 
-# Building: one pass over the events with an explicit stack.
+# Building: one pass over the events, by recursive descent, which the limit of depth keeps shallow.
 
 _SCALAR, _ALIAS, _DOCUMENT = ev.ScalarEvent, ev.AliasEvent, ev.DocumentStartEvent
 _MAPPING, _MAPPING_END = ev.MappingStartEvent, ev.MappingEndEvent
 _SEQUENCE, _SEQUENCE_END = ev.SequenceStartEvent, ev.SequenceEndEvent
+_NODES = (_SCALAR, _ALIAS, _MAPPING, _SEQUENCE)
 _SHOWN = 64
 _REPEAT = "write the value out; quote a value that begins with '*' or '&'"
 
@@ -271,35 +284,26 @@ class _Enough(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class _Open:
-    """A collection that is still being read. A mapping's `children` are key, value, key, value."""
-
-    place: Place
-    keys: dict[str, Place] | None
-    children: list[Node] = field(default_factory=list)
-
-    def close(self) -> Node:
-        if self.keys is None:
-            return Sequence(items=tuple(self.children), place=self.place)
-        names = cast("list[Scalar]", self.children[::2])  # what is no scalar was replaced when it came
-        return Mapping(entries=tuple(zip(names, self.children[1::2], strict=True)), place=self.place)
-
-
-@dataclass(slots=True, kw_only=True)
 class _Builder:
     file: str
+    events: Iterator[Any]
     findings: list[Finding]
     root: Node | None = None
-    stack: list[_Open] = field(default_factory=list)
     nodes: int = 0
+    depth: int = 0
     tab_room: list[tuple[int, int]] = field(default_factory=list)  # where quoted and block scalars stand in the text
 
-    def read(self, events: Iterator[Any]) -> bool:
-        """Take events; false when it stopped before the end, because the rest is not worth reading."""
+    def read(self) -> bool:
+        """Take all events; false when it stopped before the end, because the rest is not worth reading."""
         try:
             self._check_findings()
-            for event in events:
-                self._take(event)
+            for event in self.events:
+                if type(event) in _NODES:
+                    self.root = self._node(event)
+                elif type(event) is _DOCUMENT and self.root is not None:
+                    hint = "move it to a file of its own"
+                    self.find(SourceCode.SECOND_DOCUMENT, "a second document is not allowed", self._at(event), hint)
+                    raise _Enough  # noqa: TRY301 - the same end as everywhere below
         except _Enough:
             return False
         return True
@@ -314,22 +318,18 @@ class _Builder:
         else:
             self.find(SourceCode.NOT_MAPPING, "the top level must be a mapping of `key: value`", self.root.place, start)
 
-    def _take(self, event: Any) -> None:
+    def _node(self, event: Any) -> Node:
         kind = type(event)
         if kind is _SCALAR:
-            self._scalar(event)
-        elif kind is _MAPPING_END or kind is _SEQUENCE_END:
-            self._place_node(self.stack.pop().close())
-        elif kind is _MAPPING or kind is _SEQUENCE:
-            self._open(event, keys={} if kind is _MAPPING else None)
-        elif kind is _ALIAS:
-            self._alias(event)
-        elif kind is _DOCUMENT and self.root is not None:
-            hint = "move it to a file of its own"
-            self.find(SourceCode.SECOND_DOCUMENT, "a second document is not allowed", self._at(event), hint)
-            raise _Enough
+            return self._scalar(event)
+        if kind is _ALIAS:
+            return self._alias(event)
+        place = self._open(event)
+        node = self._mapping(place) if kind is _MAPPING else self._sequence(place)
+        self.depth -= 1
+        return node
 
-    def _scalar(self, event: Any) -> None:
+    def _scalar(self, event: Any) -> Scalar:
         mark = event.start_mark
         place = (self.file, mark.line + 1, mark.column + 1)
         text, style = event.value, event.style
@@ -340,28 +340,49 @@ class _Builder:
             if style == '"' and (found := _HIDDEN_VALUE.search(text)):
                 self.add(_hidden(found[0], at=_position(place)))
         self._count(place)
-        self._place_node(Scalar(text=text, quoted=bool(style), place=place))
+        return Scalar(text, bool(style), place)
 
-    def _alias(self, event: Any) -> None:
+    def _alias(self, event: Any) -> Scalar:
         place = self._at(event)
         self._count(place)
         self.find(SourceCode.ANCHOR, f"the alias {_shown('*' + event.anchor)} is not allowed", place, _REPEAT)
-        self._place_node(Scalar(text=f"*{event.anchor}", place=place, quoted=True))
+        return Scalar(f"*{event.anchor}", quoted=True, place=place)
 
-    def _place_node(self, node: Node) -> None:
-        if not self.stack:
-            self.root = node
-            return
-        top = self.stack[-1]
-        if top.keys is not None and len(top.children) % 2 == 0:
-            node = self._checked_key(node, top.keys)
-        top.children.append(node)
+    def _open(self, event: Any) -> Place:
+        place = self._at(event)
+        if event.anchor is not None or event.tag is not None:
+            self._properties(event, place)
+        self._count(place)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            message, hint = f"this is more than {MAX_DEPTH} levels deep", "no part of a policy needs so many"
+            self.find(SourceCode.TOO_DEEP, message, place, hint)
+            raise _Enough
+        return place
+
+    def _sequence(self, place: Place) -> Sequence:
+        items: list[Node] = []
+        for event in self.events:
+            if type(event) is _SEQUENCE_END:
+                break
+            items.append(self._node(event))
+        return Sequence(items=tuple(items), place=place)
+
+    def _mapping(self, place: Place) -> Mapping:
+        entries: list[tuple[Scalar, Node]] = []
+        keys: dict[str, Place] = {}
+        for event in self.events:
+            if type(event) is _MAPPING_END:
+                break
+            key = self._checked_key(self._node(event), keys)
+            entries.append((key, self._node(next(self.events))))
+        return Mapping(entries=tuple(entries), place=place)
 
     def _checked_key(self, key: Node, keys: dict[str, Place]) -> Scalar:
         if not isinstance(key, Scalar):
             hint = "quote a key or value that begins with '{' or '['"
             self.find(SourceCode.KEY_NOT_TEXT, "a key must be text", key.place, hint)
-            return Scalar(text="", quoted=True, place=key.place)
+            return Scalar("", quoted=True, place=key.place)
         if key.text not in keys and key.text and (key.text != "<<" or key.quoted):
             keys[key.text] = key.place
         elif not key.text:
@@ -373,17 +394,6 @@ class _Builder:
             message = f"the key {_shown(key.text)} is given twice (first at {_position(first)})"
             self.find(SourceCode.DUPLICATE_KEY, message, key.place, "keep one of them")
         return key
-
-    def _open(self, event: Any, *, keys: dict[str, Place] | None) -> None:
-        place = self._at(event)
-        if event.anchor is not None or event.tag is not None:
-            self._properties(event, place)
-        self._count(place)
-        self.stack.append(_Open(place=place, keys=keys))
-        if len(self.stack) > MAX_DEPTH:
-            message, hint = f"this is more than {MAX_DEPTH} levels deep", "no part of a policy needs so many"
-            self.find(SourceCode.TOO_DEEP, message, place, hint)
-            raise _Enough
 
     def _properties(self, event: Any, place: Place) -> None:
         if event.anchor is not None:

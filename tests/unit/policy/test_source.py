@@ -278,7 +278,7 @@ def test_tree() -> None:
         "policies/a.yaml:4:19",
     ]
     assert root.get("hosts") is None
-    assert root.key("hosts") is None
+    assert root.entry("hosts") is None
 
 
 @pytest.mark.usefixtures("parser")
