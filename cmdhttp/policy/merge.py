@@ -77,6 +77,7 @@ _KINDS = {
     "model_attributes_type": "must be a mapping",
     "dict_type": "must be a mapping",
     "list_type": "must be a list",
+    "tuple_type": "must be a list",
     "string_type": "must be text",
     "too_short": "must have at least {min_length}",
     "too_long": "must have at most {max_length}",
@@ -138,15 +139,14 @@ def _add_named(merged: Merged, section: str, node: source.Node) -> None:
         _say(merged, "P201", f"{section}: must be a mapping", node.at, "write `name: definition` lines below it")
         return
     table: dict[str, Defined[Any]] = getattr(merged, section)
-    first = {name: defined.at for name, defined in table.items()}
     for name, value in node.entries:
         try:
             read_name(name.text)
         except ValueError as error:
             _say(merged, "P201", f"{section}: {error}", name.at)
             continue
-        if name.text in first:
-            message = f"'{name.text}' is defined twice in {section} (first at {first[name.text]})"
+        if name.text in table:  # from another file: one mapping holds no key twice
+            message = f"'{name.text}' is defined twice in {section} (first at {table[name.text].at})"
             _say(merged, "P204", message, name.at, "rename or remove one of them")
         elif (read := _read(merged, section, value, name=name.text)) is not _WRONG:
             table[name.text] = Defined(spec=read, node=value, at=name.at)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from cmdhttp.policy.params import ParamSpec
+from cmdhttp.policy.params import BoolParam, ParamSpec
 
 _PLACEHOLDER = re.compile(r"<([A-Za-z0-9_.-]+)>")
 _SPREAD = "..."
@@ -100,6 +100,8 @@ def names(template: Iterable[Argument | Spread | Group]) -> Iterator[str]:
 
 
 def _parse_item(text: str) -> Argument | Spread:
+    if "<" not in text:  # most items
+        return Argument((Text(text),))
     whole = _PLACEHOLDER.fullmatch(text)
     if whole and whole[1].endswith(_SPREAD):
         return Spread(whole[1].removesuffix(_SPREAD))
@@ -144,17 +146,15 @@ def _misuse(
         yield TemplateError(
             index, f"'{name}' is a list and must stand alone as '<{name}...>'", hint=f"Write <{name}...>."
         )
-    elif getattr(spec, "flag", None) and not whole:
+    elif _has_flag(spec) and not whole:
         yield TemplateError(index, f"'{name}' has a flag and must stand alone as '<{name}>'")
-    if (
-        not spec.required
-        and not spec.has_default
-        and not grouped
-        and not getattr(spec, "flag", None)
-        and spec.type != "list"
-    ):
+    if not spec.required and not spec.has_default and not grouped and not _has_flag(spec) and spec.type != "list":
         yield TemplateError(
             index,
             f"'{name}' may be absent, and then this argument would be incomplete",
             hint=f"Give '{name}' a default, or put the argument into an inner list: [...].",
         )
+
+
+def _has_flag(spec: ParamSpec) -> bool:
+    return isinstance(spec, BoolParam) and spec.flag is not None

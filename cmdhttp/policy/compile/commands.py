@@ -57,9 +57,7 @@ def compile_command(
         hosts=hosts,
         account=spec.account,
         timeout=spec.timeout,
-        output=OutputRules(
-            max_bytes=spec.output.max, when_full=spec.output.when_full, redact=tuple(spec.output.redact)
-        ),
+        output=OutputRules(max_bytes=spec.output.max, when_full=spec.output.when_full, redact=spec.output.redact),
         stdin=Stdin(max_bytes=spec.stdin.max, secret=spec.stdin.type == "secret") if spec.stdin else None,
         env=spec.env,
         limits=Limits(**spec.limits.model_dump()) if spec.limits else Limits(),

@@ -83,19 +83,20 @@ def _settle(name: str, report: Report) -> _Settled | None:
 def _chain(name: str, report: Report) -> list[Defined[SshProfile]] | None:
     """The profile and what it inherits from, nearest first; None if that cannot be told, which has been said."""
     table = report.merged.ssh_profiles
-    names = [name]
-    while (parent := table[names[-1]].spec.inherit) is not None:
-        at = table[names[-1]].where("inherit")
+    chain = {name: table[name]}
+    last = table[name]
+    while (parent := last.spec.inherit) is not None:
+        at = last.where("inherit")
         if not report.check_known(parent, table, section="ssh_profiles", kind="ssh profile", at=at):
             return None
-        if parent in names:
+        if parent in chain:
             if parent == name:
-                loop = " -> ".join([*names, parent])
+                loop = " -> ".join([*chain, parent])
                 start = table[name].where("inherit")
                 report.say("P218", f"the profile inherits from itself ({loop})", start, "take out one of the 'inherit'")
             return None
-        names.append(parent)
-    return [table[each] for each in names]
+        chain[parent] = last = table[parent]
+    return list(chain.values())
 
 
 def _not_done(spec: SshProfile) -> Iterator[tuple[str, str]]:
@@ -174,11 +175,12 @@ def _check_jumps(hosts: Mapping[str, Host], report: Report) -> None:
 
 
 def _check_chain(profile: str, first: str, hosts: Mapping[str, Host], report: Report) -> None:
-    names = [first]
-    while (way := hosts[names[-1]].profile) is not None and way.jump is not None and way.jump in hosts:
-        if way.jump in names:
-            loop = " -> ".join([*names, way.jump])
+    name, seen = first, {first: None}  # a dict, because it keeps the order
+    while (way := hosts[name].profile) is not None and way.jump is not None and way.jump in hosts:
+        name = way.jump
+        if name in seen:
+            loop = " -> ".join([*seen, name])
             at = report.merged.ssh_profiles[profile].where("jump")
             report.say("P218", f"the jump hosts lead back to themselves ({loop})", at, "give one of them 'jump: none'")
             return
-        names.append(way.jump)
+        seen[name] = None

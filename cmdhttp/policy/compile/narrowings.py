@@ -13,7 +13,7 @@ def compile_narrowings(
     wanted: Mapping[str, object], node: source.Node, taken: Iterable[Command], report: Report
 ) -> dict[str, Narrowing]:
     """Return a narrowing for each parameter. All commands of the rule must declare it alike."""
-    commands = list(taken)
+    commands = list(taken) if wanted else []
     narrowings: dict[str, Narrowing] = {}
     for name, by in wanted.items():
         at = source.locate(node, ("params", name))

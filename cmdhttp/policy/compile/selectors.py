@@ -4,7 +4,7 @@ A selector is resolved once, when the policy loads. A name that nothing bears is
 widen a grant nor empty a deny.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -13,25 +13,34 @@ from cmdhttp.policy.compile.report import Report
 from cmdhttp.policy.compiled import EVERYTHING, LOCAL, Command, Host
 from cmdhttp.policy.model import Effect
 
+_NOWHERE: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostNames:
-    """What host selectors may name. `*` is `everything`, unless the place says otherwise."""
+    """What host selectors may name. `*` is `everything`, unless the place says otherwise; `remote` is all but `local`.
+
+    `labels` holds the hosts by label and value.
+    """
 
     hosts: Mapping[str, Host]
     groups: Mapping[str, frozenset[str]]
     report: Report
     everything: frozenset[str]
-    labels: frozenset[str]
+    remote: frozenset[str]
+    labels: Mapping[str, Mapping[str, frozenset[str]]]
 
     @classmethod
     def of(cls, hosts: Mapping[str, Host], groups: Mapping[str, frozenset[str]], report: Report) -> "HostNames":
-        labels = frozenset(label for host in hosts.values() for label in host.labels)
-        return cls(hosts=hosts, groups=groups, report=report, everything=frozenset(hosts), labels=labels)
-
-    @property
-    def remote(self) -> frozenset[str]:
-        return self.everything - {LOCAL}
+        everything = frozenset(hosts)
+        return cls(
+            hosts=hosts,
+            groups=groups,
+            report=report,
+            everything=everything,
+            remote=everything - {LOCAL},
+            labels=_by_label(hosts.values()),
+        )
 
     def resolve(self, node: source.Node | None, *, everything: frozenset[str] | None = None) -> frozenset[str]:
         """Return the hosts that a selector means; no selector means `everything`, as `*` does."""
@@ -62,15 +71,20 @@ class HostNames:
         return frozenset()
 
     def _labelled(self, node: source.Mapping) -> frozenset[str]:
-        wanted: dict[str, frozenset[str]] = {}
-        for key, value in node.entries:
-            wanted[key.text] = frozenset(item.text for item in self._label_values(value))
+        """All keys, any value."""
+        for key, _ in node.entries:
             if key.text not in self.labels and not self.report.merged.broken["hosts"]:
                 self.report.missing(f"no host has the label '{key.text}'", key.text, key.at, self.labels)
-        if not wanted:
+        if not node.entries:
             self.report.say("P206", "an empty label map selects nothing", node.at)
             return frozenset()
-        return frozenset(name for name, host in self.hosts.items() if matches(host.labels, wanted))
+        first, *rest = [self._with_label(key.text, value) for key, value in node.entries]
+        return first.intersection(*rest)
+
+    def _with_label(self, label: str, node: source.Node) -> frozenset[str]:
+        known = self.labels.get(label, {})
+        first, *rest = [known.get(item.text, _NOWHERE) for item in self._label_values(node)] or [_NOWHERE]
+        return first.union(*rest)
 
     def _label_values(self, node: source.Node) -> Iterator[source.Scalar]:
         match node:
@@ -82,9 +96,12 @@ class HostNames:
                 self.report.say("P206", "a label's value must be text, or a list of texts", node.at)
 
 
-def matches(labels: Mapping[str, str], wanted: Mapping[str, frozenset[str]]) -> bool:
-    """All keys, any value."""
-    return all(labels.get(key) in values for key, values in wanted.items())
+def _by_label(hosts: Iterable[Host]) -> dict[str, dict[str, frozenset[str]]]:
+    found: dict[str, dict[str, set[str]]] = {}
+    for host in hosts:
+        for label, value in host.labels.items():
+            found.setdefault(label, {}).setdefault(value, set()).add(host.name)
+    return {label: {value: frozenset(names) for value, names in values.items()} for label, values in found.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +143,13 @@ class CommandNames:
             case _:
                 assert_never(node)
 
-    def taken(self, atoms: frozenset[str]) -> list[Command]:
+    def taken(self, atoms: frozenset[str]) -> Iterator[Command]:
         """Every command that a rule under these atoms takes in, once."""
-        return list(
-            {command.name: command for atom in sorted(atoms) for command in self.by_atom.get(atom, ())}.values()
-        )
+        seen: set[str] = set()
+        for command in (command for atom in sorted(atoms) for command in self.by_atom.get(atom, ())):
+            if command.name not in seen:
+                seen.add(command.name)
+                yield command
 
     def _class_atom(self, node: source.Mapping) -> frozenset[str]:
         if len(node.entries) == 1:

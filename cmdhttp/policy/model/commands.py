@@ -28,7 +28,7 @@ class OutputSpec(Strict):
 
     max: Size = 16 << 20
     when_full: Literal["stop", "keep_ends"] = "stop"
-    redact: list[Redaction] = Field(default_factory=list, max_length=50)
+    redact: tuple[Redaction, ...] = Field(default=(), max_length=50)
 
 
 class StdinSpec(Strict):

@@ -29,6 +29,7 @@ class EnumParam(ParamSpec):
     def check(self) -> None:
         if not self.values:
             raise ValueError("values: must list at least one")
+        seen: set[str] = set()
         for position, text in enumerate(self.values, start=1):
             try:
                 self.text_of(text, "text")
@@ -36,8 +37,9 @@ class EnumParam(ParamSpec):
                 raise ValueError(f"values: value {position}: {refused.detail}") from None
             if not text:
                 raise ValueError(f"values: value {position} is empty")
-            if text in self.values[: position - 1]:
+            if text in seen:
                 raise ValueError(f"values: value {position} is listed twice")
+            seen.add(text)
 
     def normalise(self, value: object) -> str:
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**19:

@@ -237,6 +237,10 @@ WRONG = {
         "commands: {c: {on: local, run: [/bin/c], limits: {processes: ^0}}}",
         "P201 limits.processes: must be at least 1",
     ),
+    "redactions that are no list": (
+        "commands: {c: {on: local, run: [/bin/c], output: {redact: ^token}}}",
+        "P201 output.redact: must be a list",
+    ),
     "a redaction that does not compile": (
         "commands: {c: {on: local, run: [/bin/c], output: {redact: [^'(?=x)']}}}",
         "P201 output.redact: look-around is refused: patterns run in a linear-time engine",
