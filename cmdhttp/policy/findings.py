@@ -1,11 +1,17 @@
 """What the loader, lint and the policy's own tests have to say, each at a place: `policies/web.yaml:14:9: P203 ...`."""
 
 import difflib
-from collections.abc import Iterable
+import string
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cmdhttp.errors import ConfigError
+
+_FEW = 100
+_LONGEST_NAME = 64
+_NAME_CHARACTERS = string.ascii_letters + string.digits + "._-"
 
 
 class Severity(StrEnum):
@@ -52,7 +58,22 @@ class PolicyError(ConfigError):
         super().__init__("\n".join(str(finding) for finding in self.findings))
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for the nearest known name, or an empty text."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+def suggestion(name: str, known: Collection[str]) -> str:
+    """Return `did you mean 'x'?` for the nearest known name, or an empty text.
+
+    Among few names the likeness may be loose; among many it is one wrong, missing, added or swapped character, which is
+    found without looking at each of them.
+    """
+    if len(name) > _LONGEST_NAME:
+        return ""
+    near = difflib.get_close_matches(name, known, n=1) if len(known) <= _FEW else _one_edit_away(name, known)
     return f"did you mean '{near[0]}'?" if near else ""
+
+
+def _one_edit_away(name: str, known: Collection[str]) -> list[str]:
+    splits = [(name[:place], name[place:]) for place in range(len(name) + 1)]
+    edits = {left + right[1:] for left, right in splits}
+    edits |= {left + right[1::-1] + right[2:] for left, right in splits}
+    edits |= {left + char + right[skip:] for left, right in splits for char in _NAME_CHARACTERS for skip in (0, 1)}
+    names = known if isinstance(known, Mapping | AbstractSet) else frozenset(known)
+    return sorted(edit for edit in edits if edit in names)

@@ -1,6 +1,6 @@
 """What compiling has to say, in one place, and which names may be asked for."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +34,11 @@ class Report:
     def warn(self, code: str, message: str, at: Position, hint: str = "") -> None:
         self.found.append(Finding(code=code, message=message, at=at, hint=hint, severity=Severity.WARNING))
 
-    def unknown(self, kind: str, name: str, at: Position, known: Iterable[str]) -> None:
+    def unknown(self, kind: str, name: str, at: Position, known: Collection[str]) -> None:
         """Say that nothing bears a name, unless what bears it may be among what could not be read."""
         self.missing(f"there is no {kind} '{name}'", name, at, known)
 
-    def missing(self, message: str, name: str, at: Position, known: Iterable[str]) -> None:
+    def missing(self, message: str, name: str, at: Position, known: Collection[str]) -> None:
         if self.merged.complete:
             self.say("P205", message, at, suggestion(name, known))
 
