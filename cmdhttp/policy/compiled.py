@@ -7,6 +7,7 @@ up by the atoms of the command, so a decision costs the same with ten commands a
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import TypeVar
 
 from cmdhttp.auth.tokens import TokenTable
@@ -266,5 +267,4 @@ class Policy:
 
 def lookup(rules: ByAtom[Rule], command: Command) -> Iterator[Rule]:
     """Every rule whose command selector takes in the command."""
-    for atom in command.atoms:
-        yield from rules.get(atom, ())
+    return chain.from_iterable([rules.get(atom, ()) for atom in command.atoms])

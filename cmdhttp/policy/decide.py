@@ -113,7 +113,7 @@ def matching(policy: Policy, question: Question) -> Iterator[Deny | Line]:
     command = policy.commands.get(question.command)
     if command is None or question.host not in command.hosts or question.arguments.errors:
         return
-    yield from (deny for deny in lookup(policy.denies, command) if _denies(deny, question))
+    yield from _denying(policy, command, question)
     yield from (line for line in policy.lines_for(question.principal, command) if _allows(line, question))
 
 
@@ -137,9 +137,8 @@ def _decide(policy: Policy, question: Question) -> Decision:
         return Decision(verdict=Verdict.DENY, reason=Reason.NOT_MADE_FOR_HOST, at=command.at)
     if question.arguments.errors:
         return Decision(verdict=Verdict.INVALID, reason=Reason.BAD_PARAMETER, at=command.at)
-    for deny in lookup(policy.denies, command):
-        if _denies(deny, question):
-            return Decision(verdict=Verdict.DENY, reason=Reason.DENY_RULE, at=deny.at, why=deny.why)
+    if (deny := next(_denying(policy, command, question), None)) is not None:
+        return Decision(verdict=Verdict.DENY, reason=Reason.DENY_RULE, at=deny.at, why=deny.why)
     for line in policy.lines_for(question.principal, command):
         if _allows(line, question):
             verdict = Verdict.ALLOW if command.approval is None else Verdict.NEEDS_APPROVAL
@@ -147,14 +146,18 @@ def _decide(policy: Policy, question: Question) -> Decision:
     return Decision(verdict=Verdict.DENY, reason=Reason.NO_ROLE_LINE)
 
 
-def _denies(deny: Deny, question: Question) -> bool:
-    return (
-        (deny.principals is None or question.principal in deny.principals)
-        and question.host in deny.hosts
-        and (deny.since is None or question.at >= deny.since)
-        and (deny.until is None or question.at < deny.until)
-        and _touched(deny.narrowings, question.arguments.values)
-    )
+def _denying(policy: Policy, command: Command, question: Question) -> Iterator[Deny]:
+    """Every deny that takes in the question. One flat condition, because each further deny costs its evaluation."""
+    principal, host, at, values = question.principal, question.host, question.at, question.arguments.values
+    for deny in lookup(policy.denies, command):
+        if (
+            host in deny.hosts
+            and (deny.principals is None or principal in deny.principals)
+            and (deny.since is None or at >= deny.since)
+            and (deny.until is None or at < deny.until)
+            and (not deny.narrowings or _touched(deny.narrowings, values))
+        ):
+            yield deny
 
 
 def _allows(line: Line, question: Question) -> bool:
