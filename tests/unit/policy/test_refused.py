@@ -2,6 +2,9 @@
 
 # ruff: noqa: ISC004 - a long message goes on in the next line
 
+import gc
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -10,11 +13,13 @@ import pytest
 
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import fields
+from cmdhttp.policy.compiled import Command
 from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.files import SourceFile
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load, load_policy
 from cmdhttp.policy.merge import collect
+from cmdhttp.policy.params import Value
 
 HERE = "commands: {c: {on: local, run: [/bin/c], "
 INPUTS = Inputs(resolve=resolve_argv, now=datetime(2026, 11, 2, tzinfo=UTC))
@@ -265,6 +270,30 @@ def test_a_failed_test_keeps_a_policy_out(tmp_path: Path) -> None:
     assert [finding.code for finding in loaded.errors] == ["P501"]
     path.write_text(text.replace("expect: allow", "expect: deny"))
     assert load_policy(tmp_path, INPUTS).commands.keys() == {"c"}
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_collector_rests_during_a_load(collecting: bool, tmp_path: Path) -> None:
+    """The garbage collector rests during a load and is then as it was before, also when the load fails."""
+    rested: list[bool] = []
+
+    def resolve(command: Command, values: Mapping[str, Value]) -> tuple[str, ...]:
+        rested.append(not gc.isenabled())
+        return resolve_argv(command, values)
+
+    text = "tests: [{as: p, run: c, on: local, expect: deny, argv: [/bin/c]}]\n"
+    (tmp_path / "a.yaml").write_text(
+        "version: 1\ncommands: {c: {on: local, run: [/bin/c]}}\nprincipals: {p: {}}\n" + text
+    )
+    was = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        for folder in (tmp_path, tmp_path / "missing"):
+            load(folder, replace(INPUTS, resolve=resolve))
+            assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if was else gc.disable)()
+    assert rested == [True]
 
 
 # Values of fields, one by one: what a field makes of a value that is one already.
