@@ -3,6 +3,8 @@
 LISTEN ?= 127.0.0.1:8080
 OPS ?= 127.0.0.1:9000
 PYTEST_ARGS ?=
+BENCH ?=
+BENCH_ARGS ?=
 UPGRADE ?=
 UV_VERSION := 0.13.9
 
@@ -11,7 +13,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet -
 	--generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo check test lock clean
+.PHONY: help setup setup-dev run demo check test bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,12 +42,21 @@ test: setup-dev ## The whole test suite (PYTEST_ARGS="-k name" for a part of it)
 	@scripts/ensure-sshd.sh
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+bench: .venv-bench/.stamp ## Measure, side by side with peers (BENCH=policy for a part, BENCH_ARGS="--rounds 3 --json")
+	@exec .venv-bench/bin/python -m benchmarks $(BENCH_ARGS) $(BENCH)
+
+.venv-bench/.stamp: requirements-bench.lock | setup
+	$(BIN)/python -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
 lock: setup ## Write the lock files after pyproject.toml (UPGRADE=1: with the newest releases)
 	@$(BIN)/uv --version 2>/dev/null | grep -q '^uv $(UV_VERSION)\b' || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(COMPILE) pyproject.toml --output-file requirements.lock
 	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --group bench --constraint requirements.lock --output-file requirements-bench.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean: ## Remove caches and build output; .venv and .data stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov build dist
-	find cmdhttp tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +
+	find benchmarks cmdhttp tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -11,7 +11,7 @@ from datetime import datetime
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.compiled import Command, Deny, Line, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, matching
-from cmdhttp.policy.findings import Finding, Position, suggestion
+from cmdhttp.policy.findings import Finding, Position, one_line, suggestion
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CaseSpec
 from cmdhttp.policy.params import Value
@@ -67,11 +67,11 @@ def _run(policy: Policy, case: Defined[CaseSpec], *, resolve: Resolve, now: date
     rules = tuple(matching(policy, question))
     failure = _unknown(policy, spec) or _unexpected(spec, decision, rules)
     return Outcome(
-        name=spec.name or f"{spec.caller} runs {spec.run} on {spec.on}",
+        name=one_line(spec.name or f"{spec.caller} runs {spec.run} on {spec.on}"),
         at=case.at,
         decision=decision,
         touched=frozenset(rule.at for rule in rules),
-        failure=failure or _other_argv(spec, command, arguments, resolve),
+        failure=one_line(failure or _other_argv(spec, command, arguments, resolve)),
     )
 
 

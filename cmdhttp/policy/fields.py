@@ -13,7 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 _INT = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?\Z")
-_DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m(?!s))?(?:([0-9]+)s)?(?:([0-9]+)ms)?\Z")
+_DURATION = re.compile(
+    r"(?=[0-9])(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m(?!s))?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?\Z"
+)
 _SIZE = re.compile(r"([1-9][0-9]{0,14})(B|KiB|MiB|GiB|TiB)\Z")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(s|sec|min|h|hour|d|day)\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -70,7 +72,7 @@ def read_bool(value: Any) -> bool:
 
 
 def read_duration(value: Any) -> float:
-    """Seconds from `500ms`, `30s`, `2m`, `1h30m`, `7d`."""
+    """Seconds from `500ms`, `30s`, `2m`, `1h30m`, `7d`; at most nine digits before each unit."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     found = _DURATION.match(_text(value, "a duration, like 30s, 2m or 1h30m"))

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from cmdhttp.errors import ConfigError
 
+_LONGEST = 2000
 _FEW = 100
 _LONGEST_NAME = 64
 _NAME_CHARACTERS = string.ascii_letters + string.digits + "._-"
@@ -31,6 +32,12 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
+def one_line(text: str) -> str:
+    """The text as one line that can be shown: names come from files, and may hold line breaks or be of any length."""
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return short if short.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One message. `code` is stable and has its own section in `docs/reference/findings.md`."""
@@ -40,6 +47,11 @@ class Finding:
     at: Position
     hint: str = ""
     severity: Severity = Severity.ERROR
+
+    def __post_init__(self) -> None:
+        # Frozen for everyone else; this is still its own construction.
+        object.__setattr__(self, "message", one_line(self.message))
+        object.__setattr__(self, "hint", one_line(self.hint))
 
     def __str__(self) -> str:
         label = "" if self.severity is Severity.ERROR else "warning: "

@@ -337,7 +337,7 @@ class _Builder:
             self._properties(event, place)
         if style:
             self.tab_room.append((mark.index, event.end_mark.index))
-            if style == '"' and (found := _HIDDEN_VALUE.search(text)):
+            if style == '"' and not (text.isascii() and text.isprintable()) and (found := _HIDDEN_VALUE.search(text)):
                 self.add(_hidden(found[0], at=_position(place)))
         self._count(place)
         return Scalar(text, bool(style), place)

@@ -113,4 +113,11 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> NotYaml:
                 break
     if mark is None:
         return NotYaml(message, hint=hint)
-    return NotYaml(message, hint=hint, line=mark.line + 1, column=mark.column + 1)
+    line, column = _inside(text, mark.line + 1, mark.column + 1)
+    return NotYaml(message, hint=hint, line=line, column=column)
+
+
+def _inside(text: str, line: int, column: int) -> tuple[int, int]:
+    """The place, or the end of the text: the parsers see one more line where the last one has no line break."""
+    lines = text.count("\n") + 1
+    return (line, column) if line <= lines else (lines, len(text) - text.rfind("\n"))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cmdhttp.policy import source, yaml_events
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.source import MAX_FINDINGS, Mapping, Node, Scalar, Sequence, locate, read_source, to_plain
+from tests.support.damage import damaged_text
 
 FILES = int(os.environ.get("CMDHTTP_FUZZ", "20000"))
 PARTS = 4
@@ -84,40 +85,9 @@ deny:
 """,
 )
 
-PIECES = tuple(
-    piece.encode() if isinstance(piece, str) else piece
-    for piece in (
-        *("\t", " ", "  ", "\n", "\r\n", "\r", ":", ": ", "- ", "? ", ",", "{", "}", "[", "]", "{a: ", "[[[["),
-        *("&a ", "*a", "*", "!x ", "!", "!<x> ", "<<", "<<: {}\n", "'", '"', "''", "|\n", ">-\n", "|2\n", "|+\n"),
-        *("#", " #", "%", "%YAML 1.1\n", "---\n", "...\n", "\\", "\\x00", "\\u202e", "\\UFFFFFFFF", "@", "`", "~"),
-        *("\0", "\x1b", "\x85", "\u00a0", "\u2028", "\u202e", "\ufeff", "\U000e0041", "\U0001f600", "é", "deny: []\n"),
-        *("\\ud800", b"\xff", b"\xfe\xff"),
-        *(b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80", b"a" * 1100, b"[" * 60),
-    )
-)  # fmt: skip
-
-PRINTABLE = bytes(range(0x20, 0x7F))
-
 
 def mutated(chance: random.Random) -> bytes:
-    """One of the policies with one to six pieces put in, cut out, copied or overwritten."""
-    data = bytearray(chance.choice(POLICIES))
-    for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
-        start = chance.randrange(len(data) + 1)
-        end = min(len(data), start + chance.randrange(1, 12))
-        match chance.randrange(6):
-            case 0 | 1:
-                data[start:start] = chance.choice(PIECES)
-            case 2:
-                del data[start:end]
-            case 3:
-                data[start:end] = chance.choice(PIECES)
-            case 4:
-                there = chance.randrange(len(data) + 1)
-                data[there:there] = data[start:end]
-            case _:
-                data[start:end] = bytes(chance.choice(PRINTABLE) for _ in range(start, end))
-    return bytes(data)
+    return damaged_text(chance, POLICIES)
 
 
 def outcome(data: bytes) -> Mapping | PolicyError:

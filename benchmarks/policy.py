@@ -1,0 +1,156 @@
+"""The policy engine: how long a policy takes to load and a question to decide.
+
+A load is what `cmdhttp check` does: a folder is read, merged, compiled and held against its own tests. Its floor is the
+YAML library's own fast loader on the same bytes, which only parses. A decision is held against other engines with the same
+rules, in this process; before anything is timed, all engines must have given the same answers to the same questions.
+"""
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+import yaml
+
+from benchmarks.measure import Group, Work, race
+from benchmarks.peers import PEERS, Call, Peer
+from benchmarks.rules import OUTSIDER, TEN, TEN_THOUSAND, TWO_THOUSAND, UNITS, Rules
+from cmdhttp.plan.argv import resolve_argv
+from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.decide import Question, Verdict, bind, decide
+from cmdhttp.policy.load import Inputs, load
+
+NOW = datetime(2026, 11, 2, tzinfo=UTC)
+INPUTS = Inputs(resolve=resolve_argv, now=NOW)
+QUESTIONS = {
+    "allowed by a role line": Call(principal="p0", command="svc.c0", host="h0", unit="redis"),
+    "allowed by a role line that narrows a value": Call(principal="p0", command="svc.c1", host="h1", unit="nginx"),
+    "denied, no role line": Call(principal=OUTSIDER, command="svc.c0", host="h0", unit="redis"),
+    "denied by a deny": Call(principal="p0", command="svc.c0", host="h10", unit="redis"),
+}
+BAD = Call(principal="p0", command="svc.c0", host="h0", unit="redis; id")
+_CHECKED = 300
+
+
+def run(*, rounds: int) -> Iterator[Group]:
+    """Measure everything, one group after the other."""
+    for rules in (TWO_THOUSAND, TEN_THOUSAND):
+        yield _load_group(rules, rounds=rounds)
+    yield _wrong_group(rounds=rounds)
+    for rules in (TEN, TEN_THOUSAND):
+        yield from _decide_groups(rules, rounds=rounds)
+
+
+# Loading.
+
+
+def _load_group(rules: Rules, *, rounds: int) -> Group:
+    with _folder(rules.files()) as folder:
+        _loaded(folder)
+        texts = [path.read_bytes() for path in sorted(folder.iterdir())]
+        work: dict[str, Work] = {
+            "floor: yaml.load with CSafeLoader": lambda: [yaml.load(text, Loader=yaml.CSafeLoader) for text in texts],
+            "load: folder to policy, own tests included": lambda: load(folder, INPUTS),
+        }
+        return Group(
+            title=f"Load {_size(rules)}, {rules.tests:,} tests, {sum(map(len, texts)) / 1e6:.1f} MB in {len(texts)} files",
+            measured=race(work, rounds=rounds),
+            notes=(
+                "The floor parses and resolves nothing; it keeps no positions and reads `no`, `0644` and `22:22` as it likes.",
+            ),
+        )
+
+
+def _wrong_group(*, rounds: int) -> Group:
+    """A policy of the larger size in which every role line names commands that do not exist."""
+    files = TEN_THOUSAND.files()
+    with _folder(files) as good, _folder([*files[:-1], files[-1].replace("[svc.c", "[svc.cc")]) as bad:
+        found = len(load(bad, INPUTS).errors)
+        work: dict[str, Work] = {
+            "load of the policy without a mistake": lambda: load(good, INPUTS),
+            "load with the mistakes": lambda: load(bad, INPUTS),
+        }
+        return Group(title=f"Load {_size(TEN_THOUSAND)}, with {found:,} mistakes", measured=race(work, rounds=rounds))
+
+
+def _loaded(folder: Path) -> Policy:
+    loaded = load(folder, INPUTS)
+    if loaded.findings:
+        raise RuntimeError(f"the rules are wrong: {loaded.findings[0]}")
+    return loaded.usable()
+
+
+@contextmanager
+def _folder(files: list[str]) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number, text in enumerate(files):
+            path = folder / f"{number:02}.yaml"
+            path.write_text(text)
+            path.chmod(0o644)
+        yield folder
+
+
+# Deciding.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ours:
+    policy: Policy
+
+    def question(self, call: Call) -> Question:
+        arguments = bind(self.policy.commands[call.command], {"unit": call.unit})
+        return Question(principal=call.principal, command=call.command, host=call.host, arguments=arguments, at=NOW)
+
+    def allows(self, call: Call) -> bool:
+        return decide(self.policy, self.question(call)).verdict is Verdict.ALLOW
+
+    def work(self, call: Call) -> dict[str, Work]:
+        policy, question = self.policy, self.question(call)
+        return {
+            "cmdhttp: decide": lambda: decide(policy, question),
+            "cmdhttp: bind the values, then decide": lambda: decide(policy, self.question(call)),
+        }
+
+
+def _decide_groups(rules: Rules, *, rounds: int) -> Iterator[Group]:
+    with _folder(rules.files()) as folder:
+        ours = _Ours(policy=_loaded(folder))
+    there = [peer for peer in PEERS if importlib.util.find_spec(peer.module)]
+    missing = tuple(f"{peer.module} is not installed and was left out." for peer in PEERS if peer not in there)
+    peers = [peer(rules) for peer in there]
+    _check_same_answers(rules, ours, peers)
+    for title, call in QUESTIONS.items():
+        work = ours.work(call) | {f"{peer.module}: {peer.verb}": peer.asker(call) for peer in peers}
+        notes = (*(peer.note for peer in peers), *missing)
+        yield Group(
+            title=f"Decide with {_size(rules)}: {title}", measured=race(work, rounds=rounds), notes=notes
+        )
+    title = f"Decide with {_size(rules)}: a value that its type refuses"
+    yield Group(title=title, measured=race(ours.work(BAD), rounds=rounds), notes=("The peers know no types of values.",))
+
+
+def _check_same_answers(rules: Rules, ours: _Ours, peers: list[Peer]) -> None:
+    chance = Random(1)
+    principals = [name for name, _ in rules.granted()]
+    calls = [
+        Call(
+            principal=chance.choice(principals),
+            command=chance.choice(rules.all_commands()).name,
+            host=chance.choice(rules.all_hosts()).name,
+            unit=chance.choice(UNITS),
+        )
+        for _ in range(_CHECKED)
+    ]
+    for call in [*calls, *QUESTIONS.values()]:
+        answers = {peer.module: peer.allows(call) for peer in peers} | {"cmdhttp": ours.allows(call)}
+        if len(set(answers.values())) > 1:
+            raise RuntimeError(f"the engines differ on {call}: {answers}")
+
+
+def _size(rules: Rules) -> str:
+    return f"{rules.commands:,} commands, {rules.grants:,} grants, {rules.denies} denies"
