@@ -33,6 +33,7 @@ from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local import LocalExecutor, remove_folder
 from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.state import Job
@@ -41,6 +42,8 @@ from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.load import Inputs, load
+from cmdhttp.results.library import KnownParsers, find_library
+from cmdhttp.results.parsers import Parsers
 from cmdhttp.service import PolicyHolder, Service, end_record
 from cmdhttp.settings import Settings
 
@@ -57,11 +60,14 @@ _MAX_WARNINGS = 50
 
 def load_policy(settings: Settings) -> Policy:
     """Load the policy and log its warnings. Raises PolicyError."""
+    parsers = KnownParsers(find_library())
     inputs = Inputs(
         resolve=resolve_argv,
         now=datetime.now(tz=UTC),
         secrets=settings.secrets_folder,
         interpreters=settings.interpreters,
+        parsers=parsers,
+        more_parsers=parsers.more,
     )
     loaded = load(settings.policies, inputs)
     for warning in loaded.warnings[:_MAX_WARNINGS]:
@@ -154,7 +160,15 @@ async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
         on_end=on_end,
     )
     holder = PolicyHolder(policy)
-    service = Service(policy=holder, journal=journal, hub=hub, supervisor=supervisor, audit=audit, clock=clock)
+    service = Service(
+        policy=holder,
+        journal=journal,
+        data=DataReader(journal, Parsers(find_library())),
+        hub=hub,
+        supervisor=supervisor,
+        audit=audit,
+        clock=clock,
+    )
     try:
         await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
         await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
