@@ -24,10 +24,10 @@ ParseText = Callable[..., object]
 
 
 def list_parsers() -> list[str]:
-    """Every parser that takes a whole text, by the name that people write."""
-    import jc  # noqa: PLC0415 - found only now, and only here
+    """Every parser that takes a whole text. Those that take a stream end in `-s`, as does one that is named for an option."""
+    from jc.lib import parser_info, parsers  # noqa: PLC0415 - found only now, and only here
 
-    return sorted(name.replace("_", "-") for name in jc.standard_parser_mod_list(show_hidden=True))
+    return [name for name in parsers if not (name.endswith("-s") and parser_info(name).get("streaming"))]
 
 
 def serve(parser: str, *, most: int, requests: BinaryIO, replies: BinaryIO) -> None:

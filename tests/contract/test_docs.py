@@ -20,6 +20,9 @@ from cmdhttp.policy.fields import Strict
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
+from cmdhttp.results.builtin import BUILTIN
+from cmdhttp.results.library import KnownParsers, find_library
+from cmdhttp.results.model import DataErrorCode
 from cmdhttp.settings import SETTINGS, variable
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +97,11 @@ def test_run_errors_are_documented() -> None:
     assert {code.value for code in RunErrorCode} <= rows("run-errors")
 
 
+def test_parsers_and_their_errors_are_documented() -> None:
+    """Every parser of ours and every reason for having no data has a row, and no row is left of one that went."""
+    assert rows("results") == {*BUILTIN, *(code.value for code in DataErrorCode)}
+
+
 def test_audit_codes_are_documented() -> None:
     """Every kind of audit record and every reason of a decision has a row."""
     assert rows("audit") >= {code.value for code in Code} | {reason.value for reason in Reason}
@@ -139,7 +147,9 @@ def test_policies_load(page: Path, tmp_path: Path) -> None:
         path.write_text(block)
         path.chmod(0o600)
     try:
-        policy = load_policy(folder, Inputs(resolve=resolve_argv, now=datetime.now(tz=UTC)))
+        policy = load_policy(
+            folder, Inputs(resolve=resolve_argv, now=datetime.now(tz=UTC), parsers=KnownParsers(find_library()))
+        )
     except PolicyError as error:
         pytest.fail(str(error))
     assert policy.commands or policy.hosts

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import jc
 import pytest
 
 from cmdhttp.results import child
@@ -98,6 +99,7 @@ def test_names_are_as_people_write_them() -> None:
     names = list_parsers()
     assert {"df", "ps", "airport-s", "x509-cert", "proc-meminfo"} <= set(names)
     assert "vmstat-s" not in names
+    assert set(names) == {name.replace("_", "-") for name in jc.standard_parser_mod_list(show_hidden=True)}
 
 
 def run_program(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> bytes:
