@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from cmdhttp.errors import ConfigError
+from cmdhttp.results import child
 from cmdhttp.results.library import KnownParsers, find_library, library_parsers
 from cmdhttp.results.model import MAX_OUTPUT, DataErrorCode, Parsed
 from cmdhttp.results.parsers import Parsers
@@ -164,6 +165,7 @@ async def test_a_process_holds_nothing(hostile: Path, monkeypatch: pytest.Monkey
     assert isinstance(parsed.data, dict)
     assert set(parsed.data) == {"LC_ALL", "TZ", "HOME", "XDG_DATA_HOME", "cwd", "path"}
     assert (parsed.data["cwd"], parsed.data["path"][-1]) == ("/", str(hostile))
+    assert str(Path(child.__file__).parent) not in parsed.data["path"]
     assert "canary" not in repr(parsed.data)
     assert await code(parsers, "print_") == 1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cmdhttp.results.builtin import BUILTIN
+from cmdhttp.results.builtin import BUILTIN, parse_csv
 from cmdhttp.results.model import MAX_DATA, MAX_OUTPUT, DataErrorCode, Unreadable
 from cmdhttp.results.strict import DEPTH, check_data
 
@@ -100,6 +100,13 @@ def test_what_would_grow(name: str, text: str) -> None:
     with pytest.raises(Unreadable) as caught:
         check_data(BUILTIN[name](text), most=MAX_DATA)
     assert (caught.value.code, caught.value.detail) == (DataErrorCode.TOO_LARGE, f"the data is over {MAX_DATA} bytes")
+
+
+def test_rows_are_bounded_while_they_are_read() -> None:
+    """A table that would be too large is given up before all of its rows are in memory."""
+    for _, text in (BOMBS["many rows"], BOMBS["a long name in a header, and many rows"]):
+        with pytest.raises(Unreadable, match="the data is over"):
+            parse_csv(text)
 
 
 @pytest.mark.parametrize("data", [[], {}, "é\n", [1, None, True, 2.5], {"a": {"b": ["x", {}]}}, [[[]]]])
