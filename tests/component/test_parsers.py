@@ -212,7 +212,7 @@ async def test_a_caller_that_gives_up(hostile: Path) -> None:
 
 async def test_at_most_two_processes(hostile: Path) -> None:
     """However many ask, two processes work at a time, and all get their turn."""
-    parsers = Parsers(hostile, seconds=0.3)
+    parsers = Parsers(hostile, seconds=0.2)
     most = 0
 
     async def count() -> None:

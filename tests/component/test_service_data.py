@@ -33,10 +33,16 @@ COMMANDS: Mapping[str, Document] = {
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service.running(tmp_path_factory.mktemp("data") / "service") as running:
-        publish(running, COMMANDS)
-        running.restart()
+    with _Service.running(tmp_path_factory.mktemp("data") / "service") as running:
         yield running
+
+
+class _Service(Service):
+    """One that also publishes the commands above."""
+
+    def write_policy(self) -> None:
+        super().write_policy()
+        publish(self, COMMANDS)
 
 
 def publish(service: Service, commands: Mapping[str, Document]) -> None:

@@ -33,7 +33,7 @@ _json = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=20,
+    max_leaves=10,
 )
 outputs = st.one_of(st.binary(max_size=200), _texts.map(str.encode), st.text(max_size=200).map(str.encode))
 
@@ -66,7 +66,7 @@ def parse(portal: BlockingPortal, request: pytest.FixtureRequest) -> Iterator[An
         yield partial(portal.call, opened)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(output=outputs)
 def test_any_bytes(parse: Any, output: bytes) -> None:
     """No bytes at all make a parser raise, or give anything that could not go out."""

@@ -65,8 +65,6 @@ REFUSED: list[tuple[str, str, str]] = [
 ]
 
 BOMBS: dict[str, tuple[str, str]] = {
-    "a long name in a header, and many rows": ("csv", "x" * 100_000 + ",y\n" + ",\n" * 300_000),
-    "many rows": ("csv", "a,b\n" + ",\n" * 500_000),
     "many empty lines": ("lines", "\n" * MAX_OUTPUT),
     "characters that JSON spells long": ("lines", "\x01" * MAX_OUTPUT),
     "characters beyond ASCII": ("json", '"' + "é" * (MAX_OUTPUT // 2 - 1) + '"'),
@@ -102,11 +100,14 @@ def test_what_would_grow(name: str, text: str) -> None:
     assert (caught.value.code, caught.value.detail) == (DataErrorCode.TOO_LARGE, f"the data is over {MAX_DATA} bytes")
 
 
-def test_rows_are_bounded_while_they_are_read() -> None:
-    """A table that would be too large is given up before all of its rows are in memory."""
-    for _, text in (BOMBS["many rows"], BOMBS["a long name in a header, and many rows"]):
-        with pytest.raises(Unreadable, match="the data is over"):
-            parse_csv(text)
+@pytest.mark.parametrize(
+    "text", ["a,b\n" + ",\n" * 500_000, "x" * 100_000 + ",y\n" + ",\n" * 300_000], ids=["rows", "names"]
+)
+def test_rows_are_bounded_while_they_are_read(text: str) -> None:
+    """A table that would be too large, by its rows or by the names in each, is given up before all of it is in memory."""
+    with pytest.raises(Unreadable) as caught:
+        parse_csv(text)
+    assert caught.value.code is DataErrorCode.TOO_LARGE
 
 
 @pytest.mark.parametrize("data", [[], {}, "é\n", [1, None, True, 2.5], {"a": {"b": ["x", {}]}}, [[[]]]])
