@@ -15,7 +15,10 @@ from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.jobs.state import State
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
+from cmdhttp.policy.advice import Kind
 from cmdhttp.policy.decide import Reason
+from cmdhttp.policy.diff import What
+from cmdhttp.policy.explain import Check
 from cmdhttp.policy.fields import Strict
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load_policy
@@ -120,6 +123,11 @@ def test_findings_are_documented() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "cmdhttp" / "policy").rglob("*.py"))
     headings = set(re.findall(r"^### (P[0-9]{3})\b", reference("findings"), re.MULTILINE))
     assert headings == set(re.findall(r'"(P[0-9]{3})"', sources))
+
+
+def test_words_of_the_policy_verbs_are_documented() -> None:
+    """Every word that `explain` and `diff` print as data for what they looked at stands in the page of the command line."""
+    assert {word.value for words in (Check, Kind, What) for word in words} <= quoted("cli")
 
 
 def test_routes_are_documented() -> None:
