@@ -78,6 +78,13 @@ _KINDS = {
     "dict_type": "must be a mapping",
     "list_type": "must be a list",
     "string_type": "must be text",
+    "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
+    "string_too_short": "must not be empty",
+    "less_than_equal": "must be at most {le:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
 }
 
 
@@ -187,8 +194,10 @@ def _finding(detail: ErrorDetails, root: source.Node, *, kind: Any, name: str) -
         return Finding(code="P202", message=f"the key '{last}' is missing", at=at)
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _unknown_type(detail, root)
-    message = _KINDS.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-    shown = ".".join([part for part in (name, *loc) if isinstance(part, str)][-2:])
+    message = _KINDS.get(detail["type"], "").format(**detail.get("ctx", {})) or detail["msg"].removeprefix(
+        "Value error, "
+    )
+    shown = ".".join([name, *source.steps(root, loc)][-2:])
     return Finding(code="P201", message=f"{shown}: {message[0].lower()}{message[1:]}", at=at)
 
 

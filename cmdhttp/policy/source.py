@@ -163,6 +163,18 @@ def locate(node: Node, loc: AbstractSequence[str | int], *, key: bool = False) -
     return key_at if key or (loc and loc[-1] == "[key]") else node.at
 
 
+def steps(node: Node, loc: AbstractSequence[str | int]) -> list[str]:
+    """The keys on the way to where a pydantic error stands, without what the tree does not have (see `locate`)."""
+    keys = []
+    for step in loc:
+        if isinstance(node, Mapping) and (value := node.get(str(step))) is not None:
+            node = value
+            keys.append(str(step))
+        elif isinstance(node, Sequence) and isinstance(step, int) and 0 <= step < len(node.items):
+            node = node.items[step]
+    return keys
+
+
 def too_large(file: str) -> Finding:
     return Finding(
         code=SourceCode.TOO_LARGE,

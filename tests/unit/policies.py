@@ -62,3 +62,10 @@ def ask(
     found = policy.commands.get(command) or next(iter(policy.commands.values()))
     question = Question(principal=by, command=command, host=host, arguments=bind(found, values), at=at)
     return decide(policy, question)
+
+
+def unmarked(text: str) -> tuple[str, str]:
+    """The text without its `^`, and the place where that stood; `version: 1` is the line before the text."""
+    before, _, after = text.partition("^")
+    line = before.count("\n") + 2
+    return before + after, f"a.yaml:{line}:{len(before) - before.rfind(chr(10))}"

@@ -91,7 +91,8 @@ def _chain(name: str, report: Report) -> list[Defined[SshProfile]] | None:
         if parent in names:
             if parent == name:
                 loop = " -> ".join([*names, parent])
-                report.say("P218", f"the profile inherits from itself ({loop})", at, "take out one of the 'inherit'")
+                start = table[name].where("inherit")
+                report.say("P218", f"the profile inherits from itself ({loop})", start, "take out one of the 'inherit'")
             return None
         names.append(parent)
     return [table[each] for each in names]

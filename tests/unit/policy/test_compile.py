@@ -11,7 +11,7 @@ import pytest
 
 from cmdhttp.policy.compiled import Host, KeyLogin, Profile, Script, Stdin
 from cmdhttp.policy.model import Effect
-from tests.unit.policies import compiled, findings
+from tests.unit.policies import compiled, findings, unmarked
 
 HOSTS = """\
 ssh_profiles: {linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}}
@@ -31,13 +31,6 @@ principals: {alice: {}}
 
 def command(fields: str, *, params: str = "", mark: str = "") -> str:
     return f"commands:\n  {mark}c: {{on: local, params: {{{params}}}, {fields}}}\n"
-
-
-def unmarked(text: str) -> tuple[str, str]:
-    """The text without its `^`, and the place where that stood; `version: 1` is the line before the text."""
-    before, _, after = text.partition("^")
-    line = before.count("\n") + 2
-    return before + after, f"a.yaml:{line}:{len(before) - before.rfind(chr(10))}"
 
 
 WRONG: dict[str, tuple[str, str]] = {
