@@ -22,7 +22,7 @@ def read_as_editor(text: str) -> Any:
 def read_with(text: str, scalar: Callable[[str, bool], Any]) -> Any:
     """Return the only document; `scalar` makes a value of a text and of whether it is quoted."""
     stack: list[list[Any]] = [[]]
-    for event in yaml.parse(text, Loader=yaml.CLoader):  # type: ignore[no-untyped-call] # the stubs leave it untyped
+    for event in yaml.parse(text, Loader=yaml.CLoader):
         if isinstance(event, ev.ScalarEvent):
             is_key = isinstance(stack[-1], _Entries) and len(stack[-1]) % 2 == 0
             stack[-1].append(event.value if is_key else scalar(event.value, bool(event.style)))
