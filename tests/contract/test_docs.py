@@ -23,8 +23,8 @@ from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
 from cmdhttp.policy.schema import policy_schema
 from cmdhttp.settings import SETTINGS, variable
-from tests.support.editor import read_as_editor
 from cmdhttp.telemetry.metrics import Metrics
+from tests.support.editor import read_as_editor
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
