@@ -2,8 +2,9 @@
 
 It is made from the models, and then fitted to what an editor sees: its YAML parser makes numbers, switches and nothing of
 unquoted `30`, `true` and `null`, where the loader reads text. The schema takes them wherever their text would pass, and
-quoted text where the loader wants a number. It may take more than the loader, never less: an editor raises no false
-alarm. What other definitions decide (whether a name exists, whether a value fits its parameter) is left to `cmdhttp check`.
+quoted text where the loader wants a number. It may take more than the loader, never less, so an editor raises no false
+alarm (but for the narrowing of a rule that takes in no command, which no command can judge). What other definitions
+decide, such as whether a name exists or a value fits its parameter, is left to `cmdhttp check`.
 
 `errorMessage`, which yaml-language-server shows, and `enumDescriptions` are no words of JSON Schema; others ignore them.
 """
