@@ -16,14 +16,14 @@ from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.jobs.state import State
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
-from cmdhttp.policy.advice import Kind
 from cmdhttp.policy.decide import Reason
-from cmdhttp.policy.diff import What
-from cmdhttp.policy.explain import Check
 from cmdhttp.policy.fields import Strict
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
+from cmdhttp.policy.review.advice import Kind
+from cmdhttp.policy.review.diff import What
+from cmdhttp.policy.review.explain import Check
 from cmdhttp.policy.schema import policy_schema
 from cmdhttp.results.builtin import BUILTIN
 from cmdhttp.results.library import KnownParsers, find_library
