@@ -39,6 +39,8 @@ from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
 from cmdhttp.policy.select import default_host, select_hosts
+from cmdhttp.reload.reloader import PolicyHolder
+from cmdhttp.telemetry.metrics import Metrics
 
 _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
@@ -87,13 +89,6 @@ class Explanation:
         return overall(self.decisions)
 
 
-class PolicyHolder:
-    """The policy in force. It is swapped whole."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.current = policy
-
-
 class Service:
     """The one pipeline."""
 
@@ -105,6 +100,7 @@ class Service:
         hub: Hub,
         supervisor: Supervisor,
         audit: AuditLog,
+        metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._holder = policy
@@ -112,6 +108,7 @@ class Service:
         self._hub = hub
         self._supervisor = supervisor
         self._audit = audit
+        self._metrics = metrics
         self._clock = clock
 
     @property
@@ -127,6 +124,7 @@ class Service:
         try:
             command, hosts, arguments = self._resolve(policy, principal, call)
             decisions = self._ask_all(policy, principal, command, hosts, arguments)
+            self._metrics.decided((decision.verdict, decision.reason) for decision in decisions.values())
             _require_allowed(decisions)
             plan = self._plan(policy, command, hosts, arguments, call)
         except Forbidden:
@@ -233,8 +231,9 @@ class Service:
 
     def command(self, principal: Principal, name: str) -> tuple[Command, list[str]]:
         """Return one such command. Raises Forbidden alike for unknown and for forbidden."""
-        command = self.policy.commands.get(name)
-        hosts = self._allowed_hosts(self.policy, principal, command) if command else []
+        policy = self.policy
+        command = policy.commands.get(name)
+        hosts = self._allowed_hosts(policy, principal, command) if command else []
         if command is None or not hosts:
             raise _forbidden()
         return command, hosts

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.compiled import Command
@@ -58,6 +59,8 @@ class Resolver:
                         yield from self.command.params[name].arguments(self.values[name])
                 case Argument(parts):
                     yield "".join(self._text(part) for part in parts)
+                case _:
+                    assert_never(item)
 
     def _text(self, part: Text | Ref) -> str:
         """The text of a part. What is staged has a path only once it runs; until then its placeholder stands for it."""

@@ -8,6 +8,7 @@ with a `flag` is that flag or nothing. There is no other syntax, so there is not
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from cmdhttp.policy.params import ParamSpec
 
@@ -94,6 +95,8 @@ def names(template: Iterable[Argument | Spread | Group]) -> Iterator[str]:
                 yield name
             case Argument(parts):
                 yield from (part.name for part in parts if isinstance(part, Ref))
+            case _:
+                assert_never(item)
 
 
 def _parse_item(text: str) -> Argument | Spread:

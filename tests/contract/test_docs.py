@@ -21,6 +21,7 @@ from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
 from cmdhttp.settings import SETTINGS, variable
+from cmdhttp.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -97,6 +98,13 @@ def test_run_errors_are_documented() -> None:
 def test_audit_codes_are_documented() -> None:
     """Every kind of audit record and every reason of a decision has a row."""
     assert rows("audit") >= {code.value for code in Code} | {reason.value for reason in Reason}
+
+
+def test_metrics_are_documented() -> None:
+    """Every metric has a row, and every row a metric."""
+    families = Metrics(version="1").registry.collect()
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert rows("metrics") == names
 
 
 def test_findings_are_documented() -> None:

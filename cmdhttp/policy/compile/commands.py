@@ -80,9 +80,7 @@ def child(node: source.Node | None, key: str | int) -> source.Node | None:
     """The node below, if there is one."""
     if isinstance(node, source.Mapping) and isinstance(key, str):
         return node.get(key)
-    if isinstance(node, source.Sequence) and isinstance(key, int):
-        return node.items[key]
-    return None
+    return node.items[key] if isinstance(node, source.Sequence) and isinstance(key, int) else None
 
 
 def _not_applied(spec: CommandSpec) -> Iterator[str]:

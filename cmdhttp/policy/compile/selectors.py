@@ -6,6 +6,7 @@ widen a grant nor empty a deny.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from cmdhttp.policy import source
 from cmdhttp.policy.compile.report import Report
@@ -48,6 +49,8 @@ class HostNames:
                 return frozenset().union(*(self.resolve(item, everything=star) for item in items))
             case source.Mapping():
                 return self._labelled(node)
+            case _:
+                assert_never(node)
 
     def _named(self, node: source.Scalar) -> frozenset[str]:
         if node.text in self.groups:
@@ -120,6 +123,8 @@ class CommandNames:
                 return frozenset().union(*(self.atoms(item) for item in items))
             case source.Mapping():
                 return self._class_atom(node)
+            case _:
+                assert_never(node)
 
     def taken(self, atoms: frozenset[str]) -> list[Command]:
         """Every command that a rule under these atoms takes in, once."""

@@ -38,10 +38,10 @@ def check_characters(text: str) -> None:
     """Raise `BadValue` at the first character that no value may hold."""
     if text.isprintable() and (text.isascii() or not _NO_INK.search(text)):
         return
-    for position, char in enumerate(text, start=1):
-        if not char.isprintable() or _NO_INK.match(char):
-            code, what = _KIND.get(unicodedata.category(char), _INVISIBLE)
-            raise BadValue(code, f"character {position} is {what}", hint="Send one line of visible characters.")
+    hidden = ((at, char) for at, char in enumerate(text, start=1) if not char.isprintable() or _NO_INK.match(char))
+    position, char = next(hidden)
+    code, what = _KIND.get(unicodedata.category(char), _INVISIBLE)
+    raise BadValue(code, f"character {position} is {what}", hint="Send one line of visible characters.")
 
 
 def check_size(text: str, *, limit: int = MAX_BYTES) -> None:

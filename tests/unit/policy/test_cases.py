@@ -1,17 +1,20 @@
 """The policy's own tests: each way to pass and to fail, with its message."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import resolve_argv
-from cmdhttp.policy.cases import Coverage, Outcome, coverage, run_cases
+from cmdhttp.policy.cases import Coverage, Outcome, Resolve, coverage, run_cases
 from cmdhttp.policy.compile import Folders, compile_policy
-from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.files import SourceFile
 from cmdhttp.policy.merge import merge
+from cmdhttp.policy.params import Value
 
 RULES = """\
 version: 1
@@ -31,11 +34,11 @@ tests:
 OPEN, CLOSED = "2026-11-02", "2026-12-24"
 
 
-def outcomes_of(*cases: str) -> tuple[Policy, list[Outcome]]:
+def outcomes_of(*cases: str, resolve: Resolve = resolve_argv) -> tuple[Policy, list[Outcome]]:
     text = RULES + "".join(f"  - {{{case}}}\n" for case in cases)
     merged = merge([SourceFile(path="a.yaml", data=dedent(text).encode())])
     policy = compile_policy(merged, folders=Folders(policies=Path(), secrets=Path()), digest="d")
-    return policy, run_cases(policy, merged.tests, resolve=resolve_argv, now=datetime(2026, 11, 2, tzinfo=UTC))
+    return policy, run_cases(policy, merged.tests, resolve=resolve, now=datetime(2026, 11, 2, tzinfo=UTC))
 
 
 def case(expect: str, *, by: str = "p", run: str = "say", word: str = "yes", at: str = OPEN, more: str = "") -> str:
@@ -105,3 +108,23 @@ def test_a_case_has_a_name_of_its_own_if_it_is_given_one() -> None:
     """`name` stands in messages; without it the case is called by what it asks."""
     _, outcomes = outcomes_of(case("allow", more=", name: the usual"), case("allow"))
     assert [outcome.name for outcome in outcomes] == ["the usual", "p runs say on local"]
+
+
+def test_a_reason_goes_with_a_deny() -> None:
+    """`because` says nothing of a call that is allowed, so it is a mistake there."""
+    _, outcomes = outcomes_of(case("allow", more=", because: closed"))
+    assert outcomes[0].failure == "'because' goes with a deny, and the decision is allow"
+
+
+def test_an_argv_that_cannot_be() -> None:
+    """Where no argv comes out, the case fails with the reason; an invalid call is not asked for one."""
+
+    def refuse(command: Command, values: Mapping[str, Value]) -> tuple[str, ...]:
+        raise BadValue("argv_too_long", f"too long for {command.name} of {len(values)}")
+
+    cases = (case("allow", more=", argv: [/bin/echo]"), case("invalid", word="maybe", more=", argv: [/bin/echo]"))
+    _, outcomes = outcomes_of(*cases, resolve=refuse)
+    assert [outcome.failure for outcome in outcomes] == [
+        "expected argv ['/bin/echo'], and there is none: too long for say of 1",
+        "",
+    ]
