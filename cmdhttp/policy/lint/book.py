@@ -18,12 +18,13 @@ CHANGING = (Effect.CHANGE, Effect.DESTROY)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """A policy that compiled without errors, and what it was compiled from."""
+    """A policy that compiled without errors, and what it was compiled from. `changing` names what changes or destroys."""
 
     policy: Policy
     merged: Merged
     now: datetime
     by_atom: Mapping[str, frozenset[str]]
+    changing: frozenset[str]
     _taken: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
 
     @classmethod
@@ -33,7 +34,8 @@ class Book:
             for atom in command.atoms:
                 by_atom.setdefault(atom, set()).add(command.name)
         frozen = {atom: frozenset(names) for atom, names in by_atom.items()}
-        return cls(policy=policy, merged=merged, now=now, by_atom=frozen)
+        changing = frozenset(command.name for command in policy.commands.values() if command.effect in CHANGING)
+        return cls(policy=policy, merged=merged, now=now, by_atom=frozen, changing=changing)
 
     def taken(self, atoms: frozenset[str]) -> frozenset[str]:
         """The names of the commands that a rule under these atoms takes in."""

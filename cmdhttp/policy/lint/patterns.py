@@ -5,6 +5,7 @@ A role line that narrows by such a pattern narrows nothing. In a deny a wide pat
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.lint.book import Book
@@ -51,6 +52,7 @@ def wide_narrowings(book: Book) -> Iterator[Finding]:
                     yield LintCode.WIDE_PATTERN.found(message, at, _HINT)
 
 
+@lru_cache(maxsize=1024)
 def wide_part(pattern: str) -> str:
     """The first part of the pattern that takes nearly every character; empty if none does."""
     depth = 0

@@ -21,7 +21,7 @@ _WHOLE: Mapping[str, tuple[str, ...]] = {
     "form": ("@/etc/shadow",),
     "url": _URLS,
     "remote": ("ext::sh -c id", "ext::id"),
-    "assign": ("SHELL=/srv/x", "kernel.core_pattern=|/srv/x"),
+    "assign": ("SHELL=/srv/x", "kernel.core_pattern=|/srv/x", "a=b"),
     "unit": ("/srv/x.service", "/srv/x"),
     "sibling": ("../../bin/sh",),
 }

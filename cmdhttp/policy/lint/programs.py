@@ -130,12 +130,14 @@ class _Judge:
             yield LintCode.STDIN_IS_CODE.found(message, self.defined.where("stdin"), hint)
 
     def _handed_over(self, stage: Stage) -> Iterator[Finding]:
-        keeps, constants = stage.program.hands_over, {word.constant for word in stage.words}
-        if keeps is True:
-            keeps = stage.program.harmless.isdisjoint(constants)
-        elif keeps is not False:
-            keeps = not keeps.isdisjoint(constants)
-        if keeps:
+        if stage.program.hands_over and _keeps_it(stage):
             message = f"a cancel or a time limit does not end what '{stage.name}' starts: {stage.program.why}"
             hint = "run the work itself, so that it ends with the job"
             yield LintCode.HANDS_OVER.found(message, self.defined.where("run"), hint)
+
+
+def _keeps_it(stage: Stage) -> bool:
+    """Whether another daemon keeps what the program starts, given its constant arguments."""
+    constants = {word.constant for word in stage.words}
+    keeps = stage.program.hands_over
+    return stage.program.harmless.isdisjoint(constants) if isinstance(keeps, bool) else not keeps.isdisjoint(constants)

@@ -64,13 +64,15 @@ def _stage(path: str, place: int, words: list[Word]) -> Stage:
     reader = _Reader(program=program, waiting=deque(words), counts=_counts(program, words))
     reader.read()
     theirs = {word for inner in reader.inner for word in inner.words}
-    own = tuple(word for word in words if word not in theirs)
+    own = tuple(word for word in words if word not in theirs) if theirs else tuple(words)
     uses, inner = tuple(reader.uses), tuple(reader.inner)
     return Stage(path=path, place=place, program=program, words=own, uses=uses, inner=inner)
 
 
 def _counts(program: Program, words: list[Word]) -> bool:
     """Whether the operands are what `programs.toml` says, given the constants beside them."""
+    if not program.only_with and not program.not_with:
+        return True
     constants = {word.head.partition("=")[0] for word in words}
     if program.only_with and program.only_with.isdisjoint(constants):
         return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cmdhttp.policy.compiled import EVERYTHING, Line
 from cmdhttp.policy.findings import Finding
-from cmdhttp.policy.lint.book import CHANGING, Book
+from cmdhttp.policy.lint.book import Book
 from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.narrowings import covers, impossible
 from cmdhttp.policy.params import Narrowing
@@ -54,10 +54,10 @@ def _reach(book: Book, line: Line, hosts: object) -> Iterator[Finding]:
         message = "this line allows every command, also those added later"
         yield LintCode.EVERY_COMMAND.found(message, line.at, "name commands, tags, or an effect")
     if EVERYTHING in (hosts if isinstance(hosts, list) else [hosts]):
-        changing = sorted(name for name in book.taken(line.atoms) if book.policy.commands[name].effect in CHANGING)
+        changing = book.taken(line.atoms) & book.changing
         if changing:
             more = f" and {len(changing) - 1} more" if len(changing) > 1 else ""
-            message = f"this line allows '{changing[0]}'{more} on every host, also those added later"
+            message = f"this line allows '{min(changing)}'{more} on every host, also those added later"
             yield LintCode.EVERY_HOST.found(message, line.at, "name hosts, groups or labels")
 
 
@@ -99,18 +99,18 @@ def _shadows(book: Book, lines: list[Line]) -> Iterator[Finding]:
 
 
 def _shadows_it(book: Book, wide: Line, line: Line) -> bool:
-    """Whether one line covers the other; of two that cover each other, the later one is the one too many."""
+    """Whether a line on at least the same hosts covers the other; of two that cover each other, the later is too many."""
     if wide is line or not _covers(book, wide, line):
         return False
-    return wide.at < line.at or not _covers(book, line, wide)
+    return wide.at < line.at or len(wide.hosts) > len(line.hosts) or not _covers(book, line, wide)
 
 
 def _covers(book: Book, wide: Line, line: Line) -> bool:
-    return (
-        wide.hosts >= line.hosts
-        and _takes_in(book, wide.atoms, line.atoms)
-        and all(name in line.narrowings and covers(by, line.narrowings[name]) for name, by in wide.narrowings.items())
+    """Whether one line takes in the commands and values of the other, on the same hosts."""
+    narrowed = all(
+        name in line.narrowings and covers(by, line.narrowings[name]) for name, by in wide.narrowings.items()
     )
+    return narrowed and _takes_in(book, wide.atoms, line.atoms)
 
 
 def _takes_in(book: Book, wide: frozenset[str], atoms: frozenset[str]) -> bool:

@@ -18,18 +18,17 @@ FREE_NAME = FREE_TEXT | {"hostname", "username"}
 """Types whose values can be the name of a program or file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Word:
     """One argument: constant text, then perhaps a parameter and more text. `place` is its item in the list.
 
-    `many` marks a list that becomes several arguments. With more than one parameter, `tail` begins after the first.
+    With more than one parameter, `tail` begins after the first.
     """
 
     head: str
     place: int
     names: tuple[str, ...] = ()
     tail: str = ""
-    many: bool = False
 
     @property
     def constant(self) -> str | None:
@@ -49,16 +48,19 @@ def flatten(template: Template, params: Mapping[str, ParamSpec]) -> Iterator[Wor
 
 def _word(item: Argument | Spread, place: int, params: Mapping[str, ParamSpec]) -> Word:
     if isinstance(item, Spread):
-        return Word(head="", names=(item.name,), place=place, many=True)
-    parts = item.parts
-    if len(parts) == 1 and isinstance(parts[0], Ref):
-        spec = params[parts[0].name]
-        if isinstance(spec, BoolParam) and spec.flag is not None:
-            return Word(head=spec.flag, place=place)
-    head = parts[0].text if isinstance(parts[0], Text) else ""
-    names = tuple(part.name for part in parts if isinstance(part, Ref))
-    tail = "".join(part.text for part in parts[1:] if isinstance(part, Text))
-    return Word(head=head, names=names, tail=tail, place=place)
+        return Word(head="", names=(item.name,), place=place)
+    match item.parts:
+        case (Text(text),):
+            return Word(head=text, place=place)
+        case (Ref(name),):
+            spec = params[name]
+            flag = spec.flag if isinstance(spec, BoolParam) else None
+            return Word(head="", names=(name,), place=place) if flag is None else Word(head=flag, place=place)
+        case parts:
+            head = parts[0].text if isinstance(parts[0], Text) else ""
+            names = tuple(part.name for part in parts if isinstance(part, Ref))
+            tail = "".join(part.text for part in parts[1:] if isinstance(part, Text))
+            return Word(head=head, names=names, tail=tail, place=place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
