@@ -44,9 +44,10 @@ class _Target:
 def check_targets(
     policy: Policy, merged: Merged, *, policies: Path, secrets: Path | None, trusted: Trusted | None = None
 ) -> list[Finding]:
-    """Look at every file that the policy names on this machine; files of the secrets folder only where it is known.
+    """Look at every file on this machine that a policy without errors names.
 
-    Trusted are root and our own account and group, unless told otherwise.
+    Files of the secrets folder are left out where it is not known. Trusted are root and our own account and group, unless
+    told otherwise.
     """
     inspector = _Inspector(trusted=trusted or our_own())
     targets = [*_programs(policy, merged), *_scripts(merged, policies), *_trust(merged, policies)]

@@ -60,8 +60,8 @@ def paths_anywhere(book: Book) -> Iterator[Finding]:
 def secrets_in_env(book: Book) -> Iterator[Finding]:
     for _, defined in book.commands():
         for name, value in defined.spec.env.items():
-            place = _PLACE_NAME.search(name) or value.startswith("/")
-            if _SECRET_NAME.search(name) and not place and len(value) >= _SHORTEST_SECRET:
+            harmless = _PLACE_NAME.search(name) or value.startswith("/") or value.isdigit()
+            if _SECRET_NAME.search(name) and not harmless and len(value) >= _SHORTEST_SECRET:
                 message = f"'{name}' looks like a secret, and its value stands here in plain text"
                 hint = "let the program read it from a file that only it may read"
                 yield LintCode.SECRET_IN_ENV.found(message, defined.where("env", name), hint)

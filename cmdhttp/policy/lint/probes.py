@@ -25,6 +25,7 @@ _WHOLE: Mapping[str, tuple[str, ...]] = {
     "unit": ("/srv/x.service", "/srv/x"),
     "sibling": ("../../bin/sh",),
 }
+_OPENS = ("read", "write", "edit")
 PROBED = frozenset(_WHOLE)
 """The kinds of use that are judged by what the parameter lets through."""
 
@@ -67,8 +68,10 @@ def _tried(kind: str, before: str) -> Iterator[str]:
     if not before:
         yield from _WHOLE[kind]
     elif kind == "url":
-        yield from _HOSTS if "/" not in before.partition("://")[2] and "://" in before else ()
-    elif kind == "form":
-        yield from ("@/etc/shadow",) if before.endswith("=") else ()
-    elif kind in ("read", "write", "edit", "upload"):
+        yield from _HOSTS if "://" in before and "/" not in before.partition("://")[2] else ()
+    elif before.endswith("@") and kind in ("upload", "form"):
+        yield from _FILES
+    elif before.endswith("=") and kind == "form":
+        yield from _WHOLE["form"]
+    elif kind in _OPENS:
         yield from _FILES if before[-1] in "=:@," else _OUT if "/" in before else ()

@@ -23,10 +23,10 @@ CASES: dict[str, tuple[str, str]] = {
         "effect: read, timeout: 5s, script: env, interpreter: sh, params: {x: {type: int}}",
         "",
     ),
-    "a secret in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD: hunter22}", "P329"),
-    "a key in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {API_KEY: 0123456789}", "P329"),
+    "a secret in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD: hunter}", "P329"),
+    "a key in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {API_KEY: 0123-4567}", "P329"),
     "the place of a secret": (
-        "effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD_FILE: secrets.txt, TOKEN: /run/token, SECRET: none}",
+        "effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD_FILE: secrets.txt, TOKEN: /run/token, SECRET: nones, MAX_TOKENS: 100000}",
         "",
     ),
     "a path without folders": (
