@@ -26,7 +26,7 @@ CASES: dict[str, tuple[str, str]] = {
     "a secret in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD: hunter}", "P329"),
     "a key in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {API_KEY: 0123-4567}", "P329"),
     "the place of a secret": (
-        "effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD_FILE: secrets.txt, TOKEN: /run/token, SECRET: nones, MAX_TOKENS: 100000}",
+        "effect: read, timeout: 5s, run: [/bin/a], env: {A_SECRET_FILE: a.txt, TOKEN: /run/token, SECRET: nones, TOKENS: 100000}",
         "",
     ),
     "a path without folders": (

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ISC004 - a long message goes on in the next line
 
+import re
 from functools import cache
 
 import pytest
@@ -10,18 +11,38 @@ from cmdhttp.policy.findings import Finding
 from tests.unit.policy.lint.linting import each, shown
 
 CODES = ("P303", "P304", "P305", "P306", "P307", "P320", "P321", "P325")
-PARAMS = (
-    "params: {text: {type: string, pattern: '[a-z /.+!;=@:|-]+'}, word: {type: string, pattern: '[a-z]+'}, "
-    "n: {type: int}, e: {type: enum, values: [a, b]}, tool: {type: enum, values: [/opt/a, /opt/b]}, "
-    "shell: {type: enum, values: [/bin/sh, /bin/df]}, p: {type: path, under: [/srv]}, any: {type: path, under: [/]}, "
-    "u: {type: url}, h: {type: url, hosts: [a.example]}, f: {type: filename}, host: {type: hostname}, "
-    "dash: {type: string, pattern: '-?[a-z]+', leading_dash: true}, neg: {type: int, min: -5, leading_dash: true}, "
-    "pos: {type: int, min: 0, leading_dash: true}, half: {type: number, min: -1, leading_dash: true}, "
-    "opts: {type: enum, values: [-a, -b], leading_dash: true}, id: {type: uuid, leading_dash: true}, "
-    "many: {type: list, of: {type: string, pattern: '[a-z]+'}}, "
-    "dashes: {type: list, of: {type: string, pattern: '[a-z-]+', leading_dash: true}}, "
-    "v: {type: bool, flag: -v}, b: {type: bool}, both: {type: string, pattern: '[a-z./]+'}}"
-)
+PARAMS = {
+    "text": "{type: string, pattern: '[a-z /.+!;=@:|-]+'}",
+    "word": "{type: string, pattern: '[a-z]+'}",
+    "both": "{type: string, pattern: '[a-z./]+'}",
+    "dash": "{type: string, pattern: '-?[a-z]+', leading_dash: true}",
+    "n": "{type: int}",
+    "neg": "{type: int, min: -5, leading_dash: true}",
+    "pos": "{type: int, min: 0, leading_dash: true}",
+    "half": "{type: number, min: -1, leading_dash: true}",
+    "e": "{type: enum, values: [a, b]}",
+    "opts": "{type: enum, values: [-a, -b], leading_dash: true}",
+    "tool": "{type: enum, values: [/opt/a, /opt/b]}",
+    "shell": "{type: enum, values: [/bin/sh, /bin/df]}",
+    "p": "{type: path, under: [/srv]}",
+    "any": "{type: path, under: [/]}",
+    "u": "{type: url}",
+    "h": "{type: url, hosts: [a.example]}",
+    "f": "{type: filename}",
+    "host": "{type: hostname}",
+    "id": "{type: uuid, leading_dash: true}",
+    "many": "{type: list, of: {type: string, pattern: '[a-z]+'}}",
+    "dashes": "{type: list, of: {type: string, pattern: '[a-z-]+', leading_dash: true}}",
+    "v": "{type: bool, flag: -v}",
+    "b": "{type: bool}",
+}
+
+
+def keys(run: str) -> str:
+    """The keys of a command with this run list and the parameters that it names."""
+    names = dict.fromkeys(re.findall(r"<([a-z]+)", run))
+    return f"run: {run}, params: {{{', '.join(f'{name}: {PARAMS[name]}' for name in names)}}}"
+
 
 RUNS: dict[str, tuple[str, str]] = {
     # a run list, and the codes that must be said of it
@@ -148,7 +169,7 @@ RUNS: dict[str, tuple[str, str]] = {
 
 @cache
 def said() -> dict[str, list[Finding]]:
-    return each({name: f"run: {run}, {PARAMS}" for name, (run, _) in RUNS.items()})
+    return each({name: keys(run) for name, (run, _) in RUNS.items()})
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -239,7 +260,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
 
 @cache
 def messages() -> dict[str, list[Finding]]:
-    return each({code: f"run: {run}, {PARAMS}" for code, (run, _) in MESSAGES.items()})
+    return each({code: keys(run) for code, (run, _) in MESSAGES.items()})
 
 
 @pytest.mark.parametrize("code", MESSAGES)
