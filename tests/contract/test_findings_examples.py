@@ -121,7 +121,8 @@ def told(example: Example, folder: Path) -> list[Finding]:
     own = files_of(example)
     files = [*own, SourceFile(path="base.yaml", data=BASE.encode()), completion(own)]
     merged = collect(files)
-    compiled = compile_all(merged, folders=Folders(policies=folder, secrets=folder), digest="")
+    folders = Folders(policies=folder, secrets=folder, parsers=("df", "json", "lines"))
+    compiled = compile_all(merged, folders=folders, digest="")
     findings = [*merged.findings, *compiled.findings, *lint_text(files)]
     if not any(finding.severity is Severity.ERROR for finding in findings):
         findings += lint(compiled.policy, merged, now=NOW)

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cmdhttp.policy.compiled import EVERYTHING, Line
+from cmdhttp.policy.containment import line_within
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.lint.book import Book
 from cmdhttp.policy.lint.codes import LintCode
-from cmdhttp.policy.lint.narrowings import covers, impossible
 from cmdhttp.policy.params import Narrowing
+from cmdhttp.policy.space import space
 
 _COMPARED = 50
 _NAME = "name:"
@@ -47,6 +48,16 @@ def never_applies(book: Book, atoms: frozenset[str], hosts: frozenset[str], narr
         return "its commands are not made for any of its hosts"
     name = next((name for name, narrowing in narrowings.items() if impossible(narrowing)), "")
     return f"no value of '{name}' fits" if name else ""
+
+
+def impossible(narrowing: Narrowing) -> bool:
+    """Whether certainly no value fits: values are listed, and the rest of the narrowing refuses each of them."""
+    if narrowing.each is not None:
+        return impossible(narrowing.each)
+    if narrowing.among is None or narrowing.within is None:
+        return False
+    left = space([narrowing.spec], (), inside=narrowing)
+    return left.whole and not left.values
 
 
 def _reach(book: Book, line: Line, hosts: object) -> Iterator[Finding]:
@@ -107,10 +118,10 @@ def _shadows_it(book: Book, wide: Line, line: Line) -> bool:
 
 def _covers(book: Book, wide: Line, line: Line) -> bool:
     """Whether one line takes in the commands and values of the other, on the same hosts."""
-    narrowed = all(
-        name in line.narrowings and covers(by, line.narrowings[name]) for name, by in wide.narrowings.items()
-    )
-    return narrowed and _takes_in(book, wide.atoms, line.atoms)
+    if not _takes_in(book, wide.atoms, line.atoms):
+        return False
+    specs = [book.policy.commands[name].params for name in book.taken(line.atoms)] if wide.narrowings else []
+    return all(line_within(line, wide, specs=each, outer_specs=each) for each in specs)
 
 
 def _takes_in(book: Book, wide: frozenset[str], atoms: frozenset[str]) -> bool:

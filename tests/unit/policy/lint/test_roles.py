@@ -7,10 +7,9 @@ import pytest
 from cmdhttp.policy.compiled import Line
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.lint.book import Book
-from cmdhttp.policy.lint.narrowings import covers, impossible
-from cmdhttp.policy.lint.roles import _Index
+from cmdhttp.policy.lint.roles import _Index, impossible
 from cmdhttp.policy.merge import collect
-from cmdhttp.policy.params import IntParam, ListParam, Narrowing, ParamSpec
+from cmdhttp.policy.params import IntParam, ListParam
 from tests.unit.policies import NOW, compiled
 from tests.unit.policy.lint.linting import HOSTS, found, shown
 
@@ -92,12 +91,20 @@ SHADOWS: dict[str, tuple[list[str], list[str]]] = {
         ["commands: restart, hosts: web1, params: {unit: nginx}", "commands: restart, hosts: web1, params: {n: 1}"],
         [],
     ),
-    "bounds that differ": (
+    "tighter bounds": (
         [
             "commands: restart, hosts: web1, params: {n: {max: 5}}",
             "commands: restart, hosts: web1, params: {n: {max: 3}}",
         ],
-        [],
+        [said(2, 1)],
+    ),
+    "a value where none may be": (
+        ["commands: restart, hosts: web1", "commands: restart, hosts: web1, params: {n: {max: 3}}"],
+        [said(2, 1)],
+    ),
+    "every value that there is": (
+        ["commands: restart, hosts: web1", "commands: restart, hosts: web1, params: {unit: [redis, nginx]}"],
+        [said(2, 1)],
     ),
 }  # fmt: skip
 
@@ -180,39 +187,13 @@ def test_a_role_of_many_lines_is_not_compared_with_itself() -> None:
         assert sum(len(sets) for sets in index.sets.values()) <= 1000
 
 
-# Narrowings by themselves.
-
-N = IntParam.model_validate({"type": "int"})
-MANY = ListParam.model_validate({"type": "list", "of": {"type": "int"}})
-COVERED: dict[str, tuple[ParamSpec, object, object, bool]] = {
-    # the wide narrowing, the narrow one, and whether the one covers the other
-    "equal values": (N, [1, 2], [2, 1], True),
-    "fewer values": (N, [1, 2], [1], True),
-    "more values": (N, [1], [1, 2], False),
-    "values within bounds": (N, {"max": 5}, [1], False),
-    "equal bounds": (N, {"max": 5}, {"max": 5}, True),
-    "equal bounds and values": (N, {"max": 5}, {"max": 5, "values": [1]}, True),
-    "bounds where values are": (N, [1], {"max": 5}, False),
-    "items": (MANY, [1, 2], [1], True),
-    "other items": (MANY, [1], [2], False),
-    "a length where items are": (MANY, [1], {"max_items": 2}, False),
-    "a length": (MANY, {"max_items": 2}, {"max_items": 2, "values": [1]}, True),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", COVERED)
-def test_covered(name: str) -> None:
-    """One narrowing covers another only if that is certain from what they say."""
-    spec, wide, narrow, wanted = COVERED[name]
-    assert covers(spec.narrowed(wide), spec.narrowed(narrow)) is wanted
-
-
 def test_impossible() -> None:
     """Values that the rest of the narrowing refuses; where it cannot be told, it is possible."""
-    assert impossible(N.narrowed({"values": [5], "max": 3}))
-    assert impossible(MANY.narrowed({"values": [5], "max": 3}))
-    assert not impossible(N.narrowed({"values": [3, 5], "max": 3}))
-    assert not impossible(N.narrowed([5]))
-    assert not impossible(N.narrowed({"max": 3}))
-    assert not impossible(MANY.narrowed({"max_items": 3}))
-    assert not impossible(Narrowing(spec=N, among=frozenset({"not a number"}), within=N))
+    number = IntParam.model_validate({"type": "int"})
+    numbers = ListParam.model_validate({"type": "list", "of": {"type": "int"}})
+    assert impossible(number.narrowed({"values": [5], "max": 3}))
+    assert impossible(numbers.narrowed({"values": [5], "max": 3}))
+    assert not impossible(number.narrowed({"values": [3, 5], "max": 3}))
+    assert not impossible(number.narrowed([5]))
+    assert not impossible(number.narrowed({"max": 3}))
+    assert not impossible(numbers.narrowed({"max_items": 3}))
