@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from cmdhttp.errors import BadValue
+from cmdhttp.policy.containment import narrowing_within, spec_within
 from cmdhttp.policy.params import AnyParam, Narrowing, ParamSpec, Value
-from cmdhttp.policy.review.containment import narrowing_within, spec_within
-from cmdhttp.policy.review.space import space
+from cmdhttp.policy.space import space
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyParam)
 Words = dict[str, list[Any]]

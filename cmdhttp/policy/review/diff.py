@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from cmdhttp.policy.compiled import Command, Deny, Host, Line, Policy
+from cmdhttp.policy.containment import same_values
 from cmdhttp.policy.findings import Position
-from cmdhttp.policy.review.containment import same_values
 from cmdhttp.policy.review.describe import narrowings_left, values_left, values_taken, window
 from cmdhttp.policy.review.entry import entry_shifts
 from cmdhttp.policy.review.meaning import Shift, Sign, command_shifts, place_shifts

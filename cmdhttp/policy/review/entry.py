@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from cmdhttp.auth.tokens import TokenRecord
 from cmdhttp.policy.compiled import Oidc, Policy
-from cmdhttp.policy.review.containment import Network, networks_within
+from cmdhttp.policy.containment import Network, networks_within
 from cmdhttp.policy.review.describe import instant, shortened
 from cmdhttp.policy.review.meaning import Shift, capped, compare, quota_shifts
 

@@ -12,7 +12,7 @@ from cmdhttp.policy.decide import Question, bind
 from cmdhttp.policy.params import BoolParam, EnumParam, Narrowing, Value
 from cmdhttp.policy.review.describe import one_of, shown, values_left, values_taken
 from cmdhttp.policy.review.misses import Part, denies_of, line_misses, lines_of, passes
-from cmdhttp.policy.review.space import Space, calls, space
+from cmdhttp.policy.space import Space, calls, space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

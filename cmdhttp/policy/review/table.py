@@ -13,7 +13,7 @@ from cmdhttp.policy.compiled import Command, Deny, Line, Policy
 from cmdhttp.policy.decide import Arguments, bind
 from cmdhttp.policy.review.describe import values_left
 from cmdhttp.policy.review.misses import concerns, denies_of, in_force, lines_of, value_misses
-from cmdhttp.policy.review.space import calls, space
+from cmdhttp.policy.space import calls, space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from cmdhttp.policy.params import AnyParam, ParamSpec, Value
-from cmdhttp.policy.review.space import Space, calls, space
+from cmdhttp.policy.space import Space, calls, space
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyParam)
 

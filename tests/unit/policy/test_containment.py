@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from cmdhttp.policy.containment import deny_within, line_within, narrowing_within, networks_within, spec_within
 from cmdhttp.policy.params import AnyParam, ParamSpec
-from cmdhttp.policy.review.containment import deny_within, line_within, narrowing_within, networks_within, spec_within
 from tests.unit.policies import compiled
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyParam)
