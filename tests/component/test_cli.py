@@ -80,6 +80,19 @@ def test_check_as_json(folder: Path) -> None:
     }
 
 
+def test_check_of_a_parser(folder: Path) -> None:
+    """A parser that is there passes, and one that is not is named with the nearest."""
+    text = "version: 1\ncommands: {c: {run: [/bin/c], on: local, result: {parse: %s}}}\n"
+    put(folder, text % "df")
+    assert cmdhttp("check", str(folder), "--strict").returncode == 0
+    put(folder, text % "uptiem")
+    done = cmdhttp("check", str(folder))
+    assert (done.returncode, done.stderr.splitlines()[:2]) == (
+        1,
+        [f"{folder}/p.yaml:2:58: P220 there is no parser 'uptiem'", "    hint: did you mean 'uptime'?"],
+    )
+
+
 def test_check_of_no_folder(tmp_path: Path) -> None:
     """A folder that is not there is a finding too."""
     done = cmdhttp("check", str(tmp_path / "none"))

@@ -54,6 +54,18 @@ def test_a_policy_with_errors_is_not_served(policies: Path) -> None:
     assert folder.load().principals
 
 
+def test_a_parser_that_is_not_there(policies: Path) -> None:
+    """What is served may name parsers of ours and of jc, and no others."""
+    folder = PolicyFolder(Settings(policies=policies), now=lambda: NOW, prepare=with_token)
+    command = "version: 1\nprincipals: {p: {}}\ncommands: {c: {run: [/bin/c], on: local, result: {parse: %s}}}\n"
+    for name in ("json", "df"):
+        put(policies, command % name)
+        assert folder.load().commands["c"].parser == name
+    put(policies, command % "uptiem")
+    with pytest.raises(PolicyError, match=r"P220 there is no parser 'uptiem'\n    hint: did you mean 'uptime'\?"):
+        folder.load()
+
+
 def test_warnings_are_logged_when_they_are_news(policies: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The same warnings are not logged again by each load; others are, and at most fifty at a time."""
     folder = PolicyFolder(Settings(policies=policies), now=lambda: NOW, prepare=with_token)
