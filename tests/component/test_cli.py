@@ -91,7 +91,7 @@ def test_check_of_a_parser(folder: Path) -> None:
     done = cmdhttp("check", str(folder))
     assert (done.returncode, done.stderr.splitlines()[:2]) == (
         1,
-        [f"{folder}/p.yaml:2:81: P220 there is no parser 'uptiem'", "    hint: did you mean 'uptime'?"],
+        [f"{folder}/p.yaml:2:79: P220 there is no parser 'uptiem'", "    hint: did you mean 'uptime'?"],
     )
 
 
