@@ -28,7 +28,7 @@ RULES: tuple[Rule, ...] = (
     commands.paths_anywhere,  # P330
     access.tokens,  # P401, P403 to P405
     access.sources,  # P406
-    access.principals,  # P407, P408
+    access.principals,  # P408
     access.grants,  # P409, P411
     access.commands_for_nobody,  # P410
     roles.role_lines,  # P412, P413, P415, P416

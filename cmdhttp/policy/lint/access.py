@@ -69,9 +69,6 @@ def _collapsed(networks: list[IPv4Network | IPv6Network]) -> Iterator[IPv4Networ
 
 def principals(book: Book) -> Iterator[Finding]:
     for name, defined in book.merged.principals.items():
-        if not defined.spec.tokens and defined.spec.oidc is None:
-            hint = f"run 'cmdhttp token new {name}' and paste its line, or take the principal out"
-            yield LintCode.NO_CREDENTIAL.found(f"nothing proves '{name}', so it can never call", defined.at, hint)
         if not book.policy.principals[name].roles:
             message, hint = f"'{name}' holds no role, so it may do nothing", "grant it a role, or take it out"
             yield LintCode.NO_GRANT.found(message, defined.at, hint)

@@ -55,7 +55,6 @@ class LintCode(StrEnum):
     TOKEN_LONG = "P404", _WARNING, "a token that lives for more than 400 days"
     FAKE_DIGEST = "P405", _WARNING, "a sha256 that no token has"
     FROM_ANYWHERE = "P406", _WARNING, "a 'from' that takes every address"
-    NO_CREDENTIAL = "P407", _WARNING, "a principal that nothing proves"
     NO_GRANT = "P408", _WARNING, "a principal without a role"
     NO_HOLDER = "P409", _WARNING, "a role that nobody holds"
     NEVER_ALLOWED = "P410", _WARNING, "a command that nobody may run"
