@@ -1,5 +1,6 @@
 """A call becomes argv and steps: one item, one argument, whatever the values are."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
 from cmdhttp.plan.build import Wish, build_plan, check_wish
-from cmdhttp.plan.model import LocalTarget, Plan, SshTarget
+from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import bind
 from tests.unit.policies import compiled
@@ -142,10 +143,37 @@ def test_limits_only_go_down(wish: Wish, refused: list[tuple[str, str]]) -> None
     assert [(pointer, error.code) for pointer, error in check_wish(command, wish)] == refused
 
 
-def test_no_stdin_unless_the_command_takes_it() -> None:
-    """Even empty stdin is refused where the policy gives none."""
-    command = made("run: [/bin/c]").commands["c"]
-    assert [error.code for _, error in check_wish(command, Wish(stdin=b""))] == ["not_accepted"]
+@pytest.mark.parametrize(
+    ("fields", "wish", "pointer", "refusal"),
+    [
+        (
+            "timeout: 90s",
+            Wish(timeout=91),
+            "/timeout",
+            BadValue(
+                "too_large",
+                "a caller may lower the time limit, not raise it",
+                hint="Ask for at most 90 seconds, or leave it out.",
+            ),
+        ),
+        (
+            "timeout: 90s",
+            Wish(stdin=b""),
+            "/stdin",
+            BadValue("not_accepted", "this command takes no stdin", hint="Leave it out."),
+        ),
+        (
+            "stdin: {max: 2B}",
+            Wish(stdin=b"123"),
+            "/stdin",
+            BadValue("too_large", "stdin is over 2 bytes"),
+        ),
+    ],
+)
+def test_a_refused_wish_says_why(fields: str, wish: Wish, pointer: str, refusal: BadValue) -> None:
+    """What the policy does not grant is named by its pointer, with what may be asked instead; empty stdin is stdin."""
+    ((where, error),) = check_wish(made(f"run: [/bin/c], {fields}").commands["c"], wish)
+    assert (where, error.code, error.detail, error.hint) == (pointer, refusal.code, refusal.detail, refusal.hint)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 30.0), (5.0, 5.0), (0.001, 0.001), (3600.0, 30.0)])
@@ -170,6 +198,18 @@ def test_a_step_for_each_host() -> None:
         LocalTarget(),
         SshTarget(address="10.0.0.1", port=2200, **reach),  # type: ignore[arg-type]
     ]
+
+
+def test_the_shell_of_the_host_comes_along() -> None:
+    """Which family of shells takes the line is the profile's word, not a guess."""
+    policy = made("run: [/bin/c]")
+    web1 = policy.hosts["web1"]
+    assert web1.profile is not None
+    profile = replace(web1.profile, shell="cmd")  # noqa: S604 - nothing is run
+    odd = replace(policy, hosts={"web1": replace(web1, profile=profile)})
+    target = plan(odd, "web1").steps[0].target
+    assert isinstance(target, SshTarget)
+    assert target.shell is Shell.CMD
 
 
 def test_as_is_the_account_of_the_login() -> None:

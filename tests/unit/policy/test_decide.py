@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import pytest
@@ -42,7 +41,6 @@ principals: {p: {}, q: {}, nobody: {}}
 """
 
 
-@cache
 def policy(access: str) -> Policy:
     return compiled(HOSTS, COMMANDS, access)
 
