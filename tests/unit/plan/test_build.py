@@ -103,6 +103,7 @@ def test_each_form(run: str, params: str, values: dict[str, Any], expected: tupl
 def test_argv_has_a_cap() -> None:
     """The arguments together, each with its terminator, may be 64 KiB of UTF-8 and not a byte more."""
     params = f"l: {{type: list, max_items: 100, of: {ANY}}}"
+    assert MAX_ARGV == 65_536
     room = MAX_ARGV - len("/bin/c") - 1
     full = ["x" * 8191] * (room // 8192)
     rest = room - 8192 * len(full)

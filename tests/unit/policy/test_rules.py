@@ -1,0 +1,92 @@
+"""Role lines and denies as they are compiled: what they take in, and what is said of those that cannot be."""
+
+import pytest
+
+from cmdhttp.policy.decide import Verdict
+from tests.unit.policies import ask, compiled, findings, unmarked
+
+BASE = """\
+ssh_profiles: {s: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}}}
+hosts:
+  web1: {address: a, ssh: s, labels: {role: web, env: prod}}
+  web2: {address: b, ssh: s, labels: {role: web, env: test}}
+commands:
+  one: {run: [/bin/one, <n>], params: {n: {type: int, max: 9}}, on: [web1, web2]}
+  two: {run: [/bin/two, <n>], params: {n: {type: int, max: 9}}, on: [web1, web2]}
+  bare: {run: [/bin/bare], on: web1}
+principals: {p: {}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            "deny: [{why: w, commands: [one, bare], params: {n: ^[1]}}]",
+            "P213 the command 'bare' has no parameter 'n'",
+        ),
+        (
+            "deny: [{why: w, commands: one, params: {n: ^{maxx: 1}}}]",
+            "P213 'n' cannot be narrowed so: unknown key 'maxx' to narrow a parameter of type int; did you mean 'max'?",
+        ),
+        (
+            "roles: {r: [{commands: one, hosts: {role: ^[]}}]}",
+            "P206 a label's value must be text, or a list of texts",
+        ),
+        (
+            "roles: {r: [{commands: one, hosts: {role: ^[web, {env: prod}]}}]}",
+            "P206 a label's value must be text, or a list of texts",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_be(rule: str, message: str) -> None:
+    """A deny is told as a role line is: at its place, with its message."""
+    text, place = unmarked(BASE + rule)
+    assert findings(text) == [f"{place}: {message}"]
+
+
+def test_commands_that_declare_a_parameter_alike_share_its_narrowing() -> None:
+    """One line may narrow a parameter of several commands if all of them mean the same by it."""
+    policy = compiled(
+        BASE + "roles: {r: [{commands: [one, two], hosts: '*', params: {n: {max: 5}}}]}\ngrants: [{to: p, roles: r}]"
+    )
+    for command in ("one", "two"):
+        assert ask(policy, command, n=5).verdict is Verdict.ALLOW
+        assert ask(policy, command, n=6).verdict is Verdict.DENY
+
+
+UNDONE = "what needs it never runs\n    hint: leave it out, or expect such calls to end as 'unsupported'"
+JWT = "issuer: 'https://i.example', aud: x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "principals: {a: {limits: ^{rate: 1/s}}}",
+            "P217 warning: this version reads 'limits' of a principal and does not apply it yet\n    hint: do not rely on it",
+        ),
+        (
+            f"principals: {{a: {{oidc: ^{{{JWT}, email: e}}}}}}",
+            f"P216 warning: this version cannot do a login by oidc: {UNDONE}",
+        ),
+        ("callbacks: {^c: {url: file:u}}", f"P216 warning: this version cannot do callbacks: {UNDONE}"),
+        (
+            "commands: {c: {on: local, run: [/bin/c], approval: ^{by: a}}}\nprincipals: {a: {}}",
+            f"P216 warning: this version cannot do approvals: {UNDONE}",
+        ),
+    ],
+)
+def test_what_is_read_and_not_done_is_said_at_its_place(text: str, message: str) -> None:
+    """What this version reads and cannot do yet is a warning at the key that asks for it."""
+    text, place = unmarked(text)
+    assert findings(text) == [f"{place}: {message}"]
+
+
+def test_a_jwt_that_proves_another_already() -> None:
+    """The second principal of one JWT is told who has it, at its own key."""
+    text, place = unmarked(
+        f"principals:\n  a: {{oidc: {{{JWT}, common_name: n}}}}\n  b: {{oidc: ^{{{JWT}, common_name: n}}}}"
+    )
+    message = "P214 the same JWT proves 'a' already\n    hint: one of them must differ"
+    assert [line for line in findings(text) if "P216" not in line] == [f"{place}: {message}"]
