@@ -11,7 +11,7 @@ from cmdhttp.plan.build import Wish, build_plan, check_wish
 from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import bind
-from tests.unit.policies import compiled
+from tests.unit.policies import compiled, judged
 
 HOSTS = """
 ssh_profiles: {linux: {user: u, port: 2200, auth: {key: file:k}, host_keys: {known_hosts: known}}}
@@ -232,6 +232,22 @@ def test_a_script_gets_its_values_by_environment() -> None:
     assert step.argv == ("3",)
     assert step.env == {"LANG": "C", "P_X": "$(id)\N{SNOWMAN}", "P_N": "3"}
     assert made_plan.shown_params == {"x": "$(id)\N{SNOWMAN}", "n": 3}
+
+
+def test_the_variables_of_one_call_are_not_those_of_the_next() -> None:
+    """Each run starts from what the policy sets; a value of an earlier call never comes back."""
+    policy = made("script: x, interpreter: sh, env: {LANG: C}", "n: {type: int, required: false}")
+    assert plan(policy, n=3).steps[0].env == {"LANG": "C", "P_N": "3"}
+    assert plan(policy).steps[0].env == {"LANG": "C"}
+
+
+def test_a_secret_is_no_variable() -> None:
+    """The environment of a process can be read by others, so a script gets a secret by stdin and in no variable."""
+    command, _ = judged(
+        "commands: {c: {on: local, script: x, interpreter: sh, params: {s: {type: secret}, n: {type: int}}}}"
+    )
+    c = command.policy.commands["c"]
+    assert Resolver(command=c, values=bind(c, {"s": "hunter22", "n": 1}).values).env() == {"P_N": "1"}
 
 
 def test_a_program_gets_only_the_environment_of_the_policy() -> None:

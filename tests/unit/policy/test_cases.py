@@ -107,7 +107,9 @@ def test_untouched_rules_are_named() -> None:
     """Every role line and deny that took in no case is listed, by its place."""
     covered = coverage(*outcomes_of(case("allow")))
     assert (covered.rules, [str(place) for place in covered.untouched]) == (3, ["a.yaml:9:7", "a.yaml:12:5"])
-    policy, outcomes = outcomes_of(case("allow"), case("allow", word="no"), case("deny", at=CLOSED))
+    policy, outcomes = outcomes_of(
+        case("allow"), case("allow", word="no"), case("deny", at=CLOSED, more=", because: closed")
+    )
     assert coverage(policy, outcomes) == Coverage(rules=3, untouched=())
 
 

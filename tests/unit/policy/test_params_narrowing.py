@@ -205,6 +205,15 @@ def test_a_deny_meets_a_list_by_one_item() -> None:
     assert not param(**COUNT).narrowed({"max": "5"}).touches(6)
 
 
+def test_what_is_no_list_does_not_pass_for_its_characters() -> None:
+    """A text in the place of a list is neither allowed nor met, though each of its characters would be."""
+    narrowing = param(type="list", of={"type": "enum", "values": ["x", "y"]}).narrowed(["x"])
+    assert narrowing.allows(("x", "x"))
+    for text in ("xx", ""):
+        assert not narrowing.allows(text)
+        assert not narrowing.touches(text)
+
+
 def test_equal_lines_are_equal() -> None:
     """Two readings of one line compare equal, so that policies can be compared."""
     for by in (["192.0.2.1"], {"max_items": "2"}, {"in": ["192.0.2.0/24"]}):

@@ -3,7 +3,7 @@
 import pytest
 
 from cmdhttp.policy.decide import Verdict
-from tests.unit.policies import ask, compiled, findings, unmarked
+from tests.unit.policies import ask, compiled, findings, judged, unmarked
 
 BASE = """\
 ssh_profiles: {s: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}}}
@@ -53,6 +53,35 @@ def test_commands_that_declare_a_parameter_alike_share_its_narrowing() -> None:
     for command in ("one", "two"):
         assert ask(policy, command, n=5).verdict is Verdict.ALLOW
         assert ask(policy, command, n=6).verdict is Verdict.DENY
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "{efect: change}",
+        "{effect: [change]}",
+        "{effect: {a: b}}",
+        "{effect: ''}",
+        "{tags: change}",
+        "{tag: [change]}",
+        "{effect: change, tag: change}",
+        "{}",
+    ],
+)
+def test_a_class_of_commands_is_an_effect_or_a_tag(selector: str) -> None:
+    """Any other map is refused and selects nothing, so a misspelt key cannot widen a rule."""
+    text, place = unmarked(BASE + f"deny: [{{why: w, commands: ^{selector}}}]")
+    message = "a command selector is a name, {effect: read|change|destroy}, {tag: NAME}, a list of these, or '*'"
+    assert findings(text) == [f"{place}: P206 {message}"]
+    made, _ = judged(text.replace("^", ""))
+    assert [rule.atoms for rule in made.policy.rules] == [frozenset()]
+
+
+def test_a_star_within_a_list_of_on_leaves_local_out() -> None:
+    """A command for every host is not made for this machine, however deep in a list the star stands."""
+    text = "commands: {a: {run: [/bin/a], on: ['*']}, b: {run: [/bin/b], on: [[web1, ['*']]]}}"
+    policy = compiled(BASE.partition("commands:")[0] + text)
+    assert [command.hosts for command in policy.commands.values()] == [frozenset({"web1", "web2"})] * 2
 
 
 UNDONE = "what needs it never runs\n    hint: leave it out, or expect such calls to end as 'unsupported'"

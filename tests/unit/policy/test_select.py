@@ -11,8 +11,10 @@ POLICY = compiled(
     "  b: {address: b, ssh: s, labels: {role: web}}\n"
     "  a: {address: a, ssh: s, labels: {role: web}}\n"
     "  c: {address: c, ssh: s, labels: {role: web}}\n"
-    "groups: {g: [c, a], lone: c}\n"
-    "commands: {x: {run: [/bin/x], on: [a, b]}}\n"
+    "  e: {address: e, ssh: s}\n"
+    "  d: {address: d, ssh: s}\n"
+    "groups: {g: [e, c, a, d], lone: c}\n"
+    "commands: {x: {run: [/bin/x], on: [e, a, d, b]}}\n"
 )
 
 
@@ -21,7 +23,7 @@ POLICY = compiled(
     [
         ("b", ["b"]),
         ("nowhere", ["nowhere"]),
-        ("group:g", ["a"]),
+        ("group:g", ["a", "d", "e"]),
         ("group:lone", ["group:lone"]),
         ("group:none", ["group:none"]),
         ("role=web", ["a", "b"]),
