@@ -2,6 +2,7 @@
 
 import pytest
 
+from cmdhttp.policy.compiled import Oidc
 from cmdhttp.policy.decide import Verdict
 from tests.unit.policies import ask, compiled, findings, judged, unmarked
 
@@ -110,6 +111,18 @@ def test_what_is_read_and_not_done_is_said_at_its_place(text: str, message: str)
     """What this version reads and cannot do yet is a warning at the key that asks for it."""
     text, place = unmarked(text)
     assert findings(text) == [f"{place}: {message}"]
+
+
+def test_each_principal_with_a_jwt_has_its_own() -> None:
+    """A JWT is known by issuer, audience and one claim; principals without one are passed over."""
+    made, _ = judged(
+        f"principals:\n  a: {{}}\n  b: {{oidc: {{{JWT}, email: e}}}}\n  c: {{}}\n  d: {{oidc: {{{JWT}, common_name: e}}}}"
+    )
+    proof = {"issuer": "https://i.example", "audience": "x", "value": "e"}
+    assert made.policy.oidc == (
+        Oidc(principal="b", claim="email", **proof),
+        Oidc(principal="d", claim="common_name", **proof),
+    )
 
 
 def test_a_jwt_that_proves_another_already() -> None:
