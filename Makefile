@@ -56,8 +56,8 @@ mutants: ## Whether a test fails for every change of the policy engine (MUTANTS=
 
 lock: setup ## Write the lock files after pyproject.toml (UPGRADE=1: with the newest releases)
 	@$(BIN)/uv --version 2>/dev/null | grep -q '^uv $(UV_VERSION)\b' || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(COMPILE) pyproject.toml --output-file requirements.lock
-	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra parsers --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra parsers --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --group mutants --constraint requirements-dev.lock --output-file requirements-mutants.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
 

@@ -1,7 +1,8 @@
 """The composition root: settings -> service -> ASGI applications -> two listeners.
 
 The order of a start is: policy, data folder, recovery of what an earlier life left, listeners. The order of a stop is:
-readiness fails, streams are interrupted, running jobs finish or are ended, listeners close, records close.
+readiness fails, streams are interrupted, running jobs finish or are ended, listeners close, records close. Until the stop
+the policy is watched, and loaded again when it changes or on SIGHUP.
 """
 
 import asyncio
@@ -15,7 +16,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -33,16 +33,18 @@ from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local import LocalExecutor, remove_folder
 from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
-from cmdhttp.plan.argv import resolve_argv
-from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.findings import Finding
-from cmdhttp.policy.load import Inputs, load
-from cmdhttp.service import PolicyHolder, Service, end_record
+from cmdhttp.reload.reloader import PolicyHolder, Reloader
+from cmdhttp.reload.source import PolicySource
+from cmdhttp.results.library import find_library
+from cmdhttp.results.parsers import Parsers
+from cmdhttp.service import Service, end_record
 from cmdhttp.settings import Settings
+from cmdhttp.telemetry.metrics import Metrics
 
 _log = logging.getLogger("cmdhttp.server")
 _HEADER_SECONDS = 5.0
@@ -52,45 +54,15 @@ _HEAD_FIELDS = 100
 _DESCRIPTORS = 65536
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
-_MAX_WARNINGS = 50
 
 
-def load_policy(settings: Settings) -> Policy:
-    """Load the policy and log its warnings. Raises PolicyError."""
-    inputs = Inputs(
-        resolve=resolve_argv,
-        now=datetime.now(tz=UTC),
-        secrets=settings.secrets_folder,
-        interpreters=settings.interpreters,
-    )
-    loaded = load(settings.policies, inputs)
-    for warning in loaded.warnings[:_MAX_WARNINGS]:
-        _log.warning("%s", _one_line(warning))
-    if len(loaded.warnings) > _MAX_WARNINGS:
-        _log.warning("%d more warnings; 'cmdhttp check' shows all", len(loaded.warnings) - _MAX_WARNINGS)
-    return loaded.usable()
+def serve(settings: Settings, source: PolicySource, *, announce: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError if the policy, the data folder or a listen address cannot be used.
 
-
-def _one_line(finding: Finding) -> str:
-    return str(finding).replace("\n    hint: ", "; ")
-
-
-def load_for_callers(settings: Settings) -> Policy:
-    """Load the policy for serving. Raises PolicyError, or ConfigError if nobody could call."""
-    policy = load_policy(settings)
-    if not policy.tokens:
-        raise ConfigError(
-            "the policy has no principal with a token, so nobody could call",
-            hint="Make one with 'cmdhttp token new NAME' and put its line under 'principals'.",
-        )
-    return policy
-
-
-def serve(settings: Settings, policy: Policy, *, announce: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError if the data folder or a listen address cannot be used.
-
-    `announce` is called once both are taken.
+    `announce` is called once they are taken.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload, it must not end the program
+    holder = PolicyHolder(source)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -102,11 +74,17 @@ def serve(settings: Settings, policy: Policy, *, announce: Callable[[], None] = 
         _listener(settings.ops_listen, flag="--ops-listen") as ops,
     ):
         announce()
-        asyncio.run(_serve(settings, policy, api=api, ops=ops))
+        asyncio.run(_serve(settings, source, holder, api=api, ops=ops))
 
 
-async def _serve(settings: Settings, policy: Policy, *, api: socket.socket, ops: socket.socket) -> None:
-    async with _running(settings, policy) as house, anyio.create_task_group() as group:
+async def _serve(
+    settings: Settings, source: PolicySource, holder: PolicyHolder, *, api: socket.socket, ops: socket.socket
+) -> None:
+    async with (
+        _running(settings, source, holder) as house,
+        _reloading(house.reloader),
+        anyio.create_task_group() as group,
+    ):
         stop = anyio.Event()
         servers = [
             _Server(_config(house.api, settings), sockets=[api]),
@@ -128,17 +106,21 @@ class _House:
     ops: ASGIApp
     hub: Hub
     supervisor: Supervisor
+    reloader: Reloader
 
 
 @asynccontextmanager
-async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
+async def _running(settings: Settings, source: PolicySource, holder: PolicyHolder) -> AsyncIterator[_House]:
     clock = SystemClock()
+    metrics = Metrics(version=__version__)
     audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
     journal = Journal(settings.data)
     hub = Hub(journal)
     executors = Executors(local=LocalExecutor(), ssh=SshExecutor())
 
     async def on_end(job: Job) -> None:
+        if job.state.terminal:
+            metrics.job_ended(state=job.state, duration=job.duration)
         try:
             await audit.write(Code.JOB_ENDED, end_record(job))
         except OSError as error:
@@ -153,11 +135,25 @@ async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
         limits=Limits(max_running=settings.max_running, max_queued=settings.max_queued),
         on_end=on_end,
     )
-    holder = PolicyHolder(policy)
-    service = Service(policy=holder, journal=journal, hub=hub, supervisor=supervisor, audit=audit, clock=clock)
+    metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
+    reloader = Reloader(
+        source=source, holder=holder, audit=audit, metrics=metrics, clock=clock, poll=settings.policy_poll
+    )
+    service = Service(
+        policy=holder,
+        journal=journal,
+        data=DataReader(journal, Parsers(find_library())),
+        hub=hub,
+        supervisor=supervisor,
+        audit=audit,
+        metrics=metrics,
+        clock=clock,
+    )
     try:
         await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
+        policy = holder.current
         await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
+        metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
         if recovered := await supervisor.recover():
             _log.warning("%d jobs of an earlier life had no end; each has one now", recovered)
         api = Api(
@@ -171,12 +167,13 @@ async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = _checks(supervisor, journal, audit, holder, clock)
+        checks = _checks(supervisor, journal, audit, holder, reloader, clock)
         yield _House(
-            api=api_app(api, authenticator=authenticator, audit=audit),
-            ops=ops_app(checks),
+            api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
+            ops=ops_app(checks, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
+            reloader=reloader,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:
@@ -186,7 +183,7 @@ async def _running(settings: Settings, policy: Policy) -> AsyncIterator[_House]:
 
 
 def _checks(
-    supervisor: Supervisor, journal: Journal, audit: AuditLog, holder: PolicyHolder, clock: Clock
+    supervisor: Supervisor, journal: Journal, audit: AuditLog, holder: PolicyHolder, reloader: Reloader, clock: Clock
 ) -> dict[str, Check]:
     async def accepting() -> str:
         return "" if supervisor.accepting else "draining"
@@ -202,6 +199,8 @@ def _checks(
         return audit.trouble
 
     async def policy_usable() -> str:
+        if reloader.trouble:
+            return reloader.trouble
         now = clock.now()
         live = any(token.expires is None or now < token.expires for token in holder.current.tokens.values())
         return "" if live else "every token in the policy has expired"
@@ -300,6 +299,22 @@ async def _watch_signals(stop: anyio.Event, hub: Hub) -> None:
             hub.drain()
             stop.set()
             return
+
+
+@asynccontextmanager
+async def _reloading(reloader: Reloader) -> AsyncIterator[None]:
+    """Keep the policy up to date, to the very end of the stop: a late SIGHUP must not kill what still drains."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(reloader.watch)
+        group.start_soon(_watch_hangups, reloader)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _watch_hangups(reloader: Reloader) -> None:
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            reloader.ask()
 
 
 # -- what is taken before the event loop runs

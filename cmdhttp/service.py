@@ -30,6 +30,7 @@ from cmdhttp.errors import (
 )
 from cmdhttp.execution.model import StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
+from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub, Told
 from cmdhttp.jobs.journal import Filter, IdempotencyKey, Journal
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
@@ -39,6 +40,9 @@ from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
 from cmdhttp.policy.select import default_host, select_hosts
+from cmdhttp.reload.reloader import PolicyHolder
+from cmdhttp.results.model import Parsed
+from cmdhttp.telemetry.metrics import Metrics
 
 _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
@@ -87,13 +91,6 @@ class Explanation:
         return overall(self.decisions)
 
 
-class PolicyHolder:
-    """The policy in force. It is swapped whole."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.current = policy
-
-
 class Service:
     """The one pipeline."""
 
@@ -102,16 +99,20 @@ class Service:
         *,
         policy: PolicyHolder,
         journal: Journal,
+        data: DataReader,
         hub: Hub,
         supervisor: Supervisor,
         audit: AuditLog,
+        metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._holder = policy
         self._journal = journal
+        self._data = data
         self._hub = hub
         self._supervisor = supervisor
         self._audit = audit
+        self._metrics = metrics
         self._clock = clock
 
     @property
@@ -127,6 +128,7 @@ class Service:
         try:
             command, hosts, arguments = self._resolve(policy, principal, call)
             decisions = self._ask_all(policy, principal, command, hosts, arguments)
+            self._metrics.decided((decision.verdict, decision.reason) for decision in decisions.values())
             _require_allowed(decisions)
             plan = self._plan(policy, command, hosts, arguments, call)
         except Forbidden:
@@ -203,6 +205,10 @@ class Service:
         """Return output bytes of a job that was already found readable."""
         return await self._journal.read_output(job.id, run, stream, offset=offset, size=size)
 
+    async def data(self, job: Job) -> Sequence[Parsed]:
+        """Return what a job's runs printed as data, one entry a run; none at all if its command declares no parser."""
+        return await self._data.read(job)
+
     async def cancel(self, principal: Principal, wanted: str) -> Job:
         """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound."""
         job = await self._readable(principal, wanted)
@@ -233,8 +239,9 @@ class Service:
 
     def command(self, principal: Principal, name: str) -> tuple[Command, list[str]]:
         """Return one such command. Raises Forbidden alike for unknown and for forbidden."""
-        command = self.policy.commands.get(name)
-        hosts = self._allowed_hosts(self.policy, principal, command) if command else []
+        policy = self.policy
+        command = policy.commands.get(name)
+        hosts = self._allowed_hosts(policy, principal, command) if command else []
         if command is None or not hosts:
             raise _forbidden()
         return command, hosts
@@ -324,6 +331,7 @@ class Service:
             on_disconnect=call.on_disconnect,
             max_parallel=plan.max_parallel,
             runs=tuple(Run(host=step.host) for step in plan.steps),
+            parser=plan.parser,
         )
 
     async def _replayed(self, key: IdempotencyKey) -> Submitted | None:

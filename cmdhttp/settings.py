@@ -21,6 +21,7 @@ class Settings:
     policies: Path = Path("policies")
     data: Path = Path(".data")
     secrets: Path | None = None
+    policy_poll: float = 2.0
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listen: str = "127.0.0.1:8080"
     ops_listen: str = "127.0.0.1:9000"
@@ -43,6 +44,7 @@ SETTINGS: Mapping[str, str] = {
     "policies": "folder of the policy files",
     "data": "folder for jobs, output and the audit log; made with mode 0700",
     "secrets": "folder of the files that 'file:NAME' in a policy means; default: 'secrets' in the data folder",
+    "policy_poll": "seconds between looks for a change of the policy files; 0: only a SIGHUP makes it read them again",
     "interpreters": "more interpreters for scripts: NAME=/ABSOLUTE/PROGRAM ARGUMENT..., separated by ';'",
     "listen": "where callers reach the API: HOST:PORT or unix:/path",
     "ops_listen": "where health checks reach the service: HOST:PORT or unix:/path; never put it behind the tunnel",
@@ -58,10 +60,12 @@ SETTINGS: Mapping[str, str] = {
 }
 
 _LOWEST: Mapping[str, float] = {
-    "wait": 0, "heartbeat": 0.05, "drain": 0, "body_max": 1024, "inline_max": 0, "max_running": 1, "max_queued": 0,
-    "keep_alive": 1,
+    "policy_poll": 0, "wait": 0, "heartbeat": 0.05, "drain": 0, "body_max": 1024, "inline_max": 0, "max_running": 1,
+    "max_queued": 0, "keep_alive": 1,
 }  # fmt: skip
-_HIGHEST: Mapping[str, float] = {"wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20}
+_HIGHEST: Mapping[str, float] = {
+    "policy_poll": 3600, "wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20,
+}  # fmt: skip
 _INTERPRETER = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 _LEVELS = ("debug", "info", "warning", "error")
 

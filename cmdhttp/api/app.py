@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmdhttp.api.encoders import encode_json
 from cmdhttp.api.gate import Gate
@@ -16,21 +16,42 @@ from cmdhttp.api.routes import Api
 from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Authenticator
 from cmdhttp.errors import CmdHttpError
+from cmdhttp.telemetry.metrics import CONTENT_TYPE, Metrics
+
+_NOT_ROUTED = "none"
 
 Check = Callable[[], Awaitable[str]]
 """Returns an empty text if all is well, else what is wrong."""
 
 
-def api_app(api: Api, *, authenticator: Authenticator, audit: AuditLog) -> ASGIApp:
+def api_app(api: Api, *, authenticator: Authenticator, audit: AuditLog, metrics: Metrics) -> ASGIApp:
     """Return the application that callers reach."""
     handlers = {CmdHttpError: handle, HTTPException: handle, Exception: handle}
     app = Starlette(routes=api.routes(), exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Gate(app, authenticator=authenticator, audit=audit)
+    return Counted(Gate(app, authenticator=authenticator, audit=audit), metrics=metrics)
 
 
-def ops_app(checks: dict[str, Check]) -> ASGIApp:
-    """Return the application for health checks. It needs no credential, so it tells nothing but health."""
+class Counted:
+    """Counts every answer by the template of its route and its status, at the moment when its head is sent."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def count_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = scope.get("route")  # the router puts it there; what was not routed has none
+                template = route.path if isinstance(route, Route) else _NOT_ROUTED
+                self._metrics.answered(route=template, status=message["status"])
+            await send(message)
+
+        await self._app(scope, receive, count_and_send)
+
+
+def ops_app(checks: dict[str, Check], *, metrics: Metrics) -> ASGIApp:
+    """Return the application for those who run the service. It needs no credential, so it tells nothing of calls."""
 
     async def healthz(_request: Request) -> Response:
         return Response(encode_json({"status": "ok"}), media_type="application/json")
@@ -40,4 +61,7 @@ def ops_app(checks: dict[str, Check]) -> ASGIApp:
         document = {"status": "failing" if failing else "ok", "checks": list(checks), "failing": failing}
         return Response(encode_json(document), 503 if failing else 200, media_type="application/json")
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+    async def counts(_request: Request) -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", counts)])

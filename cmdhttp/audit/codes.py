@@ -8,6 +8,7 @@ class Code(StrEnum):
     SERVICE_STOPPED = "service.stopped"
     LOG_REPAIRED = "log.repaired"
     POLICY_LOADED = "policy.loaded"
+    POLICY_RELOAD_FAILED = "policy.reload_failed"
     AUTH_FAILED = "auth.failed"
     CALL_DENIED = "call.denied"
     JOB_STARTED = "job.started"

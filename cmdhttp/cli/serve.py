@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cmdhttp.auth.tokens import ENTROPY_BYTES, TokenRecord, digest, mint
+from cmdhttp.clock import SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.server import load_for_callers, load_policy, serve
+from cmdhttp.reload.source import PolicyFolder
+from cmdhttp.server import serve
 from cmdhttp.settings import Settings, read_settings
 from cmdhttp.telemetry import set_up_logging
 
@@ -40,23 +42,26 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     """Serve until told to stop. Raises ConfigError or PolicyError if the service cannot start."""
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
-    if demo:
-        loaded = load_policy(settings)
-        policy, token = _with_demo_token(loaded, settings)
-        calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
-        serve(settings, policy, announce=lambda: print(calls, flush=True))
-    else:
-        serve(settings, load_for_callers(settings))
+    clock = SystemClock()
+    if not demo:
+        serve(settings, PolicyFolder(settings, now=clock.now))
+        return 0
+    token = _demo_token(_token_file(settings))
+    record = _demo_record(token, made_at=_token_file(settings).stat().st_mtime)
+    calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
+    source = PolicyFolder(settings, now=clock.now, prepare=lambda policy: _with_demo_token(policy, record))
+    serve(settings, source, announce=lambda: print(calls, flush=True))
     return 0
 
 
-def _with_demo_token(policy: Policy, settings: Settings) -> tuple[Policy, str]:
-    if _DEMO not in policy.principals:
+def _with_demo_token(policy: Policy, record: TokenRecord) -> Policy:
+    if record.principal not in policy.principals:
         raise ConfigError("--demo needs a principal 'demo' in the policy", hint="Leave out --demo for your own policy.")
-    token = _demo_token(_token_file(settings))
-    expires = _token_file(settings).stat().st_mtime + _DEMO_LIFE
-    record = TokenRecord(id=token[5:13], principal=_DEMO, sha256=digest(token), expires=expires)
-    return replace(policy, tokens={**policy.tokens, record.id: record}), token
+    return replace(policy, tokens={**policy.tokens, record.id: record})
+
+
+def _demo_record(token: str, *, made_at: float) -> TokenRecord:
+    return TokenRecord(id=token[5:13], principal=_DEMO, sha256=digest(token), expires=made_at + _DEMO_LIFE)
 
 
 def _token_file(settings: Settings) -> Path:

@@ -183,6 +183,16 @@ class Supervisor:
         waiting = self._waiting()
         return waiting.index(job_id) + 1 if job_id in waiting else None
 
+    @property
+    def queued(self) -> int:
+        """How many jobs have started nothing yet."""
+        return len(self._waiting())
+
+    @property
+    def running(self) -> int:
+        """How many jobs have started and not ended."""
+        return len(self._live) - self.queued
+
     async def recover(self) -> int:
         """Give every job that an earlier life left unfinished its end. Returns how many there were."""
         jobs = await self._journal.unfinished()

@@ -60,6 +60,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         steps=steps,
         success_codes=command.success_codes,
         max_parallel=command.max_parallel,
+        parser=command.parser,
     )
 
 

@@ -3,7 +3,8 @@
 Names that start with a dot are skipped, symbolic links are followed, and no folder is read twice, so a Kubernetes mount
 (`x.yaml -> ..data/x.yaml`) gives each file once. Only regular files are read, never more than 1 MiB of one, and nothing
 that could block is opened. A folder that is being changed is read again until what was read is one state of it.
-File names and their order never matter: the digest is over the contents alone.
+File names and their order never matter: the digest is over the contents alone. `folder_state` opens nothing and never
+raises; it tells whether another look at the folder could give another policy.
 """
 
 import hashlib
@@ -51,6 +52,17 @@ def folder_digest(files: Iterable[SourceFile]) -> str:
     return f"sha256:{hashlib.sha256(b''.join(each)).hexdigest()}"
 
 
+def folder_state(root: Path) -> str:
+    """What the folder looks like from outside: equal for two looks if nothing changed between them. Never raises.
+
+    It takes in every file that is not hidden, so scripts and known_hosts too, through symbolic links and mounts, and the
+    modes of the folders. A folder that is missing or cannot be read has a state as well.
+    """
+    walk = _walk(root)
+    look = repr((walk.entries, walk.beside, walk.modes, [str(finding) for finding in walk.findings]))
+    return hashlib.sha256(look.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def check_permissions(
     root: Path, files: Iterable[SourceFile], *, trusted_groups: Collection[int] | None = None
 ) -> tuple[Finding, ...]:
@@ -90,6 +102,8 @@ class _Walk:
     entries: list[_Entry] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     folders: dict[tuple[int, int], str] = field(default_factory=dict)  # by device and inode, where each was first met
+    modes: list[tuple[int, ...]] = field(default_factory=list)  # of each folder: device, inode, mode, owner, group
+    beside: list[_Entry] = field(default_factory=list)  # regular files that are no policy files
     names: int = 0
 
     @property
@@ -142,6 +156,7 @@ def _list(folder: Path, walk: _Walk) -> list[Path]:
             message, hint = f"this is the same folder as {first}", "remove the symbolic link"
             walk.add(SourceCode.FOLDER_TWICE, message, folder, hint=hint)
             return []
+        walk.modes.append((status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid))
         with os.scandir(folder) as names:
             found = [entry.name for entry in islice(names, MAX_ENTRIES + 1 - walk.names)]
     except (OSError, ValueError) as error:
@@ -163,6 +178,8 @@ def _look(path: Path, walk: _Walk) -> bool:
     if stat.S_ISDIR(status.st_mode):
         return True
     if not looks_like_policy:
+        if stat.S_ISREG(status.st_mode):
+            walk.beside.append(_Entry(path=path.as_posix(), identity=_identity(status)))
         return False
     if not str(path).isprintable():
         message = "the file name holds characters that cannot be shown"

@@ -4,7 +4,7 @@ All that there is to say comes at once. The order of the stages only decides wha
 as far as it could be read, lint and tests only when everything else is right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +23,15 @@ class Inputs:
 
     `resolve` makes an argv. `secrets` is None where the secrets folder is not known; then nothing is said of its files.
     `interpreters` are argv prefixes by name, beside the built-in ones. `now` is the moment for lint and for tests without `at`.
+    `parsers` are the names that `result` may give; `more_parsers` says how an admin comes by others.
     """
 
     resolve: Resolve
     now: datetime
     secrets: Path | None = None
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parsers: Collection[str] = ()
+    more_parsers: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,13 @@ def load(policies: Path, inputs: Inputs) -> Loaded:
     findings = list(check_permissions(policies, files))
     merged = collect(files)
     findings += merged.findings
-    folders = Folders(policies=policies, secrets=inputs.secrets or Path("secrets"), interpreters=inputs.interpreters)
+    folders = Folders(
+        policies=policies,
+        secrets=inputs.secrets or Path("secrets"),
+        interpreters=inputs.interpreters,
+        parsers=inputs.parsers,
+        more_parsers=inputs.more_parsers,
+    )
     compiled = compile_all(merged, folders=folders, digest=folder_digest(files))
     findings += compiled.findings
     outcomes: list[Outcome] = []

@@ -80,6 +80,19 @@ def test_check_as_json(folder: Path) -> None:
     }
 
 
+def test_check_of_a_parser(folder: Path) -> None:
+    """A parser that is there passes, and one that is not is named with the nearest."""
+    text = "version: 1\ncommands: {c: {run: [/bin/c], on: local, result: {parse: %s}}}\n"
+    put(folder, text % "df")
+    assert cmdhttp("check", str(folder), "--strict").returncode == 0
+    put(folder, text % "uptiem")
+    done = cmdhttp("check", str(folder))
+    assert (done.returncode, done.stderr.splitlines()[:2]) == (
+        1,
+        [f"{folder}/p.yaml:2:58: P220 there is no parser 'uptiem'", "    hint: did you mean 'uptime'?"],
+    )
+
+
 def test_check_of_no_folder(tmp_path: Path) -> None:
     """A folder that is not there is a finding too."""
     done = cmdhttp("check", str(tmp_path / "none"))
@@ -171,21 +184,56 @@ def test_version() -> None:
 
 def test_the_example_policy_passes_its_tests() -> None:
     """The policy that newcomers copy passes its own tests, and they touch every rule of it."""
+    strict = cmdhttp("check", "policies", "--strict")
+    assert (strict.returncode, strict.stderr) == (0, "")
     done = cmdhttp("test", "policies")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("7 passed, 0 failed\n")
+    assert done.stdout.endswith(" passed, 0 failed\n")
     assert "no test touches" not in done.stdout
+    document = json.loads(cmdhttp("test", "policies", "--json").stdout)
+    assert (document["ok"], document["untouched"]) == (True, [])
+    assert len(document["tests"]) > document["rules"] > 10
+    assert set(document["tests"][0]) == {"name", "at", "passed", "failure"}
+
+
+def test_the_folder_may_come_from_the_environment(folder: Path) -> None:
+    """Without DIR, the variable that `serve` reads names the folder."""
+    put(folder, GOOD)
+    done = cmdhttp("check", CMDHTTP_POLICIES=str(folder))
+    assert (done.returncode, done.stdout.startswith(f"{folder}: 1 commands")) == (0, True)
+
+
+def test_strict_lets_warnings_count(folder: Path) -> None:
+    """A warning is shown and passes; with `--strict` it is exit code 1. A rate that is not applied is one."""
+    put(folder, GOOD.replace("run: [/bin/c]", "run: [/bin/c], rate: 1/s"))
+    lenient = cmdhttp("check", str(folder))
+    strict = cmdhttp("check", str(folder), "--strict", "--json")
+    assert (lenient.returncode, strict.returncode) == (0, 1)
+    assert "P217 warning: this version reads 'rate' and does not apply it yet" in lenient.stderr
+    document = json.loads(strict.stdout)
+    assert (document["ok"], document["commands"]) == (False, 1)
+    assert {finding["severity"] for finding in document["findings"]} == {"warning"}
+
+
+def test_test_of_what_does_not_load(folder: Path) -> None:
+    """`test` of a policy that does not load shows why, as text or as JSON; a folder that is not there is exit code 2."""
+    put(folder, BROKEN)
+    assert "P203 unknown key 'time_out'" in cmdhttp("test", str(folder)).stderr
+    done = cmdhttp("test", str(folder), "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
+    assert cmdhttp("test", str(folder / "gone")).returncode == 2
 
 
 def test_a_policy_that_fails_its_tests_does_not_load(tmp_path: Path) -> None:
     """A failed test is shown by `test`, and is a finding for `check` and for `serve`."""
     folder = tmp_path / "policies"
     shutil.copytree("policies", folder)
-    access = folder / "access.yaml"
-    access.write_text(access.read_text().replace("on: web2, at: 2026-11-02, expect: allow", "on: web2, expect: deny"))
-    shown = cmdhttp("test", str(folder), "-k", "ops runs disk.usage")
+    tests = folder / "tests.yaml"
+    good = "run: service.status, on: db1, with: {unit: postgresql}, expect: allow"
+    tests.write_text(tests.read_text().replace(good, good.replace("allow", "deny")))
+    shown = cmdhttp("test", str(folder), "-k", "ops runs service.status")
     assert shown.returncode == 1
-    assert "FAIL  ops runs disk.usage on web2" in shown.stdout
+    assert "FAIL  ops runs service.status on db1" in shown.stdout
     assert shown.stdout.endswith("0 passed, 1 failed\n")
     checked = cmdhttp("check", str(folder))
     served = cmdhttp("serve", "--policies", str(folder), "--data", str(tmp_path / "data"))

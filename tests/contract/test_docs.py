@@ -15,12 +15,19 @@ from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.jobs.state import State
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
+from cmdhttp.policy.advice import Kind
 from cmdhttp.policy.decide import Reason
+from cmdhttp.policy.diff import What
+from cmdhttp.policy.explain import Check
 from cmdhttp.policy.fields import Strict
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
+from cmdhttp.results.builtin import BUILTIN
+from cmdhttp.results.library import KnownParsers, find_library
+from cmdhttp.results.model import DataErrorCode
 from cmdhttp.settings import SETTINGS, variable
+from cmdhttp.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -94,9 +101,21 @@ def test_run_errors_are_documented() -> None:
     assert {code.value for code in RunErrorCode} <= rows("run-errors")
 
 
+def test_parsers_and_their_errors_are_documented() -> None:
+    """Every parser of ours and every reason for having no data has a row, and no row is left of one that went."""
+    assert rows("results") == {*BUILTIN, *(code.value for code in DataErrorCode)}
+
+
 def test_audit_codes_are_documented() -> None:
     """Every kind of audit record and every reason of a decision has a row."""
     assert rows("audit") >= {code.value for code in Code} | {reason.value for reason in Reason}
+
+
+def test_metrics_are_documented() -> None:
+    """Every metric has a row, and every row a metric."""
+    families = Metrics(version="1").registry.collect()
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert rows("metrics") == names
 
 
 def test_findings_are_documented() -> None:
@@ -104,6 +123,11 @@ def test_findings_are_documented() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "cmdhttp" / "policy").rglob("*.py"))
     headings = set(re.findall(r"^### (P[0-9]{3})\b", reference("findings"), re.MULTILINE))
     assert headings == set(re.findall(r'"(P[0-9]{3})"', sources))
+
+
+def test_words_of_the_policy_verbs_are_documented() -> None:
+    """Every word that `explain` and `diff` print as data for what they looked at stands in the page of the command line."""
+    assert {word.value for words in (Check, Kind, What) for word in words} <= quoted("cli")
 
 
 def test_routes_are_documented() -> None:
@@ -139,7 +163,9 @@ def test_policies_load(page: Path, tmp_path: Path) -> None:
         path.write_text(block)
         path.chmod(0o600)
     try:
-        policy = load_policy(folder, Inputs(resolve=resolve_argv, now=datetime.now(tz=UTC)))
+        policy = load_policy(
+            folder, Inputs(resolve=resolve_argv, now=datetime.now(tz=UTC), parsers=KnownParsers(find_library()))
+        )
     except PolicyError as error:
         pytest.fail(str(error))
     assert policy.commands or policy.hosts

@@ -1,32 +1,13 @@
 """The indexed decision against a model that reads the policy's own text, rule by rule, slowly."""
 
-import json
-import random
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cmdhttp.policy.compile import Folders, compile_policy
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import Question, Verdict, bind, decide
-from cmdhttp.policy.files import SourceFile, folder_digest
-from cmdhttp.policy.merge import merge
-
-Doc = dict[str, Any]
-HOSTS, COMMANDS, PRINCIPALS, ROLES = ("h1", "h2", "h3"), ("c1", "c2", "c3", "c4"), ("p1", "p2"), ("r1", "r2", "r3")
-WORDS, DAYS = ("x", "y", "z"), ("2026-01-01", "2026-02-01", "2026-03-01")
-LABELS = ("x", "y")
-PROFILE = {"user": "u", "auth": {"key": "file:k"}, "host_keys": {"known_hosts": "known"}}
-OPTIONAL = {"required": "false"}
-PARAMS = {
-    "u": {"type": "enum", "values": WORDS, **OPTIONAL},
-    "l": {"type": "list", "of": {"type": "enum", "values": WORDS}, **OPTIONAL},
-}
-
+from tests.support.random_policies import Call, Doc, compiled, every_call, policies, random_call, random_deny
 
 # -- the model
 
@@ -89,85 +70,7 @@ def model(doc: Doc, by: str, command: str, host: str, values: Doc, day: str) -> 
     )
 
 
-# -- policies and calls
-
-
-def some(rng: random.Random, items: tuple[str, ...], *, least: int = 1) -> list[str]:
-    return rng.sample(items, rng.randint(least, len(items)))
-
-
-def host_selector(rng: random.Random, *, groups: bool = True) -> Any:
-    labels = {key: rng.choice([rng.choice(LABELS), some(rng, LABELS)]) for key in some(rng, ("a", "b"))}
-    simple = ["*", rng.choice(HOSTS), labels, *(["local", "g1", "g2"] if groups else [])]
-    return rng.choice([*simple, rng.sample(simple, rng.randint(1, 2))])
-
-
-def command_selector(rng: random.Random) -> Any:
-    simple: list[Any] = ["*", rng.choice(COMMANDS), {"effect": rng.choice(["read", "change"])}, {"tag": "t"}]
-    return rng.choice([*simple, rng.sample(simple, 2)])
-
-
-def narrowing(rng: random.Random) -> Doc:
-    if rng.random() < 0.5:
-        return {}
-    return {"params": {name: rng.choice([rng.choice(WORDS), some(rng, WORDS)]) for name in some(rng, ("u", "l"))}}
-
-
-def random_deny(rng: random.Random) -> Doc:
-    window = dict(zip(("from", "until"), rng.choice([DAYS[:2], DAYS[1:], ()]), strict=False))
-    optional = {
-        "to": rng.choice(["*", "p1", ["p2", "role:r1"], "role:r2"]),
-        "commands": command_selector(rng),
-        "hosts": host_selector(rng),
-    }
-    kept = {key: value for key, value in optional.items() if rng.random() < 0.8}
-    return {"why": "w", **kept, **window, **narrowing(rng)}
-
-
-def random_policy(rng: random.Random) -> Doc:
-    def command(name: str) -> Doc:
-        what = {"run": ["/bin/true"]} if rng.random() < 0.7 else {"script": name, "interpreter": "sh"}
-        tags = ["t"] if name == "c1" or rng.random() < 0.3 else []
-        effect = rng.choice(["read", "change"])
-        return {**what, "effect": effect, "tags": tags, "on": host_selector(rng), "params": PARAMS}
-
-    def labels() -> Doc:
-        return {key: rng.choice(LABELS) for key in "ab"}
-
-    def line() -> Doc:
-        return {"commands": command_selector(rng), "hosts": host_selector(rng), **narrowing(rng)}
-
-    return {
-        "ssh_profiles": {"s": PROFILE},
-        "hosts": {name: {"address": "a", "ssh": "s", "labels": labels()} for name in HOSTS},
-        "groups": {name: host_selector(rng, groups=False) for name in ("g1", "g2")},
-        "commands": {name: command(name) for name in COMMANDS},
-        "principals": {name: {} for name in PRINCIPALS},
-        "roles": {name: [line() for _ in range(rng.randint(0, 3))] for name in ROLES},
-        "grants": [{"to": some(rng, PRINCIPALS), "roles": some(rng, ROLES)} for _ in range(rng.randint(1, 2))],
-        "deny": [random_deny(rng) for _ in range(rng.randint(0, 2))],
-    }
-
-
-def compiled(*parts: Doc) -> Policy:
-    """A policy of one file for each part; JSON is YAML."""
-    texts = [json.dumps({"version": "1", **part}) for part in parts]
-    files = [SourceFile(path=f"{place}.yaml", data=text.encode()) for place, text in enumerate(texts)]
-    folders = Folders(policies=Path("/p"), secrets=Path("/s"))
-    return compile_policy(merge(files), folders=folders, digest=folder_digest(files))
-
-
-Call = tuple[str, str, str, Doc, str]
-
-
-def random_call(rng: random.Random) -> Call:
-    values: Doc = {}
-    if rng.random() < 0.7:
-        values["u"] = rng.choice(WORDS)
-    if rng.random() < 0.7:
-        values["l"] = [rng.choice(WORDS) for _ in range(rng.randint(0, 2))]
-    command = rng.choice([*COMMANDS, "c9"]) if rng.random() < 0.1 else rng.choice(COMMANDS)
-    return rng.choice(PRINCIPALS), command, rng.choice([*HOSTS, "local"]), values, rng.choice(DAYS)
+# -- the tests
 
 
 def allowed(policy: Policy, call: Call) -> bool:
@@ -177,12 +80,6 @@ def allowed(policy: Policy, call: Call) -> bool:
     verdict = decide(policy, Question(principal=by, command=command, host=host, arguments=arguments, at=at)).verdict
     assert verdict is not Verdict.INVALID
     return verdict is Verdict.ALLOW
-
-
-def policies(start: int, count: int) -> Iterator[tuple[random.Random, Doc]]:
-    for seed in range(start, start + count):
-        rng = random.Random(seed)
-        yield rng, random_policy(rng)
 
 
 @pytest.mark.parametrize("start", range(0, 2000, 500))
@@ -196,11 +93,6 @@ def test_like_the_model(start: int) -> None:
             assert allowed(policy, call) is expected, (doc, call)
             rights += expected
     assert 500 < rights < 4500, "both answers must be common, or nothing was tested"
-
-
-def every_call() -> list[Call]:
-    values: list[Doc] = [{}, {"u": "x"}, {"u": "y", "l": []}, {"u": "z", "l": ["x", "y"]}, {"l": ["z"]}]
-    return list(product(PRINCIPALS, COMMANDS, (*HOSTS, "local"), values, DAYS))
 
 
 def test_a_deny_never_adds_a_right() -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -128,13 +128,14 @@ class Service:
         self.tokens: dict[str, str] = {}
         self.listen = f"127.0.0.1:{free_port()}"
         self.ops = f"127.0.0.1:{free_port()}"
+        self.prefix: list[str] = []
         self.flags = {"heartbeat": "5", "drain": "0.3", "wait": "15", **flags}
         self._process: subprocess.Popen[bytes] | None = None
         self._orphans: list[int] = []
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, folder: Path, **flags: str) -> Iterator["Service"]:
+    def running(cls, folder: Path, **flags: str) -> Iterator[Self]:
         """Start sshd and the service; stop both and check that the service left nothing and logged no error."""
         folder.mkdir(parents=True, exist_ok=True)
         with Sshd.start(folder / "sshd") as sshd:
@@ -213,7 +214,7 @@ class Service:
 
     def start(self) -> None:
         """Start the program and wait until it says that it is ready."""
-        command = [sys.executable, "-m", "cmdhttp.cli.main", *self.serve_arguments()]
+        command = [*self.prefix, sys.executable, "-m", "cmdhttp.cli.main", *self.serve_arguments()]
         with self.stderr.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -226,9 +227,12 @@ class Service:
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"http://{self.ops}/readyz", trust_env=False, verify=_NO_TLS).status_code == 200
+            return self.ask_ops("/readyz").status_code == 200
         except httpx.TransportError:
             return False
+
+    def ask_ops(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://{self.ops}{path}", trust_env=False, verify=_NO_TLS)
 
     def stop(self) -> int:
         """Ask the program to stop and wait. Raises if a process that it started is still there."""

@@ -1,14 +1,14 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cmdhttp.policy import files
-from cmdhttp.policy.files import SourceFile, check_permissions, folder_digest, read_folder
+from cmdhttp.policy.files import SourceFile, check_permissions, folder_digest, folder_state, read_folder
 from cmdhttp.policy.findings import PolicyError, Severity
 from cmdhttp.policy.source import MAX_BYTES
 
@@ -386,3 +386,65 @@ def test_files_that_are_gone_are_told(root: Path) -> None:
     """A file that cannot be looked at any more is a finding, not an exception."""
     found = check_permissions(root, [SourceFile(path="policies/gone.yaml", data=b"")])
     assert [finding.code for finding in found] == ["P102"]
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "text": lambda root: (root / "deep/x.yaml").write_bytes(b"longer than before"),
+    "file mode": lambda root: (root / "deep/x.yaml").chmod(0o600),
+    "folder mode": lambda root: (root / "deep").chmod(0o775),
+    "new": lambda root: (root / "deep/new.yaml").touch(),
+    "name": lambda root: (root / "deep/x.yaml").rename(root / "deep/y.yaml"),
+    "script": lambda root: (root / "run.sh").write_text("exit 1\n"),
+    "no script": lambda root: (root / "run.sh").unlink(),
+    "swap": lambda root: kubernetes_mount(root, "2"),
+    "no link": lambda root: (root / "a.yaml").unlink(),
+    "dead link": lambda root: (root / "dead").symlink_to("nowhere"),
+    "behind a link": lambda root: put(root.with_name("outside.yaml"), b"version: 1 # changed\n"),
+    "gone": lambda root: root.rename(root.with_name("gone")),
+    "fifo": lambda root: os.mkfifo(root / "fifo.yaml"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_gives_another_state(root: Path, change: Callable[[Path], object]) -> None:
+    """Whatever could make another policy makes another state: scripts, modes and what is behind links included."""
+    put(root / "deep/x.yaml")
+    put(root / "run.sh")
+    put(root.with_name("outside.yaml"))
+    (root / "linked.yaml").symlink_to("../outside.yaml")
+    kubernetes_mount(root, "1")
+    link_to_data(root)
+    before = folder_state(root)
+    assert before == folder_state(root)
+    change(root)
+    assert before != folder_state(root)
+
+
+def test_what_is_no_change(root: Path) -> None:
+    """Reading, hidden files, what is neither a file nor named like a policy, and files beside the folder."""
+    put(root / "a.yaml")
+    put(root / "run.sh")
+    before = folder_state(root)
+    read_folder(root)
+    put(root / ".a.yaml.swp")
+    put(root / ".git/index")
+    os.mkfifo(root / "pipe")
+    put(root.with_name("beside.yaml"))
+    assert before == folder_state(root)
+
+
+def test_every_folder_has_a_state(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is missing, not a folder, not readable, not a path or too large has a state of its own, and none raises."""
+    put(root / "a.yaml")
+    put(root / "closed/b.yaml")
+    put(Path("file"))
+    Path("loop").symlink_to("loop")
+    states = [folder_state(Path(name)) for name in ("policies", "none", "file", "loop", "a\0b", "n" * 300)]
+    (root / "closed").chmod(0)
+    states.append(folder_state(root))
+    with unprivileged():
+        states.append(folder_state(root))
+    (root / "closed").chmod(0o755)
+    monkeypatch.setattr(files, "MAX_ENTRIES", 1)
+    states.append(folder_state(root))
+    assert len(set(states)) == len(states)

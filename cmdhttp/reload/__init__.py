@@ -1,0 +1,1 @@
+"""The policy in force, and how the next one takes its place."""

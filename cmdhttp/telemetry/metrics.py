@@ -1,0 +1,87 @@
+"""What the service counts, for Prometheus. Every name is stable and documented in `docs/reference/metrics.md`.
+
+No label takes a value that a caller can shape: routes are templates, statuses, states and reasons are ours, and the one
+digest shown is that of the policy in force. So the number of series has a bound, whatever is sent. Counting never waits
+and costs microseconds.
+"""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import disable_created_metrics
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 3600)
+
+
+class Metrics:
+    """All metrics of one service, in a registry of its own."""
+
+    def __init__(self, *, version: str) -> None:
+        # For the whole library: a second series for each counter, with its birthday, is of no use to anybody here.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
+        self.registry = registry = CollectorRegistry()
+        build = Gauge("cmdhttp_build_info", "Always 1; tells the version.", ["version"], registry=registry)
+        build.labels(version).set(1)
+        self._policy = Gauge(
+            "cmdhttp_policy_info", "Always 1; tells the policy in force.", ["digest"], registry=registry
+        )
+        self._loads = Counter("cmdhttp_policy_loads_total", "Loads of the policy.", ["result"], registry=registry)
+        for result in ("loaded", "unchanged", "failed"):
+            self._loads.labels(result)  # a series that is there from the start shows its first step, too
+        self._last_success = Gauge(
+            "cmdhttp_policy_last_success_timestamp_seconds", "When the policy last loaded.", registry=registry
+        )
+        self._ok = Gauge("cmdhttp_policy_ok", "1 if the last load succeeded, else 0.", registry=registry)
+        self._findings = Gauge("cmdhttp_policy_findings", "Errors that the last load found.", registry=registry)
+        self._decisions = Counter(
+            "cmdhttp_decisions_total",
+            "Decisions on calls to run, one for each host.",
+            ["verdict", "reason"],
+            registry=registry,
+        )
+        self._requests = Counter("cmdhttp_requests_total", "Answers.", ["route", "status"], registry=registry)
+        self._jobs = Counter("cmdhttp_jobs_total", "Jobs that have ended.", ["state"], registry=registry)
+        self._running = Gauge("cmdhttp_jobs_running", "Jobs that run.", registry=registry)
+        self._queued = Gauge("cmdhttp_jobs_queued", "Jobs that have started nothing yet.", registry=registry)
+        self._durations = Histogram(
+            "cmdhttp_job_duration_seconds", "From acceptance to the end.", buckets=_BOUNDS, registry=registry
+        )
+
+    def text(self) -> bytes:
+        """Everything as it is now, in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def policy_loaded(self, *, digest: str, at: float, changed: bool) -> None:
+        """The policy has loaded at a Unix time; `changed` if it is another one than before."""
+        self._policy.clear()
+        self._policy.labels(digest).set(1)
+        self._loads.labels("loaded" if changed else "unchanged").inc()
+        self._last_success.set(at)
+        self._ok.set(1)
+        self._findings.set(0)
+
+    def policy_failed(self, *, findings: int) -> None:
+        self._loads.labels("failed").inc()
+        self._ok.set(0)
+        self._findings.set(findings)
+
+    def decided(self, decisions: Iterable[tuple[str, str]]) -> None:
+        """Each decision is its verdict and its reason."""
+        for verdict, reason in decisions:
+            self._decisions.labels(verdict, reason).inc()
+
+    def answered(self, *, route: str, status: int) -> None:
+        """`route` is the template of a route, or `none`; never the path of a request."""
+        self._requests.labels(route, str(status)).inc()
+
+    def job_ended(self, *, state: str, duration: float | None) -> None:
+        """`duration` in seconds; None if it is not known."""
+        self._jobs.labels(state).inc()
+        if duration is not None:
+            self._durations.observe(duration)
+
+    def count_jobs(self, *, running: Callable[[], int], queued: Callable[[], int]) -> None:
+        """Ask these whenever the metrics are read."""
+        self._running.set_function(running)
+        self._queued.set_function(queued)

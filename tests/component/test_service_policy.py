@@ -1,0 +1,174 @@
+"""What a policy decides, seen from outside: approvals, what cannot be done yet, and what a caller may learn of its rights."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import Document, Service, as_document
+
+MORE = """\
+version: 1
+ssh_profiles:
+  certified: {user: nobody, auth: {certificate: {ca: main}}, host_keys: {known_hosts: known_hosts}}
+hosts:
+  certified: {address: 127.0.0.1, ssh: certified}
+commands:
+  approved: {run: [/usr/bin/true], on: local, approval: {by: bob}, timeout: 5s}
+  redacted: {run: [/usr/bin/echo, canary-7f3a], on: local, output: {redact: ["canary-[0-9a-f]+"]}, timeout: 5s}
+  uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: local, timeout: 5s}
+  certain: {run: [/usr/bin/true], on: certified, timeout: 5s}
+  narrow:
+    run: [/usr/bin/echo, <word>]
+    params: {word: {type: enum, values: [red, green, blue]}}
+    on: [local, certified]
+    timeout: 5s
+roles:
+  more:
+    - {commands: [approved, redacted, uploaded, certain], hosts: "*"}
+    - {commands: narrow, hosts: local, params: {word: [red, green]}}
+    - {commands: narrow, hosts: certified}
+grants:
+  - {to: ann, roles: more}
+deny:
+  - {why: canary-of-the-rule, to: ann, commands: narrow, params: {word: green}}
+"""
+
+
+class _WithMore(Service):
+    def write_policy(self) -> None:
+        super().write_policy()
+        (self.policies / "more.yaml").write_text(MORE)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with _WithMore.running(tmp_path_factory.mktemp("policy") / "service") as running:
+        yield running
+
+
+def explain(service: Service, command: str, *, by: str = "ann", **body: object) -> tuple[int, Document]:
+    with service.client(by) as client:
+        answer = client.post(f"/v1/explain/{command}", json=body)
+    return answer.status_code, as_document(answer)
+
+
+def audit_records(service: Service) -> list[Document]:
+    lines = (service.data / "audit" / "audit.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_call_that_needs_approval_is_refused(service: Service) -> None:
+    """It is a 403 of its own kind, nothing has run, and the caller can see beforehand that it would be."""
+    with service.client() as client:
+        refused = client.post("/v1/run/approved", json={})
+        listed = client.get("/v1/commands/approved").json()
+    assert (refused.status_code, refused.json()["code"]) == (403, "needs_approval")
+    assert listed["needs_approval"] is True
+    status, explained = explain(service, "approved")
+    assert (status, explained["decision"], explained["hosts"][0]["argv"]) == (200, "needs-approval", ["/usr/bin/true"])
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "what"),
+    [
+        ("redacted", {}, "'redact'"),
+        ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "parameters of type file"),
+        ("certain", {}, "a login by certificate"),
+    ],
+)
+def test_what_cannot_be_done_yet_never_runs(service: Service, command: str, body: Document, what: str) -> None:
+    """A run that would have to go without what the policy asks for ends as unsupported, without a byte of output."""
+    with service.client() as client:
+        job = client.post(f"/v1/run/{command}", json=body).json()
+    assert (job["state"], job["ok"], job["exit_code"], job["stdout_bytes"]) == ("failed", False, None, 0)
+    assert job["error"]["code"] == "unsupported"
+    assert job["error"]["detail"] == f"This version cannot do {what}; nothing has run."
+
+
+def test_one_host_that_cannot_be_done_does_not_hold_up_the_others(service: Service) -> None:
+    """Of two hosts, the one that works gives its result."""
+    with service.client() as client:
+        body = {"params": {"word": "red"}, "hosts": ["local", "certified"]}
+        job = client.post("/v1/run/narrow", json=body).json()
+    assert [(run["host"], run["state"]) for run in job["runs"]] == [("local", "succeeded"), ("certified", "failed")]
+
+
+def test_explain_answers_a_denial_without_its_rule(service: Service) -> None:
+    """Of its own rights a caller learns that a call is denied, on which host, and nothing of the rule or the argv."""
+    status, denied = explain(service, "narrow", params={"word": "blue"}, hosts=["local"])
+    assert (status, denied["decision"]) == (200, "deny")
+    status, ruled = explain(service, "narrow", params={"word": "green"}, hosts=["local"])
+    assert (status, ruled["decision"]) == (200, "deny")
+    assert ruled["hosts"] == denied["hosts"], "a rule that denies looks like a right that is missing"
+    assert denied["hosts"][0] == {
+        "host": "local",
+        "decision": "deny",
+        "role": None,
+        "argv": None,
+        "script_sha256": None,
+        "timeout": 5.0,
+    }
+    assert "canary" not in json.dumps(ruled)
+    assert any("canary-of-the-rule" in json.dumps(record) for record in audit_records(service)), "the audit knows"
+
+
+def test_explain_decides_for_each_host(service: Service) -> None:
+    """A call to several hosts gets the least that any of them gets."""
+    status, mixed = explain(service, "narrow", params={"word": "blue"}, hosts=["local", "certified"])
+    assert (status, mixed["decision"]) == (200, "deny")
+    assert [host["decision"] for host in mixed["hosts"]] == ["deny", "allow"]
+
+
+def test_explain_tells_nothing_of_what_a_caller_may_not_know(service: Service) -> None:
+    """An unknown command, a forbidden one, and a host out of reach look alike, and invalid values are told as by run."""
+    answers = [
+        explain(service, "nothing"),
+        explain(service, "narrow", by="bob", params={"word": "blue"}),
+        explain(service, "narrow", by="bob", params={"word": "no such word"}),
+        explain(service, "narrow", params={"word": "red"}, hosts=["far"]),
+    ]
+    for status, problem in answers:
+        problem.pop("request_id")
+        problem.pop("instance")
+        assert (status, problem) == (403, answers[0][1])
+    status, problem = explain(service, "narrow", params={"word": "no such word"}, hosts=["local"])
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/params/word")
+
+
+def test_explain_and_run_agree(service: Service) -> None:
+    """What explain allows, run runs; what it denies, run refuses; and explain has run nothing."""
+    with service.client() as client:
+        before = len(client.get("/v1/jobs").json()["jobs"])
+        for word in ("red", "green", "blue"):
+            body = {"params": {"word": word}, "hosts": ["local"]}
+            decision = client.post("/v1/explain/narrow", json=body).json()["decision"]
+            status = client.post("/v1/run/narrow", json=body).status_code
+            assert (decision, status) in (("allow", 200), ("deny", 403))
+        assert len(client.get("/v1/jobs").json()["jobs"]) == before + 1
+
+
+def test_warnings_are_in_the_log(service: Service) -> None:
+    """What the policy asks for in vain is said when the service starts, at its place."""
+    assert "P216 warning: this version cannot do 'redact'" in service.log
+
+
+def test_serve_takes_named_interpreters(tmp_path: Path) -> None:
+    """`--interpreters` adds a name that scripts may use; what is no interpreter is refused with how to write it."""
+
+    class Named(Service):
+        def write_policy(self) -> None:
+            super().write_policy()
+            text = (
+                "version: 1\ncommands: {awk: {script: 'BEGIN { print 6 * 7 }', interpreter: awk, on: local, timeout: 5s}}\n"
+                "roles: {r: [{commands: awk, hosts: local}]}\ngrants: [{to: ann, roles: r}]\n"
+            )
+            (self.policies / "more.yaml").write_text(text)
+
+    with Named.running(tmp_path / "service", interpreters="awk=/usr/bin/awk -f") as running:
+        with running.client() as client:
+            assert client.post("/v1/run/awk", json={}).json()["stdout"] == "42\n"
+        refused = running.cli("serve", "--interpreters", "awk=awk -f")
+        assert refused.returncode == 2
+        assert "--interpreters: 'awk=awk -f' is not an interpreter" in refused.stderr
