@@ -258,8 +258,9 @@ def test_a_program_gets_only_the_environment_of_the_policy() -> None:
 
 def test_the_plan_names_its_policy() -> None:
     """A plan carries the digest of the policy that allowed it."""
-    policy = made("run: [/bin/c], success_codes: [0, 2], max_parallel: 4")
+    policy = made("run: [/bin/c], success_codes: [0, 2], max_parallel: 4, result: {parse: df}")
     made_plan = plan(policy)
+    assert made_plan.parser == "df"
     assert (made_plan.command, made_plan.policy) == ("c", policy.digest)
     assert (made_plan.success_codes, made_plan.max_parallel) == (frozenset({0, 2}), 4)
 
