@@ -9,10 +9,10 @@ from pathlib import Path
 from cmdhttp.cli.inputs import policy_inputs
 from cmdhttp.errors import ConfigError
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.describe import instant
 from cmdhttp.policy.fields import read_instant
 from cmdhttp.policy.findings import Position, suggestion
 from cmdhttp.policy.load import load, load_policy
+from cmdhttp.policy.review.describe import instant
 
 _FAILED_TEST = "P501"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from cmdhttp.cli.asking import check_known, place, time, usable_policy
 from cmdhttp.cli.text import columns, say
 from cmdhttp.errors import ConfigError
-from cmdhttp.policy.describe import approval_needed, instant, shortened, window
-from cmdhttp.policy.table import Cut, Row, Wanted, table
+from cmdhttp.policy.review.describe import approval_needed, instant, shortened, window
+from cmdhttp.policy.review.table import Cut, Row, Wanted, table
 
 _MOST_SHOWN = 3
 """How many hosts stand in a cell; the rest is counted."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from cmdhttp.cli.asking import place, time, usable_policy
 from cmdhttp.cli.text import say
 from cmdhttp.policy.compiled import Host, Policy
-from cmdhttp.policy.describe import shortened
-from cmdhttp.policy.diff import Difference, What, diff
-from cmdhttp.policy.meaning import Sign
+from cmdhttp.policy.review.describe import shortened
+from cmdhttp.policy.review.diff import Difference, What, diff
+from cmdhttp.policy.review.meaning import Sign
 
 _MARKS = {Sign.GAINED: "+", Sign.LOST: "-", Sign.CHANGED: "~"}
 _AMOUNT = {Sign.GAINED: "more", Sign.LOST: "less", Sign.CHANGED: "something else"}

@@ -13,9 +13,9 @@ from cmdhttp.errors import BadValue, ConfigError
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import LOCAL, Command, Policy
 from cmdhttp.policy.decide import Arguments, Question, Verdict, bind, decide, may_know
-from cmdhttp.policy.describe import instant
-from cmdhttp.policy.explain import Explanation, Step, explain
 from cmdhttp.policy.params import ListParam
+from cmdhttp.policy.review.describe import instant
+from cmdhttp.policy.review.explain import Explanation, Step, explain
 from cmdhttp.policy.select import default_host
 
 _MOST_HOSTS = 10

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from cmdhttp import __version__
 from cmdhttp.cli.policy_verbs import add_policy_verbs
+from cmdhttp.cli.starter_verbs import add_starter_verbs
 from cmdhttp.cli.text import visible
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.settings import SETTINGS, Settings, variable
@@ -20,6 +21,7 @@ authenticated request and gets the result back. Nothing runs that the policy doe
 
 _START = """\
 start here:
+  cmdhttp init policies             write a first policy that works
   cmdhttp check policies            is the policy right?
   cmdhttp token new tines-prod      make a token, and the line for the policy
   cmdhttp serve --policies policies --data /var/lib/cmdhttp
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cmdhttp {__version__}")
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(verbs)
+    add_starter_verbs(verbs)
     _add_check(verbs)
     _add_test(verbs)
     add_policy_verbs(verbs)

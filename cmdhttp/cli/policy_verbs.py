@@ -125,7 +125,7 @@ def _can(options: argparse.Namespace) -> int:
     from cmdhttp.cli.asking import moment  # noqa: PLC0415
     from cmdhttp.cli.can import run_can  # noqa: PLC0415
     from cmdhttp.cli.inputs import policy_folder  # noqa: PLC0415
-    from cmdhttp.policy.table import Wanted  # noqa: PLC0415
+    from cmdhttp.policy.review.table import Wanted  # noqa: PLC0415
 
     wanted = Wanted(principal=options.principal, command=options.command, host=options.host)
     return run_can(policy_folder(os.environ, options.policies), wanted, at=moment(options.at), as_json=options.json)

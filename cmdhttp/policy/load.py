@@ -1,7 +1,7 @@
 """A folder becomes a policy, whole or not at all: read, merged, compiled, linted, and held against its own tests.
 
 All that there is to say comes at once. The order of the stages only decides what can be said: what a file means is judged
-as far as it could be read, lint and tests only when everything else is right.
+as far as it could be read; lint and tests speak only of what compiles.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,7 +14,9 @@ from cmdhttp.policy.compile import Folders, compile_all
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.files import check_permissions, folder_digest, read_folder
 from cmdhttp.policy.findings import Finding, PolicyError, Severity
+from cmdhttp.policy.lint import lint, lint_text
 from cmdhttp.policy.merge import collect
+from cmdhttp.policy.permissions import check_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ def load(policies: Path, inputs: Inputs) -> Loaded:
     except PolicyError as error:
         return Loaded(policy=None, findings=error.findings)
     findings = list(check_permissions(policies, files))
+    findings += lint_text(files)
     merged = collect(files)
     findings += merged.findings
     folders = Folders(
@@ -80,7 +83,9 @@ def load(policies: Path, inputs: Inputs) -> Loaded:
     compiled = compile_all(merged, folders=folders, digest=folder_digest(files))
     findings += compiled.findings
     outcomes: list[Outcome] = []
-    if not _errors(findings):
+    if not _errors([*merged.findings, *compiled.findings]):
+        findings += lint(compiled.policy, merged, now=inputs.now)
+        findings += check_targets(compiled.policy, merged, policies=policies, secrets=inputs.secrets)
         outcomes = run_cases(compiled.policy, merged.tests, resolve=inputs.resolve, now=inputs.now)
         findings += [finding for outcome in outcomes if (finding := outcome.finding)]
     return Loaded(

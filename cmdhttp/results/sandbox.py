@@ -1,8 +1,8 @@
 """One parser of jc in a process of its own, which can be killed where a thread cannot.
 
 Its regular expressions can be held up for hours by a few kilobytes made for it, and Python gives up no lock while one
-runs: in a thread of ours that would stop the service. The process has an environment made from nothing, little memory, may
-write no file and start no other, and is killed when an answer is late.
+runs: in a thread of ours that would stop the service. The process has an environment made from nothing and little memory,
+writes to no file, starts no other (unless the account is root's, which Linux lets), and is killed when an answer is late.
 """
 
 import resource

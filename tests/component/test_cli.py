@@ -163,8 +163,10 @@ def test_an_unknown_variable_stops_serve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (("--help",), ("start here:", "serve", "check", "token")),
+        (("--help",), ("start here:", "serve", "init", "schema", "check", "token")),
         (("serve", "--help"), ("--ops-listen", "CMDHTTP_OPS_LISTEN", "--demo")),
+        (("init", "--help"), ("exit code", "not empty", "check --strict")),
+        (("schema", "--help"), ("exit code", ".schema.json", "yaml-language-server")),
         (("check", "--help"), ("--json", "Exit code 0")),
         (("token", "--help"), ("make a token",)),
         (("token", "new", "--help"), ("--expires", "--json", "sha256")),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from cmdhttp.api import body
 from cmdhttp.api.routes import Api
@@ -15,23 +16,26 @@ from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.jobs.state import State
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
-from cmdhttp.policy.advice import Kind
 from cmdhttp.policy.decide import Reason
-from cmdhttp.policy.diff import What
-from cmdhttp.policy.explain import Check
 from cmdhttp.policy.fields import Strict
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
+from cmdhttp.policy.review.advice import Kind
+from cmdhttp.policy.review.diff import What
+from cmdhttp.policy.review.explain import Check
+from cmdhttp.policy.schema import policy_schema
 from cmdhttp.results.builtin import BUILTIN
 from cmdhttp.results.library import KnownParsers, find_library
 from cmdhttp.results.model import DataErrorCode
 from cmdhttp.settings import SETTINGS, variable
 from cmdhttp.telemetry.metrics import Metrics
+from tests.support.editor import read_as_editor
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SCHEMA = Draft202012Validator(policy_schema())
 HOW_TOS = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
 _YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -169,6 +173,13 @@ def test_policies_load(page: Path, tmp_path: Path) -> None:
     except PolicyError as error:
         pytest.fail(str(error))
     assert policy.commands or policy.hosts
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if policy_blocks(page)], ids=name_of)
+def test_policies_fit_the_schema(page: Path) -> None:
+    """An editor with our schema has nothing to say of the policies that a page shows."""
+    for block in policy_blocks(page):
+        assert [error.message for error in SCHEMA.iter_errors(read_as_editor(block))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

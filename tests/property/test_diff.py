@@ -8,8 +8,8 @@ import pytest
 
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import Verdict, decide
-from cmdhttp.policy.diff import Difference, What, diff
-from cmdhttp.policy.meaning import Sign
+from cmdhttp.policy.review.diff import Difference, What, diff
+from cmdhttp.policy.review.meaning import Sign
 from tests.support.random_policies import (
     COMMANDS,
     HOSTS,

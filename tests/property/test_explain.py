@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from cmdhttp.policy.advice import Kind
 from cmdhttp.policy.decide import Reason, Verdict, decide, matching
-from cmdhttp.policy.explain import Check, explain
+from cmdhttp.policy.review.advice import Kind
+from cmdhttp.policy.review.explain import Check, explain
 from tests.support.random_policies import Call, compiled, question, wide_call, wide_policy
 
 SETTLED = {

@@ -8,7 +8,7 @@ import pytest
 
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import Verdict, decide
-from cmdhttp.policy.table import Wanted, table
+from cmdhttp.policy.review.table import Wanted, table
 from tests.support.random_policies import (
     COMMANDS,
     DAYS,

@@ -13,8 +13,8 @@ from enum import StrEnum
 from cmdhttp.policy.compiled import Command, Deny, Line, Policy
 from cmdhttp.policy.containment import deny_within, line_within, same_values
 from cmdhttp.policy.decide import Question, bind
-from cmdhttp.policy.misses import concerns, denies_of, in_force, lines_of, passes
 from cmdhttp.policy.params import Narrowing, Value
+from cmdhttp.policy.review.misses import concerns, denies_of, in_force, lines_of, passes
 from cmdhttp.policy.space import Space, calls, space
 
 

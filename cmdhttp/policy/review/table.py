@@ -11,8 +11,8 @@ from datetime import datetime
 
 from cmdhttp.policy.compiled import Command, Deny, Line, Policy
 from cmdhttp.policy.decide import Arguments, bind
-from cmdhttp.policy.describe import values_left
-from cmdhttp.policy.misses import concerns, denies_of, in_force, lines_of, value_misses
+from cmdhttp.policy.review.describe import values_left
+from cmdhttp.policy.review.misses import concerns, denies_of, in_force, lines_of, value_misses
 from cmdhttp.policy.space import calls, space
 
 

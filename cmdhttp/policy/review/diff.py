@@ -13,12 +13,12 @@ from enum import StrEnum
 
 from cmdhttp.policy.compiled import Command, Deny, Host, Line, Policy
 from cmdhttp.policy.containment import same_values
-from cmdhttp.policy.describe import narrowings_left, values_left, values_taken, window
-from cmdhttp.policy.entry import entry_shifts
 from cmdhttp.policy.findings import Position
-from cmdhttp.policy.meaning import Shift, Sign, command_shifts, place_shifts
-from cmdhttp.policy.misses import in_force
-from cmdhttp.policy.reach import Answer, Side, covered, exceeds, kept, moments, side
+from cmdhttp.policy.review.describe import narrowings_left, values_left, values_taken, window
+from cmdhttp.policy.review.entry import entry_shifts
+from cmdhttp.policy.review.meaning import Shift, Sign, command_shifts, place_shifts
+from cmdhttp.policy.review.misses import in_force
+from cmdhttp.policy.review.reach import Answer, Side, covered, exceeds, kept, moments, side
 
 
 class What(StrEnum):

@@ -11,9 +11,9 @@ from operator import ge, le
 from typing import Any, assert_never
 
 from cmdhttp.policy.compiled import Approval, Command, Concurrency, Host, Profile, Quota, Script, Stdin
-from cmdhttp.policy.describe import approval_needed, shortened, shown
 from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.params import ParamSpec
+from cmdhttp.policy.review.describe import approval_needed, shortened, shown
 from cmdhttp.policy.template import Argument, Group, Spread, Template, Text
 
 _UNLIMITED = Concurrency(per_host=None, total=None, when_busy="reject")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from cmdhttp.policy.describe import (
+from cmdhttp.policy.params import AnyParam, ParamSpec, Secret
+from cmdhttp.policy.review.describe import (
     instant,
     narrowings_left,
     one_of,
@@ -16,7 +17,6 @@ from cmdhttp.policy.describe import (
     values_taken,
     window,
 )
-from cmdhttp.policy.params import AnyParam, ParamSpec, Secret
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyParam)
 

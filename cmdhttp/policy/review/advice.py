@@ -11,9 +11,9 @@ from itertools import islice
 
 from cmdhttp.policy.compiled import Command, Grants, Policy
 from cmdhttp.policy.decide import Question, Reason, decide
-from cmdhttp.policy.describe import approval_needed, instant, narrowings_left, one_of, shown
-from cmdhttp.policy.misses import Miss, Part, denies_of, deny_misses, line_misses, lines_of, passes
-from cmdhttp.policy.repair import repairs
+from cmdhttp.policy.review.describe import approval_needed, instant, narrowings_left, one_of, shown
+from cmdhttp.policy.review.misses import Miss, Part, denies_of, deny_misses, line_misses, lines_of, passes
+from cmdhttp.policy.review.repair import repairs
 
 _MOST_LINES = 3
 """How many role lines it is said of how they could be widened."""

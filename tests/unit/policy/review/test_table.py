@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cmdhttp.policy.table import Row, Wanted, table
+from cmdhttp.policy.review.table import Row, Wanted, table
 from tests.unit.policies import NOW, compiled
 
 HOSTS = """

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from cmdhttp.auth.tokens import TokenRecord
 from cmdhttp.policy.compiled import Oidc, Policy
 from cmdhttp.policy.containment import Network, networks_within
-from cmdhttp.policy.describe import instant, shortened
-from cmdhttp.policy.meaning import Shift, capped, compare, quota_shifts
+from cmdhttp.policy.review.describe import instant, shortened
+from cmdhttp.policy.review.meaning import Shift, capped, compare, quota_shifts
 
 
 def entry_shifts(before: Policy, now: Policy, principal: str, *, since: datetime) -> list[Shift]:

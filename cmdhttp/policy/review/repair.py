@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from cmdhttp.errors import FieldError
 from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Question, bind
-from cmdhttp.policy.describe import one_of, shown, values_left, values_taken
-from cmdhttp.policy.misses import Part, denies_of, line_misses, lines_of, passes
 from cmdhttp.policy.params import BoolParam, EnumParam, Narrowing, Value
+from cmdhttp.policy.review.describe import one_of, shown, values_left, values_taken
+from cmdhttp.policy.review.misses import Part, denies_of, line_misses, lines_of, passes
 from cmdhttp.policy.space import Space, calls, space
 
 

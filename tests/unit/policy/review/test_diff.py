@@ -6,8 +6,8 @@ from functools import cache
 import pytest
 
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.diff import Difference, diff
-from cmdhttp.policy.meaning import Sign
+from cmdhttp.policy.review.diff import Difference, diff
+from cmdhttp.policy.review.meaning import Sign
 from tests.unit.policies import NOW, compiled
 
 BASE = """

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cmdhttp.policy.advice import Kind, changes
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import Arguments, Question, Reason, Verdict, bind, decide
-from cmdhttp.policy.explain import Check, Explanation, explain
+from cmdhttp.policy.review.advice import Kind, changes
+from cmdhttp.policy.review.explain import Check, Explanation, explain
 from tests.unit.policies import NOW, compiled
 
 HOSTS = """

@@ -10,14 +10,14 @@ from enum import StrEnum
 from typing import assert_never
 
 from cmdhttp.errors import FieldError
-from cmdhttp.policy.advice import Change, changes
 from cmdhttp.policy.compiled import Approval, Command, Deny, Line, Policy
 from cmdhttp.policy.decide import Decision, Question, decide
-from cmdhttp.policy.describe import approval_needed, shortened, shown, values_left, window
 from cmdhttp.policy.findings import Position, suggestion
-from cmdhttp.policy.misses import Miss, Part, denies_of, deny_misses, line_misses, lines_of
 from cmdhttp.policy.params import Narrowing
-from cmdhttp.policy.repair import parameter_of
+from cmdhttp.policy.review.advice import Change, changes
+from cmdhttp.policy.review.describe import approval_needed, shortened, shown, values_left, window
+from cmdhttp.policy.review.misses import Miss, Part, denies_of, deny_misses, line_misses, lines_of
+from cmdhttp.policy.review.repair import parameter_of
 
 
 class Check(StrEnum):
