@@ -3,6 +3,8 @@
 LISTEN ?= 127.0.0.1:8080
 OPS ?= 127.0.0.1:9000
 PYTEST_ARGS ?=
+MUTANTS ?=
+JOBS ?= 1
 UPGRADE ?=
 UV_VERSION := 0.13.9
 
@@ -11,7 +13,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet -
 	--generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo check test lock clean
+.PHONY: help setup setup-dev run demo check test mutants lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,14 +40,27 @@ check: setup-dev ## Lint, format, types, direction of imports, contract and docu
 
 test: setup-dev ## The whole test suite (PYTEST_ARGS="-k name" for a part of it)
 	@scripts/ensure-sshd.sh
+ifeq ($(PYTEST_ARGS),)
+	$(BIN)/coverage run --source cmdhttp/policy,cmdhttp/plan -m pytest -p no:hypothesispytest tests/unit
+	$(BIN)/coverage report --fail-under=100
+	$(BIN)/pytest tests/property tests/component tests/contract
+else
 	$(BIN)/pytest $(PYTEST_ARGS)
+endif
+
+mutants: ## Whether a test fails for every change of the policy engine (MUTANTS="cmdhttp.policy.decide.*" for a part, JOBS=2)
+	@scripts/bootstrap.sh mutants
+	$(if $(MUTANTS),,rm -rf mutants)
+	.venv-mutants/bin/mutmut run --max-children $(JOBS) $(MUTANTS)
+	@.venv-mutants/bin/python scripts/mutants.py $(MUTANTS)
 
 lock: setup ## Write the lock files after pyproject.toml (UPGRADE=1: with the newest releases)
 	@$(BIN)/uv --version 2>/dev/null | grep -q '^uv $(UV_VERSION)\b' || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(COMPILE) pyproject.toml --extra parsers --output-file requirements.lock
 	$(COMPILE) pyproject.toml --extra parsers --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --group mutants --constraint requirements-dev.lock --output-file requirements-mutants.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean: ## Remove caches and build output; .venv and .data stay
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov mutants build dist
 	find cmdhttp tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -57,7 +57,7 @@ class HostNames:
             return self.groups[node.text]
         if node.text in self.hosts:
             return frozenset({node.text})
-        if not self.report.is_broken("hosts", node.text) and not self.report.is_broken("groups", node.text):
+        if not self.report.is_broken("hosts", node.text):
             self.report.unknown("host or group", node.text, node.at, [*self.hosts, *self.groups])
         return frozenset()
 
