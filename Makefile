@@ -5,6 +5,8 @@ OPS ?= 127.0.0.1:9000
 PYTEST_ARGS ?=
 BENCH ?=
 BENCH_ARGS ?=
+MUTANTS ?=
+JOBS ?= 1
 UPGRADE ?=
 UV_VERSION := 0.13.9
 
@@ -13,7 +15,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet -
 	--generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo check test bench lock clean
+.PHONY: help setup setup-dev run demo check test mutants bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,23 +42,32 @@ check: setup-dev ## Lint, format, types, direction of imports, contract and docu
 
 test: setup-dev ## The whole test suite (PYTEST_ARGS="-k name" for a part of it)
 	@scripts/ensure-sshd.sh
+ifeq ($(PYTEST_ARGS),)
+	$(BIN)/coverage run --source cmdhttp/policy,cmdhttp/plan -m pytest -p no:hypothesispytest tests/unit
+	$(BIN)/coverage report --fail-under=100
+	$(BIN)/pytest tests/property tests/component tests/contract
+else
 	$(BIN)/pytest $(PYTEST_ARGS)
+endif
 
-bench: .venv-bench/.stamp ## Measure, side by side with peers (BENCH=policy for a part, BENCH_ARGS="--rounds 3 --json")
+mutants: ## Whether a test fails for every change of the policy engine (MUTANTS="cmdhttp.policy.decide.*" for a part, JOBS=2)
+	@scripts/bootstrap.sh mutants
+	$(if $(MUTANTS),,rm -rf mutants)
+	.venv-mutants/bin/mutmut run --max-children $(JOBS) $(MUTANTS)
+	@.venv-mutants/bin/python scripts/mutants.py $(MUTANTS)
+
+bench: ## Measure, side by side with peers (BENCH=policy for a part, BENCH_ARGS="--rounds 3 --json")
+	@scripts/bootstrap.sh bench
 	@exec .venv-bench/bin/python -m benchmarks $(BENCH_ARGS) $(BENCH)
-
-.venv-bench/.stamp: requirements-bench.lock | setup
-	$(BIN)/python -m venv --clear .venv-bench
-	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
-	@touch $@
 
 lock: setup ## Write the lock files after pyproject.toml (UPGRADE=1: with the newest releases)
 	@$(BIN)/uv --version 2>/dev/null | grep -q '^uv $(UV_VERSION)\b' || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(COMPILE) pyproject.toml --output-file requirements.lock
-	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra parsers --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra parsers --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --group mutants --constraint requirements-dev.lock --output-file requirements-mutants.lock
 	$(COMPILE) pyproject.toml --group bench --constraint requirements.lock --output-file requirements-bench.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean: ## Remove caches and build output; .venv and .data stay
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov mutants build dist
 	find benchmarks cmdhttp tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -32,7 +32,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, side by side with peers.")
-    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME", help=f"of {', '.join(BENCHMARKS)}"
+    )
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"how often each is measured (default {_ROUNDS})")
     parser.add_argument("--json", action="store_true", help="print JSON; the tables go to standard error")
     return parser.parse_args()

@@ -55,9 +55,9 @@ class Peer(Protocol):
 class Casbin:
     """pycasbin's `Enforcer`: roles, host groups and command groups by role definitions, one row a role line or deny."""
 
-    module = "casbin"
-    verb = "enforce"
-    note = (
+    module: ClassVar = "casbin"
+    verb: ClassVar = "enforce"
+    note: ClassVar = (
         "casbin looks at every row for each question; no types of values, no time windows, no reason. Its FastEnforcer"
         " looks rows up, but only by exact keys, so every right would have to be written out."
     )
@@ -89,9 +89,9 @@ class Casbin:
 class Cedar:
     """Cedar in Rust, by `cedarpy`: policies and entities are parsed once and handed over as handles."""
 
-    module = "cedarpy"
-    verb = "is_authorized"
-    note = (
+    module: ClassVar = "cedarpy"
+    verb: ClassVar = "is_authorized"
+    note: ClassVar = (
         "cedarpy is Rust behind one call; it says which policies decided. Values are of a schema's few types, or of none; no"
         " normal form of a value. A time would have to come with the question."
     )
@@ -123,7 +123,8 @@ class Cedar:
         for command, group in _command_groups(rules):
             found.setdefault(("Action", command), []).append({"type": "Action", "id": group})
         return [
-            {"uid": {"type": kind, "id": name}, "attrs": {}, "parents": parents} for (kind, name), parents in found.items()
+            {"uid": {"type": kind, "id": name}, "attrs": {}, "parents": parents}
+            for (kind, name), parents in found.items()
         ]
 
     def _request(self, call: Call) -> dict[str, Any]:
@@ -139,7 +140,12 @@ class Cedar:
         return bool(answer.allowed)
 
     def asker(self, call: Call) -> Work:
-        ask, request, policies, entities = self._cedar.is_authorized, self._request(call), self._policies, self._entities
+        ask, request, policies, entities = (
+            self._cedar.is_authorized,
+            self._request(call),
+            self._policies,
+            self._entities,
+        )
         return lambda: ask(request, policies, entities)
 
 

@@ -127,11 +127,11 @@ def _decide_groups(rules: Rules, *, rounds: int) -> Iterator[Group]:
     for title, call in QUESTIONS.items():
         work = ours.work(call) | {f"{peer.module}: {peer.verb}": peer.asker(call) for peer in peers}
         notes = (*(peer.note for peer in peers), *missing)
-        yield Group(
-            title=f"Decide with {_size(rules)}: {title}", measured=race(work, rounds=rounds), notes=notes
-        )
+        yield Group(title=f"Decide with {_size(rules)}: {title}", measured=race(work, rounds=rounds), notes=notes)
     title = f"Decide with {_size(rules)}: a value that its type refuses"
-    yield Group(title=title, measured=race(ours.work(BAD), rounds=rounds), notes=("The peers know no types of values.",))
+    yield Group(
+        title=title, measured=race(ours.work(BAD), rounds=rounds), notes=("The peers know no types of values.",)
+    )
 
 
 def _check_same_answers(rules: Rules, ours: _Ours, peers: list[Peer]) -> None:

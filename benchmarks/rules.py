@@ -124,7 +124,9 @@ class Rules:
         return [self._hosts_file(), *(_commands_file(part) for part in parts), self._access_file()]
 
     def _hosts_file(self) -> str:
-        profile = "ssh_profiles:\n  linux: {user: ops, auth: {key: file:ops}, host_keys: {known_hosts: keys/known_hosts}}\n"
+        profile = (
+            "ssh_profiles:\n  linux: {user: ops, auth: {key: file:ops}, host_keys: {known_hosts: keys/known_hosts}}\n"
+        )
         return f"version: 1\n{profile}hosts:\n" + "".join(
             f"  {host.name}: {{address: {host.name}.example.com, ssh: linux,"
             f" labels: {{kind: {host.kind}, env: {host.environment}}}}}\n"
@@ -176,7 +178,7 @@ def _commands_file(commands: list[Command]) -> str:
 def _line(line: Line) -> str:
     names = ", ".join(command.name for command in line.commands)
     params = f", params: {{unit: {line.unit}}}" if line.unit else ""
-    return f'    - {{commands: [{names}], hosts: {{kind: {line.kind}}}{params}}}\n'
+    return f"    - {{commands: [{names}], hosts: {{kind: {line.kind}}}{params}}}\n"
 
 
 def _deny(deny: Deny) -> str:

@@ -33,12 +33,15 @@ from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local import LocalExecutor, remove_folder
 from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
+from cmdhttp.results.library import find_library
+from cmdhttp.results.parsers import Parsers
 from cmdhttp.service import Service, end_record
 from cmdhttp.settings import Settings
 from cmdhttp.telemetry.metrics import Metrics
@@ -137,7 +140,14 @@ async def _running(settings: Settings, source: PolicySource, holder: PolicyHolde
         source=source, holder=holder, audit=audit, metrics=metrics, clock=clock, poll=settings.policy_poll
     )
     service = Service(
-        policy=holder, journal=journal, hub=hub, supervisor=supervisor, audit=audit, metrics=metrics, clock=clock
+        policy=holder,
+        journal=journal,
+        data=DataReader(journal, Parsers(find_library())),
+        hub=hub,
+        supervisor=supervisor,
+        audit=audit,
+        metrics=metrics,
+        clock=clock,
     )
     try:
         await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})

@@ -30,6 +30,7 @@ from cmdhttp.errors import (
 )
 from cmdhttp.execution.model import StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
+from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub, Told
 from cmdhttp.jobs.journal import Filter, IdempotencyKey, Journal
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
@@ -40,6 +41,7 @@ from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
 from cmdhttp.policy.select import default_host, select_hosts
 from cmdhttp.reload.reloader import PolicyHolder
+from cmdhttp.results.model import Parsed
 from cmdhttp.telemetry.metrics import Metrics
 
 _log = logging.getLogger("cmdhttp.service")
@@ -97,6 +99,7 @@ class Service:
         *,
         policy: PolicyHolder,
         journal: Journal,
+        data: DataReader,
         hub: Hub,
         supervisor: Supervisor,
         audit: AuditLog,
@@ -105,6 +108,7 @@ class Service:
     ) -> None:
         self._holder = policy
         self._journal = journal
+        self._data = data
         self._hub = hub
         self._supervisor = supervisor
         self._audit = audit
@@ -200,6 +204,10 @@ class Service:
     async def output(self, job: Job, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         """Return output bytes of a job that was already found readable."""
         return await self._journal.read_output(job.id, run, stream, offset=offset, size=size)
+
+    async def data(self, job: Job) -> Sequence[Parsed]:
+        """Return what a job's runs printed as data, one entry a run; none at all if its command declares no parser."""
+        return await self._data.read(job)
 
     async def cancel(self, principal: Principal, wanted: str) -> Job:
         """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound."""
@@ -323,6 +331,7 @@ class Service:
             on_disconnect=call.on_disconnect,
             max_parallel=plan.max_parallel,
             runs=tuple(Run(host=step.host) for step in plan.steps),
+            parser=plan.parser,
         )
 
     async def _replayed(self, key: IdempotencyKey) -> Submitted | None:

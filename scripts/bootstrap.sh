@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make .venv fit to work: `bootstrap.sh` for running, `bootstrap.sh dev` for developing.
+# Make .venv fit to work: `bootstrap.sh` for running, `bootstrap.sh dev` for developing. `bootstrap.sh mutants` makes
+# .venv-mutants, in which mutation tests run, and `bootstrap.sh bench` .venv-bench, which has the peers to measure against.
 #
 # Needs a Python of 3.11 or later and nothing else (PYTHON=... names one). Installs exactly what the lock files say, checked by
 # hash, then the project itself, editable. A second run with nothing changed takes a moment. A .venv that does not work,
@@ -10,9 +11,11 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 root=$(dirname "$here")
 cd "$root"
 kind=${1:-run}
-venv=$root/.venv
-case $kind in run | dev) ;; *)
-    echo "usage: scripts/bootstrap.sh [dev]" >&2
+case $kind in
+run | dev) venv=$root/.venv ;;
+mutants | bench) venv=$root/.venv-$kind ;;
+*)
+    echo "usage: scripts/bootstrap.sh [dev | mutants | bench]" >&2
     exit 2
     ;;
 esac
@@ -76,10 +79,10 @@ find_python() {
 make_venv() {
     find_python
     if [ -e "$venv" ]; then
-        say "Removing .venv: it does not work here"
+        say "Removing ${venv##*/}: it does not work here"
         rm -rf "$venv"
     fi
-    say "Making .venv with $("$python" --version)"
+    say "Making ${venv##*/} with $("$python" --version)"
     if ! "$python" -m venv "$venv"; then
         rm -rf "$venv"
         exit 1
@@ -92,7 +95,26 @@ checksum() { cat "$@" | cksum; }
 
 is_done() { [ "$(cat "$venv/.$1-stamp" 2>/dev/null)" = "$2" ]; }
 
+# install_locked WHAT WHY FILE: what FILE lists, unless that has been done.
+install_locked() {
+    sum=$(checksum "$3")
+    is_done "$1" "$sum" && return
+    say "Installing what $2"
+    rm -f "$venv/.$1-stamp"
+    pip_install --require-hashes -r "$3"
+    printf '%s\n' "$sum" >"$venv/.$1-stamp"
+}
+
 venv_works || make_venv
+
+if [ "$kind" = mutants ]; then
+    install_locked mutants "mutation tests need" requirements-mutants.lock
+    exit
+fi
+if [ "$kind" = bench ]; then
+    install_locked bench "benchmarks need" requirements-bench.lock
+    exit
+fi
 
 run_sum=$(checksum pyproject.toml requirements-build.lock requirements.lock)
 if ! is_done run "$run_sum" || [ ! -x "$venv/bin/cmdhttp" ]; then
@@ -104,11 +126,5 @@ if ! is_done run "$run_sum" || [ ! -x "$venv/bin/cmdhttp" ]; then
 fi
 
 if [ "$kind" = dev ]; then
-    dev_sum=$(checksum requirements-dev.lock)
-    if ! is_done dev "$dev_sum"; then
-        say "Installing what developers need"
-        rm -f "$venv/.dev-stamp"
-        pip_install --require-hashes -r requirements-dev.lock
-        printf '%s\n' "$dev_sum" >"$venv/.dev-stamp"
-    fi
+    install_locked dev "developers need" requirements-dev.lock
 fi

@@ -28,6 +28,13 @@ commands:
     params: {name: {type: string, pattern: "[A-Za-z0-9 ;$()'&|._-]{1,40}"}}
     on: [local, target]
     timeout: 10s
+  disk:
+    summary: How full the root file system is
+    effect: read
+    run: [/usr/bin/df, "--output=source,pcent", /]
+    on: [local, target]
+    timeout: 10s
+    result: {parse: df}
   count:
     summary: Count, one line every 300 ms
     effect: read
@@ -62,7 +69,7 @@ version: 1
 principals:
   tour: {{tokens: [{{id: {id}, sha256: "{sha256}", expires: "{expires}"}}]}}
 roles:
-  visitor: [{{commands: [greet, count, wait], hosts: [local, target]}}]
+  visitor: [{{commands: [greet, disk, count, wait], hosts: [local, target]}}]
 grants:
   - {{to: tour, roles: visitor}}
 """
@@ -125,6 +132,7 @@ def tour(url: str, token: str) -> None:
     )
     show("The same on the SSH host", url, token, "greet", {"params": {"name": "you; $(id)"}, "hosts": ["target"]})
     show("Both at once", url, token, "greet", {"params": {"name": "all"}, "hosts": ["local", "target"]})
+    show("What df printed on the SSH host, as data", url, token, "disk", {"hosts": ["target"]})
     show("A live stream from the SSH host", url, token, "count", {"hosts": ["target"]}, accept="application/x-ndjson")
     show("A time limit ends the process", url, token, "wait", {})
     show(

@@ -1,7 +1,7 @@
 """The routes: parse, call the service, encode. The contract of names, states and status codes is `docs/reference/http.md`."""
 
 import base64
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from starlette.requests import Request
@@ -22,6 +22,7 @@ from cmdhttp.jobs.state import Job, Output
 from cmdhttp.plan.model import Step
 from cmdhttp.policy.compiled import Command
 from cmdhttp.policy.decide import Decision, Verdict
+from cmdhttp.results.model import Parsed
 from cmdhttp.service import Service
 
 _STREAMED = (Media.SSE, Media.NDJSON)
@@ -233,17 +234,17 @@ class Api:
 
     async def _answer(self, job: Job, answer: Answer, headers: dict[str, str], *, fail: bool) -> Response:
         """The JSON answer of a run: 200 with the end, or 202 with the job so far."""
-        document = self._document(job, await self._inline(job, answer))
+        document = self._document(job, await self._inline(job, answer), await self._service.data(job))
         if job.state.terminal:
             return _json(document, status=422 if fail and not job.ok else 200, headers=headers)
         headers = headers | {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(_RETRY_AFTER)}
         return _json(document, status=202, headers=headers)
 
     async def _shown(self, job: Job) -> Response:
-        return _json(self._document(job, await self._inline(job, Answer())))
+        return _json(self._document(job, await self._inline(job, Answer()), await self._service.data(job)))
 
-    def _document(self, job: Job, inline: list[Inline] | None) -> dict[str, object]:
-        return job_document(job, inline=inline, position=self._service.queue_position(job))
+    def _document(self, job: Job, inline: list[Inline] | None, data: Sequence[Parsed] = ()) -> dict[str, object]:
+        return job_document(job, inline=inline, data=data, position=self._service.queue_position(job))
 
     async def _inline(self, job: Job, answer: Answer) -> list[Inline]:
         size = self._settings.inline_max if answer.max_bytes is None else answer.max_bytes
@@ -361,6 +362,7 @@ def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:
         "hosts": hosts,
         "limits": {"timeout": command.timeout, "output_bytes": command.output.max_bytes},
         "stdin": {"max_bytes": command.stdin.max_bytes} if command.stdin else None,
+        "result": {"parse": command.parser} if command.parser else None,
         "reason_required": command.reason_required,
         "needs_approval": command.approval is not None,
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from cmdhttp.clock import rfc3339
 from cmdhttp.execution.model import RunError
 from cmdhttp.jobs.state import Accepted, Finished, Job, Numbered, Output, Run, RunEnded, Started, State
+from cmdhttp.results.model import Parsed
 
 JsonObject = dict[str, object]
 
@@ -25,9 +26,17 @@ class Inline:
 
 
 def job_document(
-    job: Job, *, inline: Sequence[Inline] | None, position: int | None = None, hashes: bool = False
+    job: Job,
+    *,
+    inline: Sequence[Inline] | None,
+    data: Sequence[Parsed] = (),
+    position: int | None = None,
+    hashes: bool = False,
 ) -> JsonObject:
-    """Return a job as the API shows it. `inline` has one entry a run, or is None to leave the output out."""
+    """Return a job as the API shows it.
+
+    `inline` has one entry a run, or is None to leave the output out; `data` has one, or none at all to leave it out.
+    """
     document: JsonObject = {
         "id": job.id,
         "command": job.command,
@@ -35,7 +44,12 @@ def job_document(
         "ok": job.ok,
     }
     runs = [
-        _run_fields(run, inline[index] if inline is not None else None, hashes=hashes)
+        _run_fields(
+            run,
+            inline[index] if inline is not None else None,
+            data[index] if data else None,
+            hashes=hashes,
+        )
         for index, run in enumerate(job.runs)
     ]
     if len(runs) == 1:
@@ -91,7 +105,7 @@ def interrupted_document(job_id: str, *, now: float, last_seq: int) -> JsonObjec
 _TYPES = {Accepted: "accepted", Started: "started", Output: "output", RunEnded: "exited", Finished: "finished"}
 
 
-def _run_fields(run: Run, inline: Inline | None, *, hashes: bool) -> JsonObject:
+def _run_fields(run: Run, inline: Inline | None, parsed: Parsed | None, *, hashes: bool) -> JsonObject:
     fields: JsonObject = {
         "host": run.host,
         "state": run.state,
@@ -104,6 +118,8 @@ def _run_fields(run: Run, inline: Inline | None, *, hashes: bool) -> JsonObject:
         stdout, stderr, encoding = _inline(inline)
         fields |= {"stdout": stdout, "stderr": stderr, "encoding": encoding}
         truncated = truncated or len(inline.stdout) < run.stdout.size or len(inline.stderr) < run.stderr.size
+    if parsed is not None:
+        fields |= _data_fields(parsed)
     fields |= {
         "truncated": truncated,
         "stdout_bytes": run.stdout.size,
@@ -115,6 +131,12 @@ def _run_fields(run: Run, inline: Inline | None, *, hashes: bool) -> JsonObject:
     if hashes:
         fields["sha256"] = {"stdout": run.stdout.sha256, "stderr": run.stderr.sha256}
     return fields
+
+
+def _data_fields(parsed: Parsed) -> JsonObject:
+    error = parsed.error
+    failed: JsonObject = {"data_error": {"code": error.code, "detail": error.detail}} if error else {}
+    return {"data": parsed.data} | failed
 
 
 def error_document(error: RunError | None) -> JsonObject | None:

@@ -9,6 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class AuditLog:
         except (OSError, ValueError) as error:
             hint = "Move the file away to keep it as evidence; a new chain begins then."
             raise ConfigError(f"the audit log {path} cannot be continued: {error}", hint=hint) from error
+        self._whole: int | None = None  # the size without what a failed write may have left
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._thread.start()
         self._torn = torn
@@ -93,15 +95,21 @@ class AuditLog:
                 item.loop.call_soon_threadsafe(_settle, item.future, after, error)
 
     def _put(self, lines: bytes) -> OSError | None:
-        end = os.fstat(self._descriptor).st_size
+        """Append and sync. What a failed write left is cut off, now or before the next write; until then nothing is added."""
         try:
+            if self._whole is not None:
+                os.ftruncate(self._descriptor, self._whole)
+            self._whole = os.fstat(self._descriptor).st_size
             view = memoryview(lines)
             while view:
                 view = view[os.write(self._descriptor, view) :]
             os.fdatasync(self._descriptor)
         except OSError as error:
-            os.ftruncate(self._descriptor, end)
+            if self._whole is not None:
+                with suppress(OSError):
+                    os.ftruncate(self._descriptor, self._whole)
             return error
+        self._whole = None
         return None
 
 

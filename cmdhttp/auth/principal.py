@@ -55,8 +55,10 @@ def _from_allowed(record: TokenRecord, source: str | None) -> bool:
 
 
 def _address(source: str | None) -> IPv4Address | IPv6Address | None:
+    if source is None:
+        return None
     try:
-        address = ip_address(source or "")
+        address = ip_address(source)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

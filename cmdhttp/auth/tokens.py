@@ -50,14 +50,14 @@ def mint(entropy: bytes) -> NewToken:
     """Make a token from `ENTROPY_BYTES` random bytes."""
     if len(entropy) != ENTROPY_BYTES:
         raise ValueError(f"a token takes {ENTROPY_BYTES} bytes of entropy")
-    token_id = _base62(int.from_bytes(entropy[32:], "big"), _ID_CHARS)
-    body = f"cmdh_{token_id}_{_base62(int.from_bytes(entropy[:32], 'big'), _SECRET_CHARS)}"
+    token_id = _base62(int.from_bytes(entropy[32:]), _ID_CHARS)
+    body = f"cmdh_{token_id}_{_base62(int.from_bytes(entropy[:32]), _SECRET_CHARS)}"
     token = body + _checksum(body)
     return NewToken(token=token, id=token_id, sha256=digest(token).hex())
 
 
 def digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def verify(token: str, *, table: TokenTable, now: float) -> TokenRecord | None:

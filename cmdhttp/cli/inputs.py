@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.load import Inputs
+from cmdhttp.results.library import KnownParsers, find_library
 from cmdhttp.settings import Settings, read_interpreters, variable
 
 
@@ -18,9 +19,12 @@ def policy_inputs(environ: Mapping[str, str]) -> Inputs:
     """Inputs for a load outside the service. The secrets folder is looked at only if CMDHTTP_SECRETS names it."""
     secrets = environ.get(variable("secrets"))
     name = variable("interpreters")
+    parsers = KnownParsers(find_library())
     return Inputs(
         resolve=resolve_argv,
         now=datetime.now(tz=UTC),
         secrets=Path(secrets) if secrets else None,
         interpreters=read_interpreters(environ.get(name, ""), origin=name),
+        parsers=parsers,
+        more_parsers=parsers.more,
     )

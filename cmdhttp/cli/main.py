@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from cmdhttp import __version__
+from cmdhttp.cli.policy_verbs import add_policy_verbs
+from cmdhttp.cli.starter_verbs import add_starter_verbs
+from cmdhttp.cli.text import visible
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.settings import SETTINGS, Settings, variable
 
@@ -18,6 +21,7 @@ authenticated request and gets the result back. Nothing runs that the policy doe
 
 _START = """\
 start here:
+  cmdhttp init policies             write a first policy that works
   cmdhttp check policies            is the policy right?
   cmdhttp token new tines-prod      make a token, and the line for the policy
   cmdhttp serve --policies policies --data /var/lib/cmdhttp
@@ -33,18 +37,30 @@ _FOLDER_HELP = f"the policy folder [{variable('policies')}; {Settings().policies
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
     except CmdHttpError as error:
-        print(f"cmdhttp: {error.detail}" if "\n" not in error.detail else error.detail, file=sys.stderr)
+        lines = [visible(line) for line in error.detail.split("\n")]
+        print("\n".join(lines) if len(lines) > 1 else f"cmdhttp: {lines[0]}", file=sys.stderr)
         if error.hint:
-            print(f"    hint: {error.hint}", file=sys.stderr)
+            print(f"    hint: {visible(error.hint)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options. argparse leaves over a NAME=VALUE that stands behind a flag; it belongs to the values before it."""
+    parser = _parser()
+    options, late = parser.parse_known_args(arguments)
+    if late and not (hasattr(options, "values") and all("=" in text and text[0] != "-" for text in late)):
+        parser.error(visible(f"unrecognized arguments: {' '.join(late)}"))
+    if late:
+        options.values = [*options.values, *late]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,8 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cmdhttp {__version__}")
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(verbs)
+    add_starter_verbs(verbs)
     _add_check(verbs)
     _add_test(verbs)
+    add_policy_verbs(verbs)
     _add_token(verbs)
     return parser
 

@@ -76,7 +76,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One accepted call. `last_seq` is the number of its newest event."""
+    """One accepted call. `last_seq` is the number of its newest event; `parser` reads the stdout of its runs as data."""
 
     id: str
     command: str
@@ -96,6 +96,7 @@ class Job:
     duration: float | None = None
     last_seq: int = 0
     receipt: Receipt | None = None
+    parser: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -53,17 +53,20 @@ class Resolver:
                     if all(name in self.values for name in names(items)):
                         yield from self._resolve(items)
                 case Spread(name) | Argument((Ref(name),)):
-                    if name in self.values and self.command.params[name].staged:
-                        yield f"<{name}>"
-                    elif name in self.values:
-                        yield from self.command.params[name].arguments(self.values[name])
+                    if name in self.values:
+                        yield from self._whole(name)
                 case Argument(parts):
                     yield "".join(self._text(part) for part in parts)
                 case _:
                     assert_never(item)
 
+    # What is staged has a path only once it runs; until then its placeholder stands for it.
+
+    def _whole(self, name: str) -> tuple[str, ...]:
+        spec = self.command.params[name]
+        return (f"<{name}>",) if spec.staged else spec.arguments(self.values[name])
+
     def _text(self, part: Text | Ref) -> str:
-        """The text of a part. What is staged has a path only once it runs; until then its placeholder stands for it."""
         if isinstance(part, Text):
             return part.text
         spec = self.command.params[part.name]

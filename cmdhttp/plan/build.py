@@ -24,9 +24,11 @@ def check_wish(command: Command, wish: Wish) -> Iterable[tuple[str, BadValue]]:
     if wish.timeout is not None and wish.timeout > command.timeout:
         hint = f"Ask for at most {command.timeout:g} seconds, or leave it out."
         yield "/timeout", BadValue("too_large", "a caller may lower the time limit, not raise it", hint=hint)
-    if wish.stdin is not None and command.stdin is None:
+    if wish.stdin is None:
+        return
+    if command.stdin is None:
         yield "/stdin", BadValue("not_accepted", "this command takes no stdin", hint="Leave it out.")
-    elif wish.stdin is not None and command.stdin and len(wish.stdin) > command.stdin.max_bytes:
+    elif len(wish.stdin) > command.stdin.max_bytes:
         yield "/stdin", BadValue("too_large", f"stdin is over {command.stdin.max_bytes} bytes")
 
 
@@ -58,6 +60,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         steps=steps,
         success_codes=command.success_codes,
         max_parallel=command.max_parallel,
+        parser=command.parser,
     )
 
 

@@ -71,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All steps of one call. `policy` is the hash of the policy that allowed it."""
+    """All steps of one call. `policy` is the hash of the policy that allowed it; `parser` reads stdout as data."""
 
     command: str
     policy: str
@@ -79,3 +79,4 @@ class Plan:
     steps: tuple[Step, ...]
     success_codes: frozenset[int]
     max_parallel: int
+    parser: str | None = None

@@ -79,7 +79,7 @@ def bind(command: Command, raw: Mapping[str, object]) -> Arguments:
     errors: list[FieldError] = []
     unknown = [name for name in raw if name not in command.params]
     for name in unknown[:_MAX_UNKNOWN]:
-        hint = suggestion(str(name), command.params) or f"the parameters are: {', '.join(command.params) or 'none'}"
+        hint = suggestion(name, command.params) or f"the parameters are: {', '.join(command.params) or 'none'}"
         errors.append(
             FieldError(pointer=_pointer(name), code="unknown_parameter", detail="unknown parameter", hint=hint)
         )
@@ -174,5 +174,5 @@ def _touched(narrowings: Mapping[str, Narrowing], values: Mapping[str, Value]) -
     return all(name in values and narrowing.touches(values[name]) for name, narrowing in narrowings.items())
 
 
-def _pointer(name: object) -> str:
-    return "/params/" + str(name).replace("~", "~0").replace("/", "~1")
+def _pointer(name: str) -> str:
+    return "/params/" + name.replace("~", "~0").replace("/", "~1")

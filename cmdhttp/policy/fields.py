@@ -5,6 +5,7 @@ rest: `no`, `0644`, `22:22` and `1.10` mean nothing but themselves.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -20,6 +21,18 @@ _SIZE = re.compile(r"([1-9][0-9]{0,14})(B|KiB|MiB|GiB|TiB)\Z")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(s|sec|min|h|hour|d|day)\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _PARAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_INSTANT_LIKE = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}.{4,}(Z|[+-][0-9:.]{2,}))\Z"
+)  # wider than `read_instant`
+_INT_WORDS = "a whole number in plain decimals, like 30 (no leading zero, no other base)"
+_NUMBER_WORDS = "a number in plain decimals, like 0.5"
+_BOOL_WORDS = "true or false, written so"
+_DURATION_WORDS = "a duration with its unit, like 500ms, 30s, 2m or 1h30m"
+_SIZE_WORDS = "a size with its unit, like 512B, 64KiB or 1MiB"
+_RATE_WORDS = "a rate: a count, '/' and s, min, h or d, like 120/min or 30/h"
+_INSTANT_WORDS = "a date (2026-12-20) or a time with its offset (2026-12-20T08:00:00Z)"
+_NAME_WORDS = "a name: a letter or digit, then letters, digits, '.', '_' or '-', at most 64 in all"
+_PARAM_NAME_WORDS = "a parameter name: a small letter, then small letters, digits or '_', at most 32 in all"
 _PERIOD = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
 _UNIT = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
@@ -49,7 +62,7 @@ def read_int(value: Any) -> int:
         return value
     text = _text(value, "a whole number, like 30")
     if not _INT.match(text):
-        raise ValueError("must be a whole number in plain decimals, like 30 (no leading zero, no other base)")
+        raise ValueError(f"must be {_INT_WORDS}")
     return int(text)
 
 
@@ -58,7 +71,7 @@ def read_number(value: Any) -> float:
         return float(value)
     text = _text(value, "a number, like 0.5")
     if not _NUMBER.match(text):
-        raise ValueError("must be a number in plain decimals, like 0.5")
+        raise ValueError(f"must be {_NUMBER_WORDS}")
     return float(text)
 
 
@@ -67,7 +80,7 @@ def read_bool(value: Any) -> bool:
         return value
     text = _text(value, "true or false")
     if text not in ("true", "false"):
-        raise ValueError("must be true or false, written so")
+        raise ValueError(f"must be {_BOOL_WORDS}")
     return text == "true"
 
 
@@ -77,7 +90,7 @@ def read_duration(value: Any) -> float:
         return float(value)
     found = _DURATION.match(_text(value, "a duration, like 30s, 2m or 1h30m"))
     if not found:
-        raise ValueError("must be a duration with its unit, like 500ms, 30s, 2m or 1h30m")
+        raise ValueError(f"must be {_DURATION_WORDS}")
     days, hours, minutes, seconds, millis = (int(part or 0) for part in found.groups())
     total = days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
     if total <= 0:
@@ -91,7 +104,7 @@ def read_size(value: Any) -> int:
         return value
     found = _SIZE.match(_text(value, "a size, like 1MiB"))
     if not found:
-        raise ValueError("must be a size with its unit, like 512B, 64KiB or 1MiB")
+        raise ValueError(f"must be {_SIZE_WORDS}")
     return int(found[1]) * _UNIT[found[2]]
 
 
@@ -101,7 +114,7 @@ def read_rate(value: Any) -> Rate:
         return value
     found = _RATE.match(_text(value, "a rate, like 30/h"))
     if not found:
-        raise ValueError("must be a rate: a count, '/' and s, min, h or d, like 120/min or 30/h")
+        raise ValueError(f"must be {_RATE_WORDS}")
     return Rate(count=int(found[1]), seconds=_PERIOD[found[2]])
 
 
@@ -116,7 +129,7 @@ def read_instant(value: Any) -> datetime:
             return datetime(day.year, day.month, day.day, tzinfo=UTC)
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError("must be a date (2026-12-20) or a time with its offset (2026-12-20T08:00:00Z)") from None
+        raise ValueError(f"must be {_INSTANT_WORDS}") from None
     if instant.tzinfo is None:
         raise ValueError("must carry its offset from UTC, like 2026-12-20T08:00:00Z")
     return instant
@@ -125,31 +138,40 @@ def read_instant(value: Any) -> datetime:
 def read_name(value: Any) -> str:
     text = _text(value, "a name")
     if not _NAME.match(text):
-        raise ValueError("must be a name: a letter or digit, then letters, digits, '.', '_' or '-', at most 64 in all")
+        raise ValueError(f"must be {_NAME_WORDS}")
     return text
 
 
 def read_param_name(value: Any) -> str:
     text = _text(value, "a parameter name")
     if not _PARAM_NAME.match(text):
-        raise ValueError(
-            "must be a parameter name: a small letter, then small letters, digits or '_', at most 32 in all"
-        )
+        raise ValueError(f"must be {_PARAM_NAME_WORDS}")
     return text
 
 
-_DURATION_SCHEMA = {"type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"}
-_SIZE_SCHEMA = {"type": "string", "pattern": "^[1-9][0-9]*(B|KiB|MiB|GiB|TiB)$"}
+def spelling(pattern: re.Pattern[str], words: str) -> dict[str, Any]:
+    r"""JSON Schema of text that a pattern (which ends in `\Z`) matches; where it does not, an editor shows the words."""
+    return {
+        "type": "string",
+        "pattern": f"^(?:{pattern.pattern.removesuffix(chr(92) + 'Z')})$",
+        "errorMessage": f"must be {words}",
+    }
 
-Int = Annotated[int, BeforeValidator(read_int), WithJsonSchema({"type": "integer"})]
-Number = Annotated[float, BeforeValidator(read_number), WithJsonSchema({"type": "number"})]
-Bool = Annotated[bool, BeforeValidator(read_bool), WithJsonSchema({"type": "boolean"})]
-Duration = Annotated[float, BeforeValidator(read_duration), WithJsonSchema(_DURATION_SCHEMA)]
-Size = Annotated[int, BeforeValidator(read_size), WithJsonSchema(_SIZE_SCHEMA)]
-Instant = Annotated[datetime, BeforeValidator(read_instant), WithJsonSchema({"type": "string"})]
-Name = Annotated[
-    str, BeforeValidator(read_name), WithJsonSchema({"type": "string", "pattern": _NAME.pattern[:-2] + "$"})
-]
-ParamName = Annotated[
-    str, BeforeValidator(read_param_name), WithJsonSchema({"type": "string", "pattern": _PARAM_NAME.pattern[:-2] + "$"})
-]
+
+QUOTED: Mapping[str, dict[str, Any]] = {
+    "integer": spelling(_INT, _INT_WORDS),
+    "number": spelling(_NUMBER, _NUMBER_WORDS),
+    "boolean": spelling(re.compile(r"true|false\Z"), _BOOL_WORDS),
+}
+"""By JSON type: how the text is written that means such a value. JSON Schema of `Int`, `Number` and `Bool` is the type."""
+
+RATE = spelling(_RATE, _RATE_WORDS)
+
+Int = Annotated[int, BeforeValidator(read_int)]
+Number = Annotated[float, BeforeValidator(read_number)]
+Bool = Annotated[bool, BeforeValidator(read_bool)]
+Duration = Annotated[float, BeforeValidator(read_duration), WithJsonSchema(spelling(_DURATION, _DURATION_WORDS))]
+Size = Annotated[int, BeforeValidator(read_size), WithJsonSchema(spelling(_SIZE, _SIZE_WORDS))]
+Instant = Annotated[datetime, BeforeValidator(read_instant), WithJsonSchema(spelling(_INSTANT_LIKE, _INSTANT_WORDS))]
+Name = Annotated[str, BeforeValidator(read_name), WithJsonSchema(spelling(_NAME, _NAME_WORDS))]
+ParamName = Annotated[str, BeforeValidator(read_param_name), WithJsonSchema(spelling(_PARAM_NAME, _PARAM_NAME_WORDS))]

@@ -16,6 +16,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 
 from cmdhttp.policy.findings import Finding, PolicyError, Position, Severity
+from cmdhttp.policy.modes import EVERYBODY, Trusted, is_read_only, writer
 from cmdhttp.policy.source import MAX_BYTES, SourceCode, too_large
 
 MAX_FILES = 2_000
@@ -71,12 +72,12 @@ def check_permissions(
     Trusted groups are root's and, unless told otherwise, our own. What lies on a read-only file system passes: a
     Kubernetes mount is a folder of mode 0777 that nobody can write.
     """
-    trusted = {0, os.getegid()} if trusted_groups is None else trusted_groups
+    trusted = Trusted() if trusted_groups is None else Trusted(groups=trusted_groups)
     findings: dict[tuple[int, int] | Path, Finding | None] = {}  # a place that has two names is told once
     for path in _places(root, files):
         try:
             status = path.stat()
-            read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+            read_only = is_read_only(path)
         except (OSError, ValueError) as error:
             findings[path] = _finding(SourceCode.UNREADABLE, _reason("its mode", error), path)
         else:
@@ -253,15 +254,16 @@ def _between(path: Path, root: Path) -> Iterator[Path]:
     return takewhile(lambda parent: parent != root and parent.is_relative_to(root), path.parents)
 
 
-def _writable(path: Path, status: os.stat_result, trusted_groups: Collection[int]) -> Finding | None:
+def _writable(path: Path, status: os.stat_result, trusted: Trusted) -> Finding | None:
     kind = "folder" if stat.S_ISDIR(status.st_mode) else "file"
-    if status.st_mode & stat.S_IWOTH:
+    who = writer(status, trusted, may_add=False)
+    if who == EVERYBODY:
         return _finding(SourceCode.WORLD_WRITABLE, f"everybody may write this {kind}", path, hint="chmod o-w")
-    if not status.st_mode & stat.S_IWGRP or status.st_gid in trusted_groups:
+    if not who:
         return None
     return Finding(
         code=SourceCode.GROUP_WRITABLE,
-        message=f"the group {status.st_gid} may write this {kind}",
+        message=f"{who} may write this {kind}",
         at=Position(file=_shown(path)),
         hint="chmod g-w, or give it to root's group",
         severity=Severity.WARNING,

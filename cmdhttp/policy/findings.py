@@ -35,7 +35,9 @@ class Position:
 def one_line(text: str) -> str:
     """The text as one line that can be shown: names come from files, and may hold line breaks or be of any length."""
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-    return short if short.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)
+    return (
+        short if short.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A folder becomes a policy, whole or not at all: read, merged, compiled, linted, and held against its own tests.
 
 All that there is to say comes at once. The order of the stages only decides what can be said: what a file means is judged
-as far as it could be read, lint and tests only when everything else is right.
+as far as it could be read; lint and tests speak only of what compiles.
 """
 
 import gc
@@ -16,7 +16,9 @@ from cmdhttp.policy.compile import Folders, compile_all
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.files import SourceFile, check_permissions, folder_digest, read_folder
 from cmdhttp.policy.findings import Finding, PolicyError, Severity
+from cmdhttp.policy.lint import lint, lint_text
 from cmdhttp.policy.merge import collect
+from cmdhttp.policy.permissions import check_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +27,15 @@ class Inputs:
 
     `resolve` makes an argv. `secrets` is None where the secrets folder is not known; then nothing is said of its files.
     `interpreters` are argv prefixes by name, beside the built-in ones. `now` is the moment for lint and for tests without `at`.
+    `parsers` are the names that `result` may give; `more_parsers` says how an admin comes by others.
     """
 
     resolve: Resolve
     now: datetime
     secrets: Path | None = None
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parsers: Collection[str] = ()
+    more_parsers: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +82,22 @@ def load_files(
 
     `findings` are those of the reading, to go with the others. Never raises for what is in the files.
     """
-    found = list(findings)
+    found = [*findings, *lint_text(files)]
     merged = collect(files)
     found += merged.findings
-    folders = Folders(policies=policies, secrets=inputs.secrets or Path("secrets"), interpreters=inputs.interpreters)
+    folders = Folders(
+        policies=policies,
+        secrets=inputs.secrets or Path("secrets"),
+        interpreters=inputs.interpreters,
+        parsers=inputs.parsers,
+        more_parsers=inputs.more_parsers,
+    )
     compiled = compile_all(merged, folders=folders, digest=folder_digest(files))
     found += compiled.findings
     outcomes: list[Outcome] = []
-    if not _errors(found):
+    if not _errors([*merged.findings, *compiled.findings]):
+        found += lint(compiled.policy, merged, now=inputs.now)
+        found += check_targets(compiled.policy, merged, policies=policies, secrets=inputs.secrets)
         outcomes = run_cases(compiled.policy, merged.tests, resolve=inputs.resolve, now=inputs.now)
         found += [finding for outcome in outcomes if (finding := outcome.finding)]
     return Loaded(

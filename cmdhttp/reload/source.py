@@ -14,6 +14,7 @@ from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.files import folder_state
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.load import Inputs, load
+from cmdhttp.results.library import KnownParsers, find_library
 from cmdhttp.settings import Settings
 
 _log = logging.getLogger("cmdhttp.policy")
@@ -45,11 +46,14 @@ class PolicyFolder:
 
     def load(self) -> Policy:
         """Load it for serving. Raises PolicyError, or ConfigError if nobody could call."""
+        parsers = KnownParsers(find_library())
         inputs = Inputs(
             resolve=resolve_argv,
             now=datetime.fromtimestamp(self._now(), tz=UTC),
             secrets=self._settings.secrets_folder,
             interpreters=self._settings.interpreters,
+            parsers=parsers,
+            more_parsers=parsers.more,
         )
         loaded = load(self._settings.policies, inputs)
         self._warn(loaded.warnings)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from cmdhttp.api import body
 from cmdhttp.api.routes import Api
@@ -20,12 +21,21 @@ from cmdhttp.policy.fields import Strict
 from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.load import Inputs, load_policy
 from cmdhttp.policy.params import CODES, PARAM_TYPES
+from cmdhttp.policy.review.advice import Kind
+from cmdhttp.policy.review.diff import What
+from cmdhttp.policy.review.explain import Check
+from cmdhttp.policy.schema import policy_schema
+from cmdhttp.results.builtin import BUILTIN
+from cmdhttp.results.library import KnownParsers, find_library
+from cmdhttp.results.model import DataErrorCode
 from cmdhttp.settings import SETTINGS, variable
 from cmdhttp.telemetry.metrics import Metrics
+from tests.support.editor import read_as_editor
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SCHEMA = Draft202012Validator(policy_schema())
 HOW_TOS = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
 _YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -95,6 +105,11 @@ def test_run_errors_are_documented() -> None:
     assert {code.value for code in RunErrorCode} <= rows("run-errors")
 
 
+def test_parsers_and_their_errors_are_documented() -> None:
+    """Every parser of ours and every reason for having no data has a row, and no row is left of one that went."""
+    assert rows("results") == {*BUILTIN, *(code.value for code in DataErrorCode)}
+
+
 def test_audit_codes_are_documented() -> None:
     """Every kind of audit record and every reason of a decision has a row."""
     assert rows("audit") >= {code.value for code in Code} | {reason.value for reason in Reason}
@@ -112,6 +127,11 @@ def test_findings_are_documented() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "cmdhttp" / "policy").rglob("*.py"))
     headings = set(re.findall(r"^### (P[0-9]{3})\b", reference("findings"), re.MULTILINE))
     assert headings == set(re.findall(r'"(P[0-9]{3})"', sources))
+
+
+def test_words_of_the_policy_verbs_are_documented() -> None:
+    """Every word that `explain` and `diff` print as data for what they looked at stands in the page of the command line."""
+    assert {word.value for words in (Check, Kind, What) for word in words} <= quoted("cli")
 
 
 def test_routes_are_documented() -> None:
@@ -147,10 +167,19 @@ def test_policies_load(page: Path, tmp_path: Path) -> None:
         path.write_text(block)
         path.chmod(0o600)
     try:
-        policy = load_policy(folder, Inputs(resolve=resolve_argv, now=datetime.now(tz=UTC)))
+        policy = load_policy(
+            folder, Inputs(resolve=resolve_argv, now=datetime.now(tz=UTC), parsers=KnownParsers(find_library()))
+        )
     except PolicyError as error:
         pytest.fail(str(error))
     assert policy.commands or policy.hosts
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if policy_blocks(page)], ids=name_of)
+def test_policies_fit_the_schema(page: Path) -> None:
+    """An editor with our schema has nothing to say of the policies that a page shows."""
+    for block in policy_blocks(page):
+        assert [error.message for error in SCHEMA.iter_errors(read_as_editor(block))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

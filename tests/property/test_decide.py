@@ -3,54 +3,36 @@
 `CMDHTTP_POLICIES=N` decides by N random policies instead of 10,000.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from random import Random
 from typing import Any, cast
 
 import pytest
 
-from cmdhttp.policy.compile import Folders, compile_policy
 from cmdhttp.policy.compiled import Deny, Line, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Reason, Verdict, bind, decide
-from cmdhttp.policy.files import SourceFile, folder_digest
 from cmdhttp.policy.findings import Position
-from cmdhttp.policy.merge import merge
 from cmdhttp.policy.params import Narrowing, ParamSpec, Value
 from tests.support import model
-from tests.support.model import Doc
-from tests.support.random_policy import (
-    COMMANDS,
+from tests.support.lawful import (
     DAYS,
-    HOSTS,
-    PRINCIPALS,
-    ROLES,
+    lawful_call,
+    lawful_deny,
+    lawful_grant,
+    lawful_line,
+    lawful_policy,
     params_of,
-    random_call,
-    random_deny,
-    random_grant,
-    random_line,
-    random_policy,
 )
+from tests.support.random_policies import COMMANDS, HOSTS, PRINCIPALS, ROLES, Call, Doc, compiled
 
 POLICIES = int(os.environ.get("CMDHTTP_POLICIES", "10000"))
 PARTS = 8
 CALLS = 6
 EACH: Doc = {"u": "y", "n": 3, "f": "/var/a", "a": "10.2.0.1", "l": ["x"]}
-Call = tuple[str, str, str, Doc, str]
-
-
-def compiled(*parts: Doc, names: str = "") -> Policy:
-    """A policy of one file for each part; JSON is YAML."""
-    texts = [json.dumps({"version": "1", **part}) for part in parts]
-    files = [SourceFile(path=f"{names}{place}.yaml", data=text.encode()) for place, text in enumerate(texts)]
-    folders = Folders(policies=Path("/p"), secrets=Path("/s"))
-    return compile_policy(merge(files), folders=folders, digest=folder_digest(files))
 
 
 def decision(policy: Policy, call: Call) -> Decision:
@@ -68,7 +50,7 @@ def allowed(policy: Policy, call: Call) -> bool:
 def policies(start: int, count: int) -> Iterator[tuple[Random, Doc]]:
     for seed in range(start, start + count):
         chance = Random(seed)
-        yield chance, random_policy(chance)
+        yield chance, lawful_policy(chance)
 
 
 @pytest.mark.timeout(20 if POLICIES <= 10_000 else 0)
@@ -79,7 +61,7 @@ def test_like_the_model(part: int) -> None:
     seen: Counter[str] = Counter()
     for chance, doc in policies(part * count, count):
         policy = compiled(doc)
-        for call in [random_call(chance, doc) for _ in range(CALLS)]:
+        for call in [lawful_call(chance, doc) for _ in range(CALLS)]:
             expected = model.verdict(doc, *call)
             assert decision(policy, call).verdict == expected, (doc, call)
             seen[expected] += 1
@@ -97,7 +79,7 @@ def test_a_deny_never_adds_a_right() -> None:
     taken = 0
     for chance, doc in policies(100_000, 60):
         before = compiled(doc)
-        after = compiled({**doc, "deny": [*doc["deny"], random_deny(chance, params_of(doc), "added")]})
+        after = compiled({**doc, "deny": [*doc["deny"], lawful_deny(chance, params_of(doc), "added")]})
         for call in every_call(doc):
             had, has = allowed(before, call), allowed(after, call)
             assert had or not has, (doc, call)
@@ -114,9 +96,9 @@ def test_a_role_line_or_grant_never_removes_a_right(what: str) -> None:
         before = compiled(doc)
         if what == "line":
             role = chance.choice(ROLES)
-            doc["roles"][role].append(random_line(chance, params_of(doc)))
+            doc["roles"][role].append(lawful_line(chance, params_of(doc)))
         else:
-            doc["grants"].append(random_grant(chance))
+            doc["grants"].append(lawful_grant(chance))
         after = compiled(doc)
         for call in every_call(doc):
             had, has = allowed(before, call), allowed(after, call)
@@ -144,7 +126,7 @@ def test_files_have_no_order() -> None:
     """Renaming and reordering files changes neither a decision, nor its reason, nor the digest."""
     answers: Counter[tuple[str, str, str]] = Counter()
     for chance, doc in policies(300_000, 60):
-        doc["deny"] += [random_deny(chance, params_of(doc), why) for why in ("w0", "w1", "w0")]
+        doc["deny"] += [lawful_deny(chance, params_of(doc), why) for why in ("w0", "w1", "w0")]
         parts = parts_of(doc)
         first = compiled(*parts)
         second = compiled(*chance.sample(parts, len(parts)), names="z")
@@ -208,4 +190,4 @@ def test_an_error_inside_a_decision_denies() -> None:
             new = decision(policy, call)
             assert new == old or (new.verdict, new.reason) == (Verdict.DENY, Reason.ERROR), (doc, call)
             errors += new.reason is Reason.ERROR
-    assert errors > 1000, "no error was met, so nothing was tested"
+    assert errors > 300, "no error was met, so nothing was tested"

@@ -27,12 +27,13 @@ from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.load import Inputs, Loaded, load_files
 from tests.support.damage import damaged_text, damaged_tree
 from tests.support.slices import POLICIES, ROOT, slices
+from tests.unit.policies import PARSERS
 
 FILES = int(os.environ.get("CMDHTTP_FUZZ", "20000"))
 TEXT_PARTS, TREE_PARTS = 2, 6
 TEXTS, TREES = FILES * 2 // 5 // TEXT_PARTS, FILES * 3 // 5 // TREE_PARTS
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
-INPUTS = Inputs(resolve=resolve_argv, now=NOW)
+INPUTS = Inputs(resolve=resolve_argv, now=NOW, parsers=PARSERS)
 RAW: tuple[object, ...] = ("x", "1", "/var", "192.0.2.7", "2026-12-20", "5m", ["x"], True, 7, 1e308, {"a": [None]})
 
 Damage = Callable[[Random], bytes]

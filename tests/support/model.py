@@ -6,7 +6,7 @@ No index, no normal form, no shared code: where it and the real decision differ,
 from datetime import UTC, datetime
 from typing import Any
 
-Doc = dict[str, Any]
+from tests.support.random_policies import Doc
 
 
 def many(value: Any) -> list[Any]:

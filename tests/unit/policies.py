@@ -15,6 +15,7 @@ from cmdhttp.policy.merge import collect, merge
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 NOWHERE = Path("/nowhere")
+PARSERS = ("df", "json", "lines")
 
 
 def compiled(*texts: str, policies: Path = NOWHERE) -> Policy:
@@ -31,7 +32,7 @@ def sources(*texts: str) -> list[SourceFile]:
 
 
 def folders(policies: Path = NOWHERE) -> Folders:
-    return Folders(policies=policies, secrets=Path("/secrets"))
+    return Folders(policies=policies, secrets=Path("/secrets"), parsers=PARSERS)
 
 
 def judged(*texts: str, policies: Path = NOWHERE) -> tuple[Compiled, list[str]]:

@@ -54,21 +54,33 @@ def test_a_policy_with_errors_is_not_served(policies: Path) -> None:
     assert folder.load().principals
 
 
+def test_a_parser_that_is_not_there(policies: Path) -> None:
+    """What is served may name parsers of ours and of jc, and no others."""
+    folder = PolicyFolder(Settings(policies=policies), now=lambda: NOW, prepare=with_token)
+    command = "version: 1\nprincipals: {p: {}}\ncommands: {c: {run: [/bin/c], on: local, result: {parse: %s}}}\n"
+    for name in ("json", "df"):
+        put(policies, command % name)
+        assert folder.load().commands["c"].parser == name
+    put(policies, command % "uptiem")
+    with pytest.raises(PolicyError, match=r"P220 there is no parser 'uptiem'\n    hint: did you mean 'uptime'\?"):
+        folder.load()
+
+
 def test_warnings_are_logged_when_they_are_news(policies: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The same warnings are not logged again by each load; others are, and at most fifty at a time."""
     folder = PolicyFolder(Settings(policies=policies), now=lambda: NOW, prepare=with_token)
     caplog.set_level(logging.WARNING, "cmdhttp.policy")
 
     def warnings(count: int) -> list[str]:
-        """What a load logs of a policy with so many profiles that this version cannot use."""
+        """What a load logs of a policy with so many roles that nobody holds."""
         caplog.clear()
-        login = "{user: u, auth: {agent: /run/a}, host_keys: {known_hosts: k}}"
-        profiles = ", ".join(f"s{number}: {login}" for number in range(count))
-        put(policies, f"version: 1\nprincipals: {{p: {{}}}}\nssh_profiles: {{{profiles}}}\n")
+        idle = "".join(f", idle{number}: []" for number in range(count))
+        held = "principals: {p: {}}\ngrants: [{to: p, roles: held}]\n"
+        put(policies, f"version: 1\n{held}roles: {{held: []{idle}}}\n")
         folder.load()
         return [record.getMessage() for record in caplog.records]
 
-    assert [message.split()[1] for message in warnings(2)] == ["P216", "P216"]
+    assert [message.split()[1] for message in warnings(2)] == ["P409", "P409"]
     assert warnings(2) == []
     assert len(warnings(1)) == 1
     many = warnings(60)

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 
 from cmdhttp.auth.tokens import TokenRecord
+from cmdhttp.policy import source
 from cmdhttp.policy.compile.commands import child
 from cmdhttp.policy.compile.narrowings import compile_narrowings
 from cmdhttp.policy.compile.report import Report
@@ -14,6 +15,7 @@ from cmdhttp.policy.compiled import EVERYTHING, Approval, Callback, Deny, Grants
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CommandSpec, DenySpec, PrincipalSpec, RoleLine
+from cmdhttp.policy.params import Narrowing
 
 Rule = TypeVar("Rule", Line, Deny)
 ROLE = "role:"
@@ -110,9 +112,15 @@ class Access:
                 role=name,
                 atoms=atoms,
                 hosts=self.hosts.resolve(child(node, "hosts")),
-                narrowings=compile_narrowings(spec.params, node, self.commands.taken(atoms), self.report),
+                narrowings=self._narrowings(spec.params, node, atoms),
                 at=defined.where(index),
             )
+
+    def _narrowings(
+        self, params: Mapping[str, object], node: source.Node, atoms: frozenset[str]
+    ) -> dict[str, Narrowing]:
+        """Most rules narrow nothing, and then the commands that they take in need not be looked at."""
+        return compile_narrowings(params, node, self.commands.taken(atoms), self.report) if params else {}
 
     def _deny(self, defined: Defined[DenySpec]) -> Deny:
         spec = defined.spec
@@ -126,7 +134,7 @@ class Access:
             if EVERYTHING in spec.to
             else self.holders.named(spec.to, lambda index: defined.where("to", index)),
             hosts=self.hosts.resolve(child(defined.node, "hosts")),
-            narrowings=compile_narrowings(spec.params, defined.node, self.commands.taken(atoms), self.report),
+            narrowings=self._narrowings(spec.params, defined.node, atoms),
             since=spec.since,
             until=spec.until,
             at=defined.at,

@@ -63,7 +63,7 @@ def compile_command(
         limits=Limits(**spec.limits.model_dump()) if spec.limits else Limits(),
         concurrency=Concurrency(**spec.concurrency.model_dump()) if spec.concurrency else None,
         rate=spec.rate,
-        parser=spec.result.parse if spec.result else None,
+        parser=_parser(defined, report),
         success_codes=frozenset(spec.success_codes),
         reason_required=spec.reason == "required",
         approval=approval,
@@ -82,7 +82,7 @@ def child(node: source.Node | None, key: str | int) -> source.Node | None:
 
 
 def _not_applied(spec: CommandSpec) -> Iterator[str]:
-    yield from (key for key in ("limits", "concurrency", "rate", "result") if getattr(spec, key) is not None)
+    yield from (key for key in ("limits", "concurrency", "rate") if getattr(spec, key) is not None)
 
 
 def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]:
@@ -97,6 +97,16 @@ def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]
         yield report.not_done("'when_full: keep_ends'", defined.where("output", "when_full"))
     if spec.interpreter in _UNTRIED:
         yield report.not_done(f"scripts for {spec.interpreter}", defined.where("interpreter"))
+
+
+def _parser(defined: Defined[CommandSpec], report: Report) -> str | None:
+    if defined.spec.result is None:
+        return None
+    name, known = defined.spec.result.parse, report.folders.parsers
+    if name not in known:
+        hints = filter(None, (suggestion(name, known), report.folders.more_parsers))
+        report.say("P220", f"there is no parser '{name}'", defined.where("result", "parse"), "; ".join(hints))
+    return name
 
 
 def _template(defined: Defined[CommandSpec], report: Report) -> template.Template:

@@ -1,6 +1,6 @@
 """The parameters that a role line or deny narrows, compiled against every command that the rule takes in."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from cmdhttp.policy import source
 from cmdhttp.policy.compile.report import Report
@@ -10,15 +10,14 @@ from cmdhttp.policy.params import Narrowing, ParamSpec
 
 
 def compile_narrowings(
-    wanted: Mapping[str, object], node: source.Node, taken: Iterable[Command], report: Report
+    wanted: Mapping[str, object], node: source.Node, taken: Sequence[Command], report: Report
 ) -> dict[str, Narrowing]:
     """Return a narrowing for each parameter. All commands of the rule must declare it alike."""
-    commands = list(taken) if wanted else []
     narrowings: dict[str, Narrowing] = {}
     for name, by in wanted.items():
         at = source.locate(node, ("params", name))
         specs: list[ParamSpec] = []
-        for command in commands:
+        for command in taken:
             if (spec := command.params.get(name)) is not None:
                 specs.append(spec)
             else:

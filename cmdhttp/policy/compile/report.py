@@ -12,12 +12,15 @@ from cmdhttp.policy.merge import Merged
 class Folders:
     """Where references lead: key files in `secrets`, known_hosts and script files in `policies`.
 
-    `interpreters` are argv prefixes by name, beside the built-in ones.
+    `interpreters` are argv prefixes by name, beside the built-in ones. `parsers` are the names that `result` may give;
+    `more_parsers` says how an admin comes by others.
     """
 
     policies: Path
     secrets: Path
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parsers: Collection[str] = ()
+    more_parsers: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

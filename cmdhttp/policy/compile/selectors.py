@@ -66,7 +66,7 @@ class HostNames:
             return self.groups[node.text]
         if node.text in self.hosts:
             return frozenset({node.text})
-        if not self.report.is_broken("hosts", node.text) and not self.report.is_broken("groups", node.text):
+        if not self.report.is_broken("hosts", node.text):
             self.report.unknown("host or group", node.text, node.at, [*self.hosts, *self.groups])
         return frozenset()
 
@@ -143,13 +143,11 @@ class CommandNames:
             case _:
                 assert_never(node)
 
-    def taken(self, atoms: frozenset[str]) -> Iterator[Command]:
+    def taken(self, atoms: frozenset[str]) -> list[Command]:
         """Every command that a rule under these atoms takes in, once."""
-        seen: set[str] = set()
-        for command in (command for atom in sorted(atoms) for command in self.by_atom.get(atom, ())):
-            if command.name not in seen:
-                seen.add(command.name)
-                yield command
+        return list(
+            {command.name: command for atom in sorted(atoms) for command in self.by_atom.get(atom, ())}.values()
+        )
 
     def _class_atom(self, node: source.Mapping) -> frozenset[str]:
         if len(node.entries) == 1:

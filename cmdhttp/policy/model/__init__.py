@@ -37,17 +37,27 @@ from cmdhttp.policy.model.kinds import Effect, HostSelector
 class PolicyFile(Strict):
     """One file; all files of the folder are merged."""
 
-    version: Literal["1"]
-    ssh_profiles: dict[Name, SshProfile] = Field(default_factory=dict)
-    hosts: dict[Name, HostSpec] = Field(default_factory=dict)
-    groups: dict[Name, HostSelector] = Field(default_factory=dict)
-    commands: dict[Name, CommandSpec] = Field(default_factory=dict)
-    principals: dict[Name, PrincipalSpec] = Field(default_factory=dict)
-    roles: dict[Name, list[RoleLine]] = Field(default_factory=dict)
-    grants: list[GrantSpec] = Field(default_factory=list)
-    deny: list[DenySpec] = Field(default_factory=list)
-    callbacks: dict[Name, CallbackSpec] = Field(default_factory=dict)
-    tests: list[CaseSpec] = Field(default_factory=list)
+    version: Literal["1"] = Field(description="The version of the format: 1.")
+    ssh_profiles: dict[Name, SshProfile] = Field(default_factory=dict, description="How to reach hosts, by name.")
+    hosts: dict[Name, HostSpec] = Field(
+        default_factory=dict, description="The hosts, by name; local, this machine, needs no definition."
+    )
+    groups: dict[Name, HostSelector] = Field(default_factory=dict, description="Names for sets of hosts.")
+    commands: dict[Name, CommandSpec] = Field(default_factory=dict, description="What may run, by name.")
+    principals: dict[Name, PrincipalSpec] = Field(
+        default_factory=dict, description="The callers, by name, and what proves them."
+    )
+    roles: dict[Name, list[RoleLine]] = Field(
+        default_factory=dict, description="By name: lists of lines, each of which allows commands on hosts."
+    )
+    grants: list[GrantSpec] = Field(default_factory=list, description="Who holds which roles.")
+    deny: list[DenySpec] = Field(default_factory=list, description="What may not run, whatever allows it.")
+    callbacks: dict[Name, CallbackSpec] = Field(
+        default_factory=dict, description="Where to tell the end of a job, by name."
+    )
+    tests: list[CaseSpec] = Field(
+        default_factory=list, description="What this policy must answer; if it does not, it does not load."
+    )
 
 
 NAMED: dict[str, Any] = {

@@ -22,18 +22,22 @@ RelativePath = Annotated[str, Field(min_length=1)]
 class CertificateSpec(Strict):
     """A user certificate made for each job by the authority `ca`; `<account>` in `principal` is the login account."""
 
-    ca: Name
-    ttl: Annotated[Duration, Field(ge=10, le=3600)] = 60.0
-    principal: CertificatePrincipal = "cmdhttp-<account>"
+    ca: Name = Field(description="The name of the authority that signs the certificate.")
+    ttl: Annotated[Duration, Field(ge=10, le=3600)] = Field(
+        default=60.0, description="How long the certificate lives, 10s to 1h; 60s if left out.", examples=["60s"]
+    )
+    principal: CertificatePrincipal = Field(
+        default="cmdhttp-<account>", description="The principal in the certificate; <account> is the login account."
+    )
 
 
 class AuthSpec(Strict):
     """How to log in: exactly one of these."""
 
-    key: SecretRef | None = None
-    agent: AgentSocket | None = None
-    password: SecretRef | None = None
-    certificate: CertificateSpec | None = None
+    key: SecretRef | None = Field(default=None, description="A private key without passphrase, like file:ops_ed25519.")
+    agent: AgentSocket | None = Field(default=None, description="The socket of an SSH agent.")
+    password: SecretRef | None = Field(default=None, description="A reference to the password, like file:web_password.")
+    certificate: CertificateSpec | None = Field(default=None, description="A certificate that is made for each job.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -45,8 +49,13 @@ class AuthSpec(Strict):
 class HostKeysSpec(Strict):
     """Which host keys to trust: those of a known_hosts file, those that an authority signed, or both."""
 
-    known_hosts: RelativePath | None = None
-    cert_authority: RelativePath | None = None
+    known_hosts: RelativePath | None = Field(
+        default=None, description="A file with the host keys to trust; the path counts from the policy folder."
+    )
+    cert_authority: RelativePath | None = Field(
+        default=None,
+        description="A file with the key that signs the host keys; the path counts from the policy folder.",
+    )
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -58,20 +67,25 @@ class HostKeysSpec(Strict):
 class SshProfile(Strict):
     """How to reach a kind of host. What is left out comes from the profile named by `inherit`."""
 
-    inherit: Name | None = None
-    user: Account | None = None
-    auth: AuthSpec | None = None
-    host_keys: HostKeysSpec | None = None
-    port: Port | None = None
-    jump: Name | None = None
-    shell: Literal["posix", "powershell", "cmd", "raw"] | None = None
-    become: Literal["none", "sudo"] | None = None
+    inherit: Name | None = Field(default=None, description="Another profile, from which comes what is left out here.")
+    user: Account | None = Field(default=None, description="The login account.")
+    auth: AuthSpec | None = Field(default=None, description="How to log in: exactly one way.")
+    host_keys: HostKeysSpec | None = Field(default=None, description="Which host keys to trust.")
+    port: Port | None = Field(default=None, description="The port of the SSH server; 22 if left out.")
+    jump: Name | None = Field(default=None, description="The host to go through, or none.", examples=["none"])
+    shell: Literal["posix", "powershell", "cmd", "raw"] | None = Field(
+        default=None,
+        description="The login shell: posix (if left out), powershell, cmd, or raw for appliances without one.",
+    )
+    become: Literal["none", "sudo"] | None = Field(
+        default=None, description="How to become the account of `as`; none if left out."
+    )
 
 
 class HostSpec(Strict):
     """One place to run."""
 
-    address: Address
-    ssh: Name
-    port: Port | None = None
-    labels: dict[Label, Label] = Field(default_factory=dict)
+    address: Address = Field(description="The name or IP address, as it stands in known_hosts.")
+    ssh: Name = Field(description="The name of an ssh_profile.")
+    port: Port | None = Field(default=None, description="Instead of the profile's port.")
+    labels: dict[Label, Label] = Field(default_factory=dict, description="Names and values to select hosts by.")

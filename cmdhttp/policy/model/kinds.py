@@ -1,12 +1,14 @@
 """The words that the sections share: names, references, selectors, each with one spelling and its JSON Schema."""
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import core_schema
 
-from cmdhttp.policy.fields import read_rate
+from cmdhttp.policy.fields import RATE, read_rate, spelling
 from cmdhttp.policy.params.patterns import compile_pattern
 
 MAX_PORT = 65535
@@ -24,7 +26,6 @@ _ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,63}\Z")
 _ISSUER = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?\Z")
 _CLAIM = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _PARSER = re.compile(r"[a-z][a-z0-9-]{0,63}\Z")
-_RATE_SCHEMA = {"type": "string", "pattern": r"^[1-9][0-9]{0,8}/(s|sec|min|h|hour|d|day)$"}
 
 
 class Effect(StrEnum):
@@ -35,17 +36,23 @@ class Effect(StrEnum):
     DESTROY = "destroy"
 
 
-def _matching(pattern: re.Pattern[str], wanted: str) -> BeforeValidator:
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or not pattern.match(value):
-            raise ValueError(f"must be {wanted}")
+@dataclass(frozen=True, slots=True)
+class _Spelled:
+    """Text that a pattern matches, for the loader and for the JSON Schema alike."""
+
+    pattern: re.Pattern[str]
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return spelling(self.pattern, self.words)
+
+    def _check(self, value: Any) -> str:
+        if not isinstance(value, str) or not self.pattern.match(value):
+            raise ValueError(f"must be {self.words}")
         return value
-
-    return BeforeValidator(check)
-
-
-def _spelled(pattern: re.Pattern[str]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern.pattern.removesuffix(chr(92) + 'Z')})$"})
 
 
 def _one_or_many(value: Any) -> Any:
@@ -69,56 +76,31 @@ def _redaction(value: Any) -> str:
 _MANY = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 _ONE_OR_MANY = WithJsonSchema({"anyOf": [{"type": "string"}, _MANY]})
 
-Account = Annotated[str, _matching(_ACCOUNT, "an account name, like cmdhttp"), _spelled(_ACCOUNT)]
-Label = Annotated[
-    str, _matching(_LABEL, "a label: letters, digits, '.', '_', '/' or '-', at most 63"), _spelled(_LABEL)
-]
-Address = Annotated[str, _matching(_ADDRESS, "a host name or an IP address"), _spelled(_ADDRESS)]
+Account = Annotated[str, _Spelled(_ACCOUNT, "an account name, like cmdhttp")]
+Label = Annotated[str, _Spelled(_LABEL, "a label: letters, digits, '.', '_', '/' or '-', at most 63")]
+Address = Annotated[str, _Spelled(_ADDRESS, "a host name or an IP address")]
 SecretRef = Annotated[
-    str,
-    _matching(_SECRET, "a reference to a secret, like file:ops_ed25519 (in the secrets folder) or env:NAME"),
-    _spelled(_SECRET),
+    str, _Spelled(_SECRET, "a reference to a secret, like file:ops_ed25519 (in the secrets folder) or env:NAME")
 ]
-AgentSocket = Annotated[
-    str, _matching(_AGENT, "the absolute path of an agent's socket, or env:SSH_AUTH_SOCK"), _spelled(_AGENT)
-]
+AgentSocket = Annotated[str, _Spelled(_AGENT, "the absolute path of an agent's socket, or env:SSH_AUTH_SOCK")]
 CertificatePrincipal = Annotated[
-    str, _matching(_CERTIFICATE_PRINCIPAL, "a certificate principal, like cmdhttp-<account>"), WithJsonSchema({"type": "string"})
-]  # fmt: skip
-Sha256 = Annotated[str, _matching(_SHA256, "64 hexadecimal digits in lower case"), _spelled(_SHA256)]
-TokenId = Annotated[str, _matching(_TOKEN_ID, "the 8 characters between 'cmdh_' and '_'"), _spelled(_TOKEN_ID)]
-EnvName = Annotated[str, _matching(_ENV_NAME, "a variable name in capitals, like LANG"), _spelled(_ENV_NAME)]
-Issuer = Annotated[str, _matching(_ISSUER, "an https URL, like https://acme.cloudflareaccess.com"), _spelled(_ISSUER)]
-Claim = Annotated[str, _matching(_CLAIM, "1 to 255 characters without a space"), _spelled(_CLAIM)]
-ParserName = Annotated[str, _matching(_PARSER, "the name of a parser, like json, lines or df"), _spelled(_PARSER)]
+    str, _Spelled(_CERTIFICATE_PRINCIPAL, "a certificate principal, like cmdhttp-<account>")
+]
+Sha256 = Annotated[str, _Spelled(_SHA256, "64 hexadecimal digits in lower case")]
+TokenId = Annotated[str, _Spelled(_TOKEN_ID, "the 8 characters between 'cmdh_' and '_'")]
+EnvName = Annotated[str, _Spelled(_ENV_NAME, "a variable name in capitals, like LANG")]
+Issuer = Annotated[str, _Spelled(_ISSUER, "an https URL, like https://acme.cloudflareaccess.com")]
+Claim = Annotated[str, _Spelled(_CLAIM, "1 to 255 characters without a space")]
+ParserName = Annotated[str, _Spelled(_PARSER, "the name of a parser, like json, lines or df")]
 RunItem = Annotated[
     str | tuple[str, ...], PlainValidator(_run_item), WithJsonSchema({"anyOf": [{"type": "string"}, _MANY]})
 ]
 LabelValues = Annotated[list[Label], BeforeValidator(_one_or_many), Field(min_length=1)]
 Names = Annotated[list[str], BeforeValidator(_one_or_many), Field(min_length=1), _ONE_OR_MANY]
 Redaction = Annotated[str, PlainValidator(_redaction), WithJsonSchema({"type": "string", "minLength": 1})]
-RateText = Annotated[Any, PlainValidator(read_rate), WithJsonSchema(_RATE_SCHEMA)]
+RateText = Annotated[Any, PlainValidator(read_rate), WithJsonSchema(RATE)]
 
-_LABELS = {
-    "type": "object",
-    "minProperties": 1,
-    "additionalProperties": {"anyOf": [{"type": "string"}, _MANY]},
-}
-_CLASS = {
-    "type": "object",
-    "minProperties": 1,
-    "maxProperties": 1,
-    "properties": {"effect": {"enum": [effect.value for effect in Effect]}, "tag": {"type": "string"}},
-    "additionalProperties": False,
-}
-
-
-def _selector(one: dict[str, Any], words: str) -> WithJsonSchema:
-    text = {"type": "string", "minLength": 1}
-    return WithJsonSchema(
-        {"description": words, "anyOf": [text, one, {"type": "array", "items": {"anyOf": [text, one]}, "minItems": 1}]}
-    )
-
-
-HostSelector = Annotated[Any, _selector(_LABELS, "a host, a group, local, a map of labels, a list of these, or '*'")]
-CommandSelector = Annotated[Any, _selector(_CLASS, "a command, {effect: ...}, {tag: ...}, a list of these, or '*'")]
+# What these three take is shared and recursive: `schema` has it.
+HostSelector = Annotated[Any, WithJsonSchema({"$comment": "HostSelector"})]
+CommandSelector = Annotated[Any, WithJsonSchema({"$comment": "CommandSelector"})]
+Narrower = Annotated[Any, WithJsonSchema({"$comment": "Narrower"})]

@@ -11,7 +11,7 @@ A spec is read from a policy (every scalar arrives as text), is frozen, and need
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Bool, Strict
@@ -72,11 +72,13 @@ class ParamSpec(Strict):
     default_allowed: ClassVar[bool] = True
     narrow_by: ClassVar[tuple[str, ...]] = ()
 
-    type: str
-    summary: str = ""
-    required: Bool = True
-    default: Any = None
-    leading_dash: Bool = False
+    type: str = Field(description="What kind of value it takes.")
+    summary: str = Field(default="", description="What it means, for callers.")
+    required: Bool = Field(default=True, description="Whether a caller must send it; true unless there is a default.")
+    default: Any = Field(default=None, description="The value when a caller sends none.")
+    leading_dash: Bool = Field(
+        default=False, description="Whether a value may begin with '-', which a program could take for an option."
+    )
 
     @property
     def has_default(self) -> bool:

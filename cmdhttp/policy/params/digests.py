@@ -3,6 +3,8 @@
 import re
 from typing import ClassVar, Literal, TypeAlias
 
+from pydantic import Field
+
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.params.base import ParamSpec, wrong_format
 from cmdhttp.policy.params.values import Json
@@ -35,7 +37,9 @@ class HashParam(ParamSpec):
     narrow_by: ClassVar = ("algorithms",)
 
     type: Literal["hash"]
-    algorithms: tuple[Algorithm, ...] = ("md5", "sha1", "sha256")
+    algorithms: tuple[Algorithm, ...] = Field(
+        default=("md5", "sha1", "sha256"), description="Of which algorithms; of all three if left out."
+    )
 
     def check(self) -> None:
         if not self.algorithms:

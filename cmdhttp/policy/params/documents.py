@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar, Literal, NoReturn
 
+from pydantic import Field
+
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Bool, Int, Size
 from cmdhttp.policy.params import guard
@@ -35,8 +37,8 @@ class JsonParam(ParamSpec):
     narrow_by: ClassVar = ("max", "max_depth")
 
     type: Literal["json"]
-    max: Size = guard.MAX_BYTES
-    max_depth: Int = 16
+    max: Size = Field(default=guard.MAX_BYTES, description="The most bytes; 8KiB if left out.")
+    max_depth: Int = Field(default=16, description="The most levels; 16 if left out.")
 
     def check(self) -> None:
         check_order(1, self.max_depth, names=("1", "max_depth"))
@@ -123,10 +125,10 @@ class SecretParam(ParamSpec):
     narrow_by: ClassVar = ("min_length", "max_length", "max")
 
     type: Literal["secret"]
-    leading_dash: Bool = True
-    min_length: Int = 1
-    max_length: Int = guard.MAX_BYTES
-    max: Size = guard.MAX_BYTES
+    leading_dash: Bool = Field(default=True, description="Whether it may begin with '-'; true if left out.")
+    min_length: Int = Field(default=1, description="The fewest characters; 1 if left out.")
+    max_length: Int = Field(default=guard.MAX_BYTES, description="The most characters; 8192 if left out.")
+    max: Size = Field(default=guard.MAX_BYTES, description="The most bytes; 8KiB if left out.")
 
     def check(self) -> None:
         check_order(0, self.min_length, names=("0", "min_length"))
@@ -163,8 +165,8 @@ class FileParam(ParamSpec):
     narrow_by: ClassVar = ("max",)
 
     type: Literal["file"]
-    max: Size = 512 * 1024
-    hidden: Bool = False
+    max: Size = Field(default=512 * 1024, description="The most bytes; 512KiB if left out.")
+    hidden: Bool = Field(default=False, description="Whether its name may begin with a dot.")
 
     def check(self) -> None:
         check_order(self.max, _MAX_UPLOAD, names=("max", f"{_MAX_UPLOAD >> 20}MiB"))

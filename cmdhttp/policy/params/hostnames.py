@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.params.base import ParamSpec, wrong_format
@@ -59,7 +59,7 @@ class HostnameParam(ParamSpec):
     narrow_by: ClassVar = ("under",)
 
     type: Literal["hostname"]
-    under: tuple[DomainSuffix, ...] | None = None
+    under: tuple[DomainSuffix, ...] | None = Field(default=None, description="Domains, each with its subdomains.")
 
     def check(self) -> None:
         _check_not_empty(self.under)
@@ -81,7 +81,7 @@ class EmailParam(ParamSpec):
     narrow_by: ClassVar = ("under",)
 
     type: Literal["email"]
-    under: tuple[DomainSuffix, ...] | None = None
+    under: tuple[DomainSuffix, ...] | None = Field(default=None, description="Domains, each with its subdomains.")
 
     def check(self) -> None:
         _check_not_empty(self.under)

@@ -5,6 +5,8 @@ A list is a JSON array. One text is never split at commas or taken for a list of
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Bool, Int
 from cmdhttp.policy.params.base import ParamSpec, check_order, wrong_type
@@ -22,10 +24,12 @@ class ListParam(ParamSpec):
     narrow_by: ClassVar = ("min_items", "max_items")
 
     type: Literal["list"]
-    of: ScalarParam
-    min_items: Int | None = None
-    max_items: Int = 32
-    unique: Bool = False
+    of: ScalarParam = Field(description="What each item is; a value that is one argument.")
+    min_items: Int | None = Field(
+        default=None, description="The fewest items; 1 if left out, or 0 for an optional list."
+    )
+    max_items: Int = Field(default=32, description="The most items; 32 if left out.")
+    unique: Bool = Field(default=False, description="Whether no item may stand in it twice.")
 
     @property
     def least(self) -> int:

@@ -7,7 +7,6 @@ mapping, reads it to the very same normal form. A line that could never apply, o
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cmdhttp.errors import BadValue
+from cmdhttp.policy.findings import suggestion
 
 if TYPE_CHECKING:
     from cmdhttp.policy.params.base import ParamSpec
@@ -102,8 +102,7 @@ def _check_keys(spec: ParamSpec, by: Mapping[object, object], words: Iterable[st
         raise ValueError("an empty mapping narrows nothing; leave the parameter out instead")
     for key in by:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known) or 'none'}"
+            hint = suggestion(str(key), known) or f"known here: {', '.join(known)}"
             raise ValueError(f"unknown key {key!r} to narrow a parameter of type {spec.type}; {hint}")
 
 

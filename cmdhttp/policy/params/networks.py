@@ -101,9 +101,11 @@ IpVersion = Annotated[Literal[4, 6], BeforeValidator(read_int), WithJsonSchema({
 class _IpParam(ParamSpec):
     """What addresses and networks share: `version`, `in` (inside one of these), `not_in` (touching none of these)."""
 
-    version: IpVersion | None = None
-    in_: tuple[PolicyNetwork, ...] | None = Field(default=None, alias="in")
-    not_in: tuple[PolicyNetwork, ...] = ()
+    version: IpVersion | None = Field(default=None, description="4 or 6; both if left out.")
+    in_: tuple[PolicyNetwork, ...] | None = Field(
+        default=None, alias="in", description="Networks; the value must lie in one of them."
+    )
+    not_in: tuple[PolicyNetwork, ...] = Field(default=(), description="Networks that the value may not touch.")
 
     def check(self) -> None:
         if self.in_ is not None and not self.in_:
@@ -144,8 +146,8 @@ class CidrParam(_IpParam):
     narrow_by: ClassVar = ("version", "in", "not_in", "min_prefix", "max_prefix")
 
     type: Literal["cidr"]
-    min_prefix: Int = 0
-    max_prefix: Int = 128
+    min_prefix: Int = Field(default=0, description="The shortest prefix; 0 if left out.")
+    max_prefix: Int = Field(default=128, description="The longest prefix; 128 if left out.")
 
     def check(self) -> None:
         super().check()

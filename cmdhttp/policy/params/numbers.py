@@ -9,6 +9,8 @@ import re
 from decimal import Decimal
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Int, Number
 from cmdhttp.policy.params import guard
@@ -33,8 +35,8 @@ class _WholeParam(ParamSpec):
 
     narrow_by: ClassVar = ("min", "max")
 
-    min: Int | None = None
-    max: Int | None = None
+    min: Int | None = Field(default=None, description="The least value.")
+    max: Int | None = Field(default=None, description="The greatest value.")
 
     @property
     def low(self) -> int:
@@ -109,8 +111,8 @@ class NumberParam(ParamSpec):
     narrow_by: ClassVar = ("min", "max")
 
     type: Literal["number"]
-    min: Number | None = None
-    max: Number | None = None
+    min: Number | None = Field(default=None, description="The least value.")
+    max: Number | None = Field(default=None, description="The greatest value.")
 
     @property
     def low(self) -> float:

@@ -7,7 +7,7 @@ because only the file system knows where it leads. `under` holds on segment boun
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Bool
@@ -49,7 +49,7 @@ class PathParam(ParamSpec):
     narrow_by: ClassVar = ("under",)
 
     type: Literal["path"]
-    under: tuple[PathPrefix, ...] | None = None
+    under: tuple[PathPrefix, ...] | None = Field(default=None, description="Folders, each with all below it.")
 
     def check(self) -> None:
         if self.under is not None and not self.under:
@@ -86,8 +86,8 @@ class FilenameParam(ParamSpec):
     narrow_by: ClassVar = ("pattern",)
 
     type: Literal["filename"]
-    hidden: Bool = False
-    pattern: PatternText | None = None
+    hidden: Bool = Field(default=False, description="Whether the name may begin with a dot.")
+    pattern: PatternText | None = Field(default=None, description="A pattern that the whole name must match.")
 
     def normalise(self, value: object) -> str:
         name = read_filename(self.ascii_of(value, "a file name, as text"), hidden=self.hidden)

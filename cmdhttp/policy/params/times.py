@@ -9,12 +9,13 @@ import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from cmdhttp.policy.fields import Duration, Instant
+from cmdhttp.policy.fields import Duration, Instant, spelling
 from cmdhttp.policy.params.base import ParamSpec, check_bounds, check_order, wrong_format
 from cmdhttp.policy.params.values import Json
 
+_DAY_WORDS = "a date, like 2026-12-20"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -40,11 +41,11 @@ def _policy_date(value: Any) -> date:
         return value
     day = _read_date(value) if isinstance(value, str) else None
     if day is None:
-        raise ValueError("must be a date, like 2026-12-20")
+        raise ValueError(f"must be {_DAY_WORDS}")
     return day
 
 
-Day = Annotated[date, BeforeValidator(_policy_date), WithJsonSchema({"type": "string", "format": "date"})]
+Day = Annotated[date, BeforeValidator(_policy_date), WithJsonSchema(spelling(_DATE, _DAY_WORDS))]
 
 
 class DateParam(ParamSpec):
@@ -53,8 +54,8 @@ class DateParam(ParamSpec):
     narrow_by: ClassVar = ("min", "max")
 
     type: Literal["date"]
-    min: Day | None = None
-    max: Day | None = None
+    min: Day | None = Field(default=None, description="The first day.")
+    max: Day | None = Field(default=None, description="The last day.")
 
     def check(self) -> None:
         check_order(self.min, self.max)
@@ -76,8 +77,8 @@ class DatetimeParam(ParamSpec):
     narrow_by: ClassVar = ("min", "max")
 
     type: Literal["datetime"]
-    min: Instant | None = None
-    max: Instant | None = None
+    min: Instant | None = Field(default=None, description="The first moment.")
+    max: Instant | None = Field(default=None, description="The last moment.")
 
     def check(self) -> None:
         check_order(self.min, self.max)
@@ -106,8 +107,8 @@ class DurationParam(ParamSpec):
     narrow_by: ClassVar = ("min", "max")
 
     type: Literal["duration"]
-    min: Duration | None = None
-    max: Duration | None = None
+    min: Duration | None = Field(default=None, description="The shortest span.")
+    max: Duration | None = Field(default=None, description="The longest span.")
 
     def check(self) -> None:
         check_order(self.min, self.max)

@@ -11,10 +11,10 @@ import re
 from ipaddress import IPv6Address
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from cmdhttp.errors import BadValue
-from cmdhttp.policy.fields import Int
+from cmdhttp.policy.fields import Int, spelling
 from cmdhttp.policy.params.base import ParamSpec, check_length, check_order, wrong_format
 from cmdhttp.policy.params.hostnames import read_hostname
 from cmdhttp.policy.params.networks import read_address
@@ -26,6 +26,7 @@ _REST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _ENCODED_CONTROL = re.compile(r"%(?:[01][0-9A-Fa-f]|7[Ff])")
 _ENCODED_DOT = re.compile(r"%2[Ee]")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}")
+_SCHEME_WORDS = "a scheme in lower case, like https"
 _OWN_PORT = {"http": 80, "https": 443, "ftp": 21, "ssh": 22, "git": 9418, "ws": 80, "wss": 443}
 _MAX_PORT = 65535
 
@@ -50,14 +51,12 @@ def _read_allowed_host(value: object) -> str:
 
 def _read_scheme(value: object) -> str:
     if not isinstance(value, str) or not _SCHEME.fullmatch(value):
-        raise ValueError("must be a scheme in lower case, like https")
+        raise ValueError(f"must be {_SCHEME_WORDS}")
     return value
 
 
 AllowedHost = Annotated[str, BeforeValidator(_read_allowed_host), WithJsonSchema({"type": "string"})]
-Scheme = Annotated[
-    str, BeforeValidator(_read_scheme), WithJsonSchema({"type": "string", "pattern": f"^{_SCHEME.pattern}$"})
-]
+Scheme = Annotated[str, BeforeValidator(_read_scheme), WithJsonSchema(spelling(_SCHEME, _SCHEME_WORDS))]
 
 
 class UrlParam(ParamSpec):
@@ -66,10 +65,12 @@ class UrlParam(ParamSpec):
     narrow_by: ClassVar = ("schemes", "hosts", "ports", "max_length")
 
     type: Literal["url"]
-    schemes: tuple[Scheme, ...] = ("https",)
-    hosts: tuple[AllowedHost, ...] | None = None
-    ports: tuple[Int, ...] = ()
-    max_length: Int = 2048
+    schemes: tuple[Scheme, ...] = Field(default=("https",), description="Which schemes; https if left out.")
+    hosts: tuple[AllowedHost, ...] | None = Field(
+        default=None, description="Which hosts, *.example.com for all below a domain; any name if left out."
+    )
+    ports: tuple[Int, ...] = Field(default=(), description="Which ports; the scheme's own if left out.")
+    max_length: Int = Field(default=2048, description="The most characters; 2048 if left out.")
 
     def check(self) -> None:
         if not self.schemes or (self.hosts is not None and not self.hosts):

@@ -8,6 +8,8 @@ import re
 import unicodedata
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Bool, Int
 from cmdhttp.policy.params import guard
@@ -24,7 +26,7 @@ class EnumParam(ParamSpec):
     """One of `values`, which are texts. A JSON integer stands for its decimal text."""
 
     type: Literal["enum"]
-    values: tuple[str, ...]
+    values: tuple[str, ...] = Field(description="The texts to choose from.")
 
     def check(self) -> None:
         if not self.values:
@@ -62,10 +64,10 @@ class StringParam(ParamSpec):
     narrow_by: ClassVar = ("pattern", "min_length", "max_length")
 
     type: Literal["string"]
-    pattern: PatternText
-    min_length: Int = 0
-    max_length: Int = 256
-    unicode: Bool = False
+    pattern: PatternText = Field(description="The pattern that the whole text must match.")
+    min_length: Int = Field(default=0, description="The fewest characters; 0 if left out.")
+    max_length: Int = Field(default=256, description="The most characters; 256 if left out.")
+    unicode: Bool = Field(default=False, description="Whether characters beyond ASCII may stand in it.")
 
     def check(self) -> None:
         check_order(0, self.min_length, names=("0", "min_length"))
@@ -98,7 +100,7 @@ class UsernameParam(ParamSpec):
     narrow_by: ClassVar = ("pattern",)
 
     type: Literal["username"]
-    pattern: PatternText | None = None
+    pattern: PatternText | None = Field(default=None, description="A pattern that the whole name must match.")
 
     def normalise(self, value: object) -> str:
         text = self.ascii_of(value, "an account name, as text")
@@ -115,7 +117,9 @@ class BoolParam(ParamSpec):
     """A switch. With `flag`, it is that one argument when true and no argument when false."""
 
     type: Literal["bool"]
-    flag: str | None = None
+    flag: str | None = Field(
+        default=None, description="The argument that stands for true, like --verbose; false is none."
+    )
 
     def check(self) -> None:
         if self.flag is None:

@@ -20,6 +20,7 @@ from cmdhttp.jobs.state import (
     State,
     Tally,
 )
+from cmdhttp.results.model import DataError, DataErrorCode, Parsed
 
 GOOD = Run(
     host="web1", state=State.SUCCEEDED, started_at=1.5, finished_at=2.0, exit_code=0, stdout=Tally(size=3, sha256="ab")
@@ -93,6 +94,27 @@ def test_one_host_is_flat() -> None:
             "cancel": "/v1/jobs/job_1/cancel",
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("parsed", "fields"),
+    [
+        (Parsed(data=[{"a": 1}]), {"data": [{"a": 1}]}),
+        (Parsed(), {"data": None}),
+        (
+            Parsed(error=DataError(code=DataErrorCode.MALFORMED, detail="d")),
+            {"data": None, "data_error": {"code": "malformed", "detail": "d"}},
+        ),
+    ],
+    ids=["data", "nothing", "error"],
+)
+def test_data_stands_beside_the_rest(parsed: Parsed, fields: dict[str, object]) -> None:
+    """What the parser made is added, at the top or in each run, and nothing else changes."""
+    one: Any = job_document(job(), inline=None, data=[parsed])
+    assert one == job_document(job(), inline=None) | fields
+    two: Any = job_document(job(GOOD, BAD), inline=None, data=[Parsed(data=1), parsed])
+    plain: Any = job_document(job(GOOD, BAD), inline=None)
+    assert two == plain | {"runs": [plain["runs"][0] | {"data": 1}, plain["runs"][1] | fields]}
 
 
 def test_several_hosts_are_a_list() -> None:

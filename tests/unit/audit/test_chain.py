@@ -214,3 +214,17 @@ async def test_a_failed_sync_is_a_failed_write(tmp_path: Path, monkeypatch: pyte
         await log.write(Code.JOB_STARTED, {})
     log.close()
     assert (tmp_path / "audit.log").read_bytes() == b""
+
+
+@pytest.mark.anyio
+async def test_a_log_that_can_be_neither_written_nor_cut(tmp_path: Path) -> None:
+    """Every write fails at once, the second like the first: none waits for a writer that is gone."""
+    log = closing(tmp_path / "audit.log")
+    full = os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, log._descriptor)
+    os.close(full)
+    for _ in range(2):
+        with anyio.fail_after(5), pytest.raises(OSError, match=r"No space left|Invalid argument"):
+            await log.write(Code.SERVICE_STARTED, {})
+        assert log.trouble.startswith("not writable")
+    log.close()

@@ -37,6 +37,15 @@ def test_the_form() -> None:
     assert TOKEN.sha256 == hashlib.sha256(TOKEN.token.encode()).hexdigest()
 
 
+def test_a_token_is_made_of_all_its_bytes() -> None:
+    """The same random bits make the same token: id from the last eight bytes, secret from the rest, checksum at the end."""
+    assert mint(bytes(range(ENTROPY_BYTES))) == NewToken(
+        token="cmdh_UyNnS4W7_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1yB6Nm",
+        id="UyNnS4W7",
+        sha256="8b3604a1d9a89f05cf0efde638ff082a1355950728afeac967c4e01b85659e20",
+    )
+
+
 @pytest.mark.parametrize("entropy", [bytes(ENTROPY_BYTES), b"\xff" * ENTROPY_BYTES])
 def test_every_entropy_makes_a_token(entropy: bytes) -> None:
     """The least and the greatest number of random bits make tokens of the same form."""
@@ -194,6 +203,14 @@ def test_where_it_comes_from(source: str | None, *, allowed: bool) -> None:
     else:
         with pytest.raises(Unauthenticated):
             authenticate(bearer(), source=source, table=bound)
+
+
+def test_a_token_ends_while_the_service_runs() -> None:
+    """The clock is read at each call, so a token proves somebody until its last moment and nobody from then on."""
+    dying = {TOKEN.id: replace(RECORD, expires=100.0)}
+    assert authenticate(bearer(), table=dying, now=99.0).name == "p"
+    with pytest.raises(Unauthenticated):
+        authenticate(bearer(), table=dying, now=100.0)
 
 
 def test_the_table_is_read_at_each_call() -> None:

@@ -1,5 +1,6 @@
 """A call becomes argv and steps: one item, one argument, whatever the values are."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,10 +8,10 @@ import pytest
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
 from cmdhttp.plan.build import Wish, build_plan, check_wish
-from cmdhttp.plan.model import LocalTarget, Plan, SshTarget
+from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import bind
-from tests.unit.policies import compiled
+from tests.unit.policies import compiled, judged
 
 HOSTS = """
 ssh_profiles: {linux: {user: u, port: 2200, auth: {key: file:k}, host_keys: {known_hosts: known}}}
@@ -102,6 +103,7 @@ def test_each_form(run: str, params: str, values: dict[str, Any], expected: tupl
 def test_argv_has_a_cap() -> None:
     """The arguments together, each with its terminator, may be 64 KiB of UTF-8 and not a byte more."""
     params = f"l: {{type: list, max_items: 100, of: {ANY}}}"
+    assert MAX_ARGV == 65_536
     room = MAX_ARGV - len("/bin/c") - 1
     full = ["x" * 8191] * (room // 8192)
     rest = room - 8192 * len(full)
@@ -142,10 +144,37 @@ def test_limits_only_go_down(wish: Wish, refused: list[tuple[str, str]]) -> None
     assert [(pointer, error.code) for pointer, error in check_wish(command, wish)] == refused
 
 
-def test_no_stdin_unless_the_command_takes_it() -> None:
-    """Even empty stdin is refused where the policy gives none."""
-    command = made("run: [/bin/c]").commands["c"]
-    assert [error.code for _, error in check_wish(command, Wish(stdin=b""))] == ["not_accepted"]
+@pytest.mark.parametrize(
+    ("fields", "wish", "pointer", "refusal"),
+    [
+        (
+            "timeout: 90s",
+            Wish(timeout=91),
+            "/timeout",
+            BadValue(
+                "too_large",
+                "a caller may lower the time limit, not raise it",
+                hint="Ask for at most 90 seconds, or leave it out.",
+            ),
+        ),
+        (
+            "timeout: 90s",
+            Wish(stdin=b""),
+            "/stdin",
+            BadValue("not_accepted", "this command takes no stdin", hint="Leave it out."),
+        ),
+        (
+            "stdin: {max: 2B}",
+            Wish(stdin=b"123"),
+            "/stdin",
+            BadValue("too_large", "stdin is over 2 bytes"),
+        ),
+    ],
+)
+def test_a_refused_wish_says_why(fields: str, wish: Wish, pointer: str, refusal: BadValue) -> None:
+    """What the policy does not grant is named by its pointer, with what may be asked instead; empty stdin is stdin."""
+    ((where, error),) = check_wish(made(f"run: [/bin/c], {fields}").commands["c"], wish)
+    assert (where, error.code, error.detail, error.hint) == (pointer, refusal.code, refusal.detail, refusal.hint)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 30.0), (5.0, 5.0), (0.001, 0.001), (3600.0, 30.0)])
@@ -172,6 +201,18 @@ def test_a_step_for_each_host() -> None:
     ]
 
 
+def test_the_shell_of_the_host_comes_along() -> None:
+    """Which family of shells takes the line is the profile's word, not a guess."""
+    policy = made("run: [/bin/c]")
+    web1 = policy.hosts["web1"]
+    assert web1.profile is not None
+    profile = replace(web1.profile, shell="cmd")  # noqa: S604 - nothing is run
+    odd = replace(policy, hosts={"web1": replace(web1, profile=profile)})
+    target = plan(odd, "web1").steps[0].target
+    assert isinstance(target, SshTarget)
+    assert target.shell is Shell.CMD
+
+
 def test_as_is_the_account_of_the_login() -> None:
     """`as` on an SSH host takes the place of the profile's account."""
     policy = compiled(HOSTS + "commands: {c: {run: [/bin/c], on: web1, as: root}}")
@@ -193,6 +234,22 @@ def test_a_script_gets_its_values_by_environment() -> None:
     assert made_plan.shown_params == {"x": "$(id)\N{SNOWMAN}", "n": 3}
 
 
+def test_the_variables_of_one_call_are_not_those_of_the_next() -> None:
+    """Each run starts from what the policy sets; a value of an earlier call never comes back."""
+    policy = made("script: x, interpreter: sh, env: {LANG: C}", "n: {type: int, required: false}")
+    assert plan(policy, n=3).steps[0].env == {"LANG": "C", "P_N": "3"}
+    assert plan(policy).steps[0].env == {"LANG": "C"}
+
+
+def test_a_secret_is_no_variable() -> None:
+    """The environment of a process can be read by others, so a script gets a secret by stdin and in no variable."""
+    command, _ = judged(
+        "commands: {c: {on: local, script: x, interpreter: sh, params: {s: {type: secret}, n: {type: int}}}}"
+    )
+    c = command.policy.commands["c"]
+    assert Resolver(command=c, values=bind(c, {"s": "hunter22", "n": 1}).values).env() == {"P_N": "1"}
+
+
 def test_a_program_gets_only_the_environment_of_the_policy() -> None:
     """Values go into the variables of a script and of nothing else."""
     step = plan(made("run: [/bin/c, <n>], env: {A: b}", "n: {type: int}"), n=3).steps[0]
@@ -201,8 +258,9 @@ def test_a_program_gets_only_the_environment_of_the_policy() -> None:
 
 def test_the_plan_names_its_policy() -> None:
     """A plan carries the digest of the policy that allowed it."""
-    policy = made("run: [/bin/c], success_codes: [0, 2], max_parallel: 4")
+    policy = made("run: [/bin/c], success_codes: [0, 2], max_parallel: 4, result: {parse: df}")
     made_plan = plan(policy)
+    assert made_plan.parser == "df"
     assert (made_plan.command, made_plan.policy) == ("c", policy.digest)
     assert (made_plan.success_codes, made_plan.max_parallel) == (frozenset({0, 2}), 4)
 

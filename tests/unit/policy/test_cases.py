@@ -12,6 +12,7 @@ from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.cases import Coverage, Outcome, Resolve, coverage, run_cases
 from cmdhttp.policy.compile import Folders, compile_policy
 from cmdhttp.policy.compiled import Command, Policy
+from cmdhttp.policy.decide import Reason
 from cmdhttp.policy.files import SourceFile
 from cmdhttp.policy.merge import merge
 from cmdhttp.policy.params import Value
@@ -74,11 +75,16 @@ def test_a_case_that_comes_out_passes(written: str) -> None:
             "expected a deny because of 'closed', and it is because of 'no_role_line'",
         ),
         (
+            case("deny", at=CLOSED, more=", because: freeze"),
+            "expected a deny because of 'freeze', and it is because of 'closed'",
+        ),
+        (
             case("allow", more=", argv: [/bin/echo, yes]"),
             "expected argv ['/bin/echo', 'yes'], and it is ['/bin/echo', '--', 'yes']",
         ),
         (case("deny", by="pp"), "there is no principal 'pp' did you mean 'p'?"),
         (case("deny", run="sayy"), "there is no command 'sayy' did you mean 'say'?"),
+        ("as: p, run: say, on: elsewhere, expect: deny", "there is no host 'elsewhere'"),
     ],
 )
 def test_a_case_that_does_not_come_out_says_why(written: str, message: str) -> None:
@@ -92,15 +98,18 @@ def test_a_case_that_does_not_come_out_says_why(written: str, message: str) -> N
 
 def test_a_case_without_a_time_is_asked_for_now() -> None:
     """Without `at` the present moment counts, so that a deny that has begun shows itself."""
-    _, outcomes = outcomes_of("as: q, run: say, on: local, with: {word: yes}, expect: deny")
+    _, outcomes = outcomes_of("as: p, run: say, on: local, with: {word: yes}, expect: allow")
     assert outcomes[0].failure == ""
+    assert outcomes[0].decision.reason is Reason.ROLE_LINE
 
 
 def test_untouched_rules_are_named() -> None:
     """Every role line and deny that took in no case is listed, by its place."""
     covered = coverage(*outcomes_of(case("allow")))
     assert (covered.rules, [str(place) for place in covered.untouched]) == (3, ["a.yaml:9:7", "a.yaml:12:5"])
-    policy, outcomes = outcomes_of(case("allow"), case("allow", word="no"), case("deny", at=CLOSED))
+    policy, outcomes = outcomes_of(
+        case("allow"), case("allow", word="no"), case("deny", at=CLOSED, more=", because: closed")
+    )
     assert coverage(policy, outcomes) == Coverage(rules=3, untouched=())
 
 

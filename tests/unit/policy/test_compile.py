@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cmdhttp.policy.compile import Folders, compile_all
 from cmdhttp.policy.compiled import Host, KeyLogin, Profile, Script, Stdin
+from cmdhttp.policy.merge import merge
 from cmdhttp.policy.model import Effect
-from tests.unit.policies import compiled, findings, unmarked
+from tests.unit.policies import compiled, findings, sources, unmarked
 
 HOSTS = """\
 ssh_profiles: {linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}}
@@ -180,6 +182,11 @@ WRONG: dict[str, tuple[str, str]] = {
         "P216 warning: this version cannot do parameters of type file: what needs it never runs\n"
         "    hint: leave it out, or expect such calls to end as 'unsupported'",
     ),
+    "parser": (
+        command("run: [/bin/c], result: {parse: ^jsno}"),
+        "P220 there is no parser 'jsno'\n    hint: did you mean 'json'?",
+    ),
+    "parser unlike any": (command("run: [/bin/c], result: {parse: ^uptime}"), "P220 there is no parser 'uptime'"),
     "relative program": (
         command("run: [^c]"),
         "P301 the program 'c' is not an absolute path\n    hint: write the whole path, like /usr/bin/c",
@@ -212,6 +219,20 @@ WRONG: dict[str, tuple[str, str]] = {
         "P201 unknown parameter type 'strin'\n    hint: did you mean 'string'?",
     ),
 }
+
+
+def test_a_parser_that_could_be_installed() -> None:
+    """Where there are parsers to be had, the hint says how, beside the name that may have been meant."""
+    text = command("run: [/bin/c], result: {parse: jsno}")
+    folders = Folders(policies=Path("/p"), secrets=Path("/s"), parsers=("json",), more_parsers="buy some")
+    (found,) = compile_all(merge(sources(text)), folders=folders, digest="").findings
+    assert found.hint == "did you mean 'json'?; buy some"
+
+
+def test_a_parser_is_part_of_the_command() -> None:
+    """The parser's name is kept, and a command without one has none."""
+    assert compiled(command("run: [/bin/c], result: {parse: json}")).commands["c"].parser == "json"
+    assert compiled(command("run: [/bin/c]")).commands["c"].parser is None
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import pytest
@@ -42,7 +41,6 @@ principals: {p: {}, q: {}, nobody: {}}
 """
 
 
-@cache
 def policy(access: str) -> Policy:
     return compiled(HOSTS, COMMANDS, access)
 
@@ -192,7 +190,9 @@ def test_a_role_line_needs_every_matcher(
     line: str, command: str, host: str, values: dict[str, Any], *, hit: bool
 ) -> None:
     """A line allows only what it names in command, host and values; a narrowed value that is absent is not allowed."""
-    assert (ask(allowing(line), command, host, **values).verdict is Verdict.ALLOW) is hit
+    decision = ask(allowing(line), command, host, **values)
+    assert decision.verdict is (Verdict.ALLOW if hit else Verdict.DENY)
+    assert decision.reason is (Reason.ROLE_LINE if hit else Reason.NO_ROLE_LINE)
 
 
 def test_two_lines_do_not_add_up() -> None:
@@ -279,6 +279,13 @@ def test_who_may_know(by: str, host: str, *, known: bool) -> None:
     """A caller may hear of a command only where some line gives it with some values."""
     some = allowing("{commands: restart, hosts: web1, params: {unit: nginx}}")
     assert may_know(some, principal=by, command=some.commands["restart"], host=host) is known
+
+
+def test_nobody_knows_a_command_where_it_is_not_made_to_run() -> None:
+    """A line for all hosts tells nothing of a command on a host that the command's own `on` leaves out."""
+    every = allowing("{commands: '*', hosts: '*'}")
+    assert may_know(every, principal="p", command=every.commands["restart"], host="db1")
+    assert not may_know(every, principal="p", command=every.commands["restart"], host="local")
 
 
 def test_a_question_is_decided_as_it_was_bound() -> None:

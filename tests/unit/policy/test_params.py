@@ -182,29 +182,28 @@ def test_an_upload_is_decoded_and_summed() -> None:
         read.render(value)
 
 
-@pytest.mark.parametrize(
-    ("value", "code"),
-    [
-        ("text", "type"),
-        (upload(b"x" * 9), "too_large"),
-        (upload(b"x" * 900), "too_large"),
-        (upload(b"x", mode="0777"), "unknown_key"),
-        ({"name": "a"}, "missing_key"),
-        (upload(b"x", name="../a"), "format"),
-        (upload(b"x", name="a\0"), "control_character"),
-        (upload(b"x", name=".a"), "hidden"),
-        (upload(b"x", name=5), "type"),
-        (upload(b"x", sha256="ab"), "format"),
-        (upload(b"x", sha256="ab" * 32), "sha256_mismatch"),
-        ({"name": "a", "base64": 5}, "type"),
-        ({"name": "a", "base64": "eA"}, "base64"),
-        ({"name": "a", "base64": "eB=="}, "base64"),
-        ({"name": "a", "base64": "eA==\n"}, "base64"),
-        ({"name": "a", "base64": "é"}, "base64"),
-        ({"name": "a", "base64": "eA=-"}, "base64"),
-    ],
-    ids=count(),
-)
+BAD_UPLOADS: list[tuple[object, str]] = [
+    ("text", "type"),
+    (upload(b"x" * 9), "too_large"),
+    (upload(b"x" * 900), "too_large"),
+    (upload(b"x", mode="0777"), "unknown_key"),
+    ({"name": "a"}, "missing_key"),
+    (upload(b"x", name="../a"), "format"),
+    (upload(b"x", name="a\0"), "control_character"),
+    (upload(b"x", name=".a"), "hidden"),
+    (upload(b"x", name=5), "type"),
+    (upload(b"x", sha256="ab"), "format"),
+    (upload(b"x", sha256="ab" * 32), "sha256_mismatch"),
+    ({"name": "a", "base64": 5}, "type"),
+    ({"name": "a", "base64": "eA"}, "base64"),
+    ({"name": "a", "base64": "eB=="}, "base64"),
+    ({"name": "a", "base64": "eA==\n"}, "base64"),
+    ({"name": "a", "base64": "é"}, "base64"),
+    ({"name": "a", "base64": "eA=-"}, "base64"),
+]
+
+
+@pytest.mark.parametrize(("value", "code"), BAD_UPLOADS, ids=count())
 def test_a_bad_upload_is_refused(value: object, code: str) -> None:
     """An upload that is too large, misnamed, garbled or not what its sum says is refused."""
     assert code_of(param(type="file", max="8B"), value) == code

@@ -1,5 +1,6 @@
 """Role lines narrow a parameter and never widen it."""
 
+import re
 from itertools import count
 from typing import Any
 
@@ -33,6 +34,10 @@ NAME = {"type": "string", "pattern": "[a-z_]+"}
         (COUNT, {"max": "5"}, 5, 6),
         (COUNT, ["1", "3"], "3", 2),
         (COUNT, {"values": ["2", "7"], "max": "5"}, 2, 7),
+        ({"type": "int", "max": "10"}, {"min": "2", "max": "10"}, 2, 1),
+        ({"type": "int", "min": "1"}, {"min": "1", "max": "5"}, 5, 6),
+        (COUNT, {"min": "1", "max": "9"}, 1, 10),
+        (COUNT, {"min": "2", "max": "10"}, 10, 1),
         ({"type": "port"}, {"min": "1024"}, 1024, 1023),
         ({"type": "bool"}, "false", False, True),
         ({"type": "bool", "flag": "--force"}, "false", False, True),
@@ -112,6 +117,74 @@ def test_a_line_that_cannot_hold_is_an_error(spec: dict[str, Any], by: object, t
         param(**spec).narrowed(by)
 
 
+@pytest.mark.parametrize(
+    ("spec", "by", "text"),
+    [
+        (UNIT, ["nginx", "mysql"], "value 2 is not one this parameter can have: is not one of the listed values"),
+        (UNIT, [], "an empty list of values allows nothing; leave the role line out instead"),
+        (UNIT, {}, "an empty mapping narrows nothing; leave the parameter out instead"),
+        (UNIT, {"valuse": []}, "unknown key 'valuse' to narrow a parameter of type enum; did you mean 'values'?"),
+        (UNIT, {1: []}, "unknown key 1 to narrow a parameter of type enum; known here: values"),
+        (COUNT, {"xyz": 1}, "unknown key 'xyz' to narrow a parameter of type int; known here: max, min, values"),
+        (COUNT, {"max": "11"}, "max: a role can only narrow, and this is wider than the command allows"),
+        (COUNT, {"min": "6", "max": "5"}, "min is above max: no value could pass"),
+        (
+            IPS,
+            {"x": 1},
+            "unknown key 'x' to narrow a parameter of type list; known here: in, max_items, min_items, not_in, values, version",
+        ),
+        (
+            IPS,
+            {"max_items": "2", "in": ["::/0", "x"]},
+            "in.1: must be a network, like 10.0.0.0/8, or an address",
+        ),
+        (
+            PATH,
+            {"under": ["a", "/var", "b"]},
+            "under.0: must be an absolute path, starting with '/'; under.2: must be an absolute path, starting with '/'",
+        ),
+        (
+            PATH,
+            {"under": ["/var", "/etc"]},
+            "under: lies outside what the command allows: lies outside the directories that are allowed",
+        ),
+        ({"type": "secret"}, ["hunter22"], "a parameter of type secret cannot be narrowed to values"),
+        ({"type": "file"}, ["x"], "a parameter of type file cannot be narrowed to values"),
+        (
+            {"type": "file"},
+            {"values": ["x"]},
+            "unknown key 'values' to narrow a parameter of type file; known here: max",
+        ),
+    ],
+    ids=count(),
+)
+def test_what_a_refused_line_says(spec: dict[str, Any], by: object, text: str) -> None:
+    """The author of a line reads which word of it is wrong, and what would be right."""
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        param(**spec).narrowed(by)
+
+
+@pytest.mark.parametrize(
+    ("spec", "by", "parts"),
+    [
+        (UNIT, ["nginx"], {"among"}),
+        (COUNT, {"max": "5"}, {"within"}),
+        (COUNT, {"max": "5", "values": ["2"]}, {"among", "within"}),
+        (IPS, ["192.0.2.1"], {"each"}),
+        (IPS, {"in": ["192.0.2.0/24"]}, {"each"}),
+        (IPS, {"max_items": "2"}, {"within"}),
+        (IPS, {"max_items": "2", "values": ["192.0.2.1"]}, {"within", "each"}),
+    ],
+    ids=count(),
+)
+def test_a_line_holds_what_it_says(spec: dict[str, Any], by: object, parts: set[str]) -> None:
+    """A narrowing knows its parameter and has a part for each word that the line gives, and for no other."""
+    read = param(**spec)
+    narrowing = read.narrowed(by)
+    assert narrowing.spec is read
+    assert {part for part in ("among", "within", "each") if getattr(narrowing, part) is not None} == parts
+
+
 def test_a_pattern_of_a_line_does_not_replace_the_commands_own() -> None:
     """A value passes the type first; the line's wider pattern gives nothing back."""
     read = param(**NAME)
@@ -130,6 +203,15 @@ def test_a_deny_meets_a_list_by_one_item() -> None:
     assert not read.narrowed(["192.0.2.1"]).allows(value)
     assert param(**COUNT).narrowed({"max": "5"}).touches(5)
     assert not param(**COUNT).narrowed({"max": "5"}).touches(6)
+
+
+def test_what_is_no_list_does_not_pass_for_its_characters() -> None:
+    """A text in the place of a list is neither allowed nor met, though each of its characters would be."""
+    narrowing = param(type="list", of={"type": "enum", "values": ["x", "y"]}).narrowed(["x"])
+    assert narrowing.allows(("x", "x"))
+    for text in ("xx", ""):
+        assert not narrowing.allows(text)
+        assert not narrowing.touches(text)
 
 
 def test_equal_lines_are_equal() -> None:

@@ -5,14 +5,16 @@ import pytest
 from cmdhttp.policy.select import default_host, select_hosts
 from tests.unit.policies import compiled
 
-POLICY = compiled(
+POLICY = (
     "ssh_profiles: {s: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}}}\n"
     "hosts:\n"
     "  b: {address: b, ssh: s, labels: {role: web}}\n"
     "  a: {address: a, ssh: s, labels: {role: web}}\n"
     "  c: {address: c, ssh: s, labels: {role: web}}\n"
-    "groups: {g: [c, a], lone: c}\n"
-    "commands: {x: {run: [/bin/x], on: [a, b]}}\n"
+    "  e: {address: e, ssh: s}\n"
+    "  d: {address: d, ssh: s}\n"
+    "groups: {g: [e, c, a, d], lone: c}\n"
+    "commands: {x: {run: [/bin/x], on: [e, a, d, b]}}\n"
 )
 
 
@@ -21,7 +23,7 @@ POLICY = compiled(
     [
         ("b", ["b"]),
         ("nowhere", ["nowhere"]),
-        ("group:g", ["a"]),
+        ("group:g", ["a", "d", "e"]),
         ("group:lone", ["group:lone"]),
         ("group:none", ["group:none"]),
         ("role=web", ["a", "b"]),
@@ -31,7 +33,8 @@ POLICY = compiled(
 )
 def test_selectors_of_a_call(text: str, hosts: list[str]) -> None:
     """A group or label means those hosts that the command is made for, by name; what means none stays as it is."""
-    assert list(select_hosts(POLICY, POLICY.commands["x"], text)) == hosts
+    policy = compiled(POLICY)
+    assert list(select_hosts(policy, policy.commands["x"], text)) == hosts
 
 
 @pytest.mark.parametrize(("allowed", "host"), [(["a", "local"], "local"), (["a"], "a"), (["a", "b"], None), ([], None)])

@@ -88,7 +88,7 @@ def test_each_form(item: str | tuple[str, ...], parsed: object) -> None:
 def test_each_misuse(item: str | tuple[str, ...], message: str, hint: str) -> None:
     """A placeholder that cannot be filled as it stands is an error at its item."""
     _, errors = parse(["/bin/c", item], PARAMS)
-    assert [(error.index, error.message, error.hint) for error in errors] == [(1, message, hint)]
+    assert [(error.index, error.message, error.hint, str(error)) for error in errors] == [(1, message, hint, message)]
 
 
 def test_all_errors_come_together() -> None:

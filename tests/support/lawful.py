@@ -1,16 +1,29 @@
-"""Random policies and calls, small enough that every rule matters: as the text of a policy says them, all values text."""
+"""Random policies in which everything happens that the law speaks of: kinds of values, times, approvals, strangers.
+
+The small world and its selectors are those of `random_policies`; every value is text, as a policy says it.
+"""
 
 from random import Random
 from typing import Any
 
-from tests.support.model import Doc
+from tests.support.random_policies import (
+    COMMANDS,
+    HOSTS,
+    LABELS,
+    OPTIONAL,
+    PRINCIPALS,
+    PROFILE,
+    ROLES,
+    WORDS,
+    Call,
+    Doc,
+    command_selector,
+    host_selector,
+    some,
+)
 
-HOSTS, COMMANDS, PRINCIPALS, ROLES = ("h1", "h2", "h3"), ("c1", "c2", "c3"), ("p1", "p2", "p3"), ("r1", "r2", "r3")
-WORDS, LABELS = ("x", "y", "z"), ("x", "y")
 DAYS = ("2026-01-01", "2026-01-31T23:00:00Z", "2026-02-01", "2026-02-01T01:30:00+01:00", "2026-03-01")
 WINDOWS = ((), DAYS[:2], DAYS[2:4], DAYS[2::2], ("2026-01-15", "2026-02-15"))
-PROFILE = {"user": "u", "auth": {"key": "file:k"}, "host_keys": {"known_hosts": "known"}}
-OPTIONAL = {"required": "false"}
 
 PARAMS: dict[str, tuple[Doc, ...]] = {
     "u": ({"type": "enum", "values": WORDS, **OPTIONAL}, {"type": "enum", "values": WORDS}),
@@ -34,7 +47,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 BAD: dict[str, tuple[Any, ...]] = {
     "u": ("w", ""),
     "n": (0, "09", 10, "-1", ""),
-    "f": ("var", "/var/../etc", "/v"),
+    "f": ("var", "/var/../etc", "/v", "/varx/a", "/srv/xy"),
     "a": ("10.9.0.1", "10.1.2.3", "10.200.0.1", "11.0.0.1", "10.1", "10.01.2.4"),
     "l": (["x", "w"], "x"),
 }
@@ -48,21 +61,17 @@ NARROWINGS: dict[str, tuple[Any, ...]] = {
 """What a rule may say of a parameter, whatever its shape."""
 
 
-def some(chance: Random, items: tuple[str, ...], *, least: int = 1) -> list[str]:
-    return chance.sample(items, chance.randint(least, len(items)))
-
-
-def random_policy(chance: Random) -> Doc:
+def lawful_policy(chance: Random) -> Doc:
     params = {name: chance.choice(PARAMS[name]) for name in some(chance, tuple(PARAMS))[:3]}
     return {
         "ssh_profiles": {"s": PROFILE},
         "hosts": {name: {"address": "a", "ssh": "s", "labels": _labels(chance)} for name in HOSTS},
-        "groups": {name: _hosts(chance, groups=False) for name in ("g1", "g2")},
+        "groups": {name: host_selector(chance, groups=False) for name in ("g1", "g2")},
         "commands": {name: _command(chance, name, params) for name in COMMANDS},
         "principals": {name: {} for name in PRINCIPALS},
-        "roles": {name: [random_line(chance, params) for _ in range(chance.randint(0, 3))] for name in ROLES},
-        "grants": [random_grant(chance) for _ in range(chance.randint(2, 3))],
-        "deny": [random_deny(chance, params, f"w{number}") for number in range(chance.randint(0, 2))],
+        "roles": {name: [lawful_line(chance, params) for _ in range(chance.randint(0, 3))] for name in ROLES},
+        "grants": [lawful_grant(chance) for _ in range(chance.randint(2, 3))],
+        "deny": [lawful_deny(chance, params, f"w{number}") for number in range(chance.randint(0, 2))],
     }
 
 
@@ -71,29 +80,29 @@ def params_of(doc: Doc) -> Doc:
     return params
 
 
-def random_line(chance: Random, params: Doc) -> Doc:
-    return {"commands": _commands(chance), "hosts": _hosts(chance), **_narrowing(chance, params)}
+def lawful_line(chance: Random, params: Doc) -> Doc:
+    return {"commands": command_selector(chance), "hosts": _mostly_all(chance), **_narrowing(chance, params)}
 
 
-def random_grant(chance: Random) -> Doc:
+def lawful_grant(chance: Random) -> Doc:
     return {
         "to": some(chance, PRINCIPALS),
         "roles": chance.choice([some(chance, ROLES, least=2), chance.choice(ROLES)]),
     }
 
 
-def random_deny(chance: Random, params: Doc, why: str) -> Doc:
+def lawful_deny(chance: Random, params: Doc, why: str) -> Doc:
     window = dict(zip(("from", "until"), chance.choice(WINDOWS), strict=False))
     optional = {
         "to": chance.choice(["*", "p1", ["p2", "role:r1"], "role:r2"]),
-        "commands": _commands(chance),
-        "hosts": _hosts(chance),
+        "commands": command_selector(chance),
+        "hosts": host_selector(chance),
     }
     kept = {key: value for key, value in optional.items() if chance.random() < 0.8}
     return {"why": why, **kept, **window, **_narrowing(chance, params)}
 
 
-def random_call(chance: Random, doc: Doc) -> tuple[str, str, str, Doc, str]:
+def lawful_call(chance: Random, doc: Doc) -> Call:
     """Who, what, where, with which values, when; now and then something unknown or wrong."""
     values: Doc = {}
     for name in params_of(doc):
@@ -117,18 +126,12 @@ def _command(chance: Random, name: str, params: Doc) -> Doc:
     approval = {"approval": {"by": chance.choice([["p1"], ["p2", "role:r1"]])}} if chance.random() < 0.4 else {}
     tags = ["t"] if name == "c1" or chance.random() < 0.3 else []
     effect = chance.choice(["read", "change"])
-    return {**what, **approval, "effect": effect, "tags": tags, "on": _hosts(chance), "params": params}
+    return {**what, **approval, "effect": effect, "tags": tags, "on": _mostly_all(chance), "params": params}
 
 
-def _hosts(chance: Random, *, groups: bool = True) -> Any:
-    labels = {key: chance.choice([chance.choice(LABELS), some(chance, LABELS)]) for key in some(chance, ("a", "b"))}
-    simple = ["*", "*", chance.choice(HOSTS), labels, *(["local", "g1", "g2"] if groups else [])]
-    return chance.choice([*simple, chance.sample(simple, chance.randint(1, 2))])
-
-
-def _commands(chance: Random) -> Any:
-    simple: list[Any] = ["*", chance.choice(COMMANDS), {"effect": chance.choice(["read", "change"])}, {"tag": "t"}]
-    return chance.choice([*simple, chance.sample(simple, 2)])
+def _mostly_all(chance: Random) -> Any:
+    """A host selector that leaves enough rights to look at."""
+    return "*" if chance.random() < 0.4 else host_selector(chance)
 
 
 def _narrowing(chance: Random, params: Doc) -> Doc:
