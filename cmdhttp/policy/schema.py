@@ -131,9 +131,9 @@ def _only(kinds: Iterable[str]) -> Schema:
 
 
 def _number(node: Schema, kind: str) -> Schema:
-    """A number or switch, also as quoted text; the bounds hold for the number only."""
+    """A number or switch, also as quoted text; the bounds, which pydantic names `ge` and `le` here, are for the number."""
     bounds = {word: node[key] for key, word in (("ge", "minimum"), ("le", "maximum")) if key in node}
-    return {**QUOTED[kind], **bounds, "type": [kind, "string"]}
+    return {**QUOTED[kind], **bounds, **_kept(node, "minimum", "maximum"), "type": [kind, "string"]}
 
 
 def _object(node: Schema) -> Schema:

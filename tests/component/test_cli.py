@@ -15,7 +15,10 @@ from cmdhttp import __version__
 from cmdhttp.auth.tokens import TokenRecord, verify
 
 BROKEN = "version: 1\ncommands:\n  c: {on: local, run: [c], time_out: 5s}\n"
-GOOD = "version: 1\ncommands: {c: {on: local, run: [/bin/c]}}\nprincipals: {p: {}}\n"
+GOOD = (
+    "version: 1\ncommands: {c: {on: local, run: [/usr/bin/true], effect: read, timeout: 5s}}\nprincipals: {p: {}}\n"
+    "roles: {r: [{commands: c, hosts: local}]}\ngrants: [{to: p, roles: r}]\n"
+)
 
 
 def cmdhttp(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -82,14 +85,13 @@ def test_check_as_json(folder: Path) -> None:
 
 def test_check_of_a_parser(folder: Path) -> None:
     """A parser that is there passes, and one that is not is named with the nearest."""
-    text = "version: 1\ncommands: {c: {run: [/bin/c], on: local, result: {parse: %s}}}\n"
-    put(folder, text % "df")
+    put(folder, GOOD.replace("effect: read", "effect: read, result: {parse: df}"))
     assert cmdhttp("check", str(folder), "--strict").returncode == 0
-    put(folder, text % "uptiem")
+    put(folder, GOOD.replace("effect: read", "effect: read, result: {parse: uptiem}"))
     done = cmdhttp("check", str(folder))
     assert (done.returncode, done.stderr.splitlines()[:2]) == (
         1,
-        [f"{folder}/p.yaml:2:58: P220 there is no parser 'uptiem'", "    hint: did you mean 'uptime'?"],
+        [f"{folder}/p.yaml:2:79: P220 there is no parser 'uptiem'", "    hint: did you mean 'uptime'?"],
     )
 
 
@@ -207,7 +209,7 @@ def test_the_folder_may_come_from_the_environment(folder: Path) -> None:
 
 def test_strict_lets_warnings_count(folder: Path) -> None:
     """A warning is shown and passes; with `--strict` it is exit code 1. A rate that is not applied is one."""
-    put(folder, GOOD.replace("run: [/bin/c]", "run: [/bin/c], rate: 1/s"))
+    put(folder, GOOD.replace("effect: read", "effect: read, rate: 1/s"))
     lenient = cmdhttp("check", str(folder))
     strict = cmdhttp("check", str(folder), "--strict", "--json")
     assert (lenient.returncode, strict.returncode) == (0, 1)

@@ -189,7 +189,7 @@ def mutate(chance: random.Random, tree: Any, trees: list[Any]) -> None:
 def loader_says(files: list[SourceFile]) -> tuple[list[Finding], list[Finding]]:
     """The errors of reading, and those of compiling what could be read."""
     merged = collect(files)
-    folders = Folders(policies=Path("/nowhere"), secrets=Path("/secrets"))
+    folders = Folders(policies=Path("/nowhere"), secrets=Path("/secrets"), parsers=("df", "json"))
     made = compile_all(merged, folders=folders, digest="sha256:0")
     return merged.findings, [finding for finding in made.findings if finding.severity is Severity.ERROR]
 

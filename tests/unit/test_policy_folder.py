@@ -72,15 +72,15 @@ def test_warnings_are_logged_when_they_are_news(policies: Path, caplog: pytest.L
     caplog.set_level(logging.WARNING, "cmdhttp.policy")
 
     def warnings(count: int) -> list[str]:
-        """What a load logs of a policy with so many profiles that this version cannot use."""
+        """What a load logs of a policy with so many roles that nobody holds."""
         caplog.clear()
-        login = "{user: u, auth: {agent: /run/a}, host_keys: {known_hosts: k}}"
-        profiles = ", ".join(f"s{number}: {login}" for number in range(count))
-        put(policies, f"version: 1\nprincipals: {{p: {{}}}}\nssh_profiles: {{{profiles}}}\n")
+        idle = "".join(f", idle{number}: []" for number in range(count))
+        held = "principals: {p: {}}\ngrants: [{to: p, roles: held}]\n"
+        put(policies, f"version: 1\n{held}roles: {{held: []{idle}}}\n")
         folder.load()
         return [record.getMessage() for record in caplog.records]
 
-    assert [message.split()[1] for message in warnings(2)] == ["P216", "P216"]
+    assert [message.split()[1] for message in warnings(2)] == ["P409", "P409"]
     assert warnings(2) == []
     assert len(warnings(1)) == 1
     many = warnings(60)

@@ -1,8 +1,8 @@
 """Role lines that do nothing, and role lines that do more than a reader may think.
 
 A line is covered by a wider one of the same role if it could be taken out without changing what the role allows, now and
-after commands are added. Lines are compared only where both can apply, and a line with at most 50 others of the same
-commands and hosts, so a large policy takes no longer than its size.
+after commands are added. Lines are compared only where both can apply, a line with at most 50 others of the same commands
+and hosts, and values only for lines of at most 20 commands, so a large policy takes no longer than its size.
 """
 
 from collections import defaultdict
@@ -18,6 +18,7 @@ from cmdhttp.policy.params import Narrowing
 from cmdhttp.policy.space import space
 
 _COMPARED = 50
+_MOST_COMMANDS = 20
 _NAME = "name:"
 
 
@@ -120,8 +121,13 @@ def _covers(book: Book, wide: Line, line: Line) -> bool:
     """Whether one line takes in the commands and values of the other, on the same hosts."""
     if not _takes_in(book, wide.atoms, line.atoms):
         return False
-    specs = [book.policy.commands[name].params for name in book.taken(line.atoms)] if wide.narrowings else []
-    return all(line_within(line, wide, specs=each, outer_specs=each) for each in specs)
+    if not wide.narrowings:
+        return True
+    taken = book.taken(line.atoms)
+    params = (book.policy.commands[name].params for name in taken)
+    return len(taken) <= _MOST_COMMANDS and all(
+        line_within(line, wide, specs=each, outer_specs=each) for each in params
+    )
 
 
 def _takes_in(book: Book, wide: frozenset[str], atoms: frozenset[str]) -> bool:

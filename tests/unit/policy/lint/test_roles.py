@@ -116,6 +116,19 @@ def test_shadows(name: str) -> None:
     assert of_role(*lines) == wanted
 
 
+@pytest.mark.parametrize(
+    ("commands", "wider", "told"), [(20, ", params: {x: 1}", 1), (21, ", params: {x: 1}", 0), (21, "", 1)]
+)
+def test_values_of_many_commands_are_not_compared(commands: int, wider: str, told: int) -> None:
+    """Twenty commands at most; a line that narrows nothing is wider whatever the number."""
+    names = [f"c{number}" for number in range(commands)]
+    command = "{run: [/bin/a, <x>], params: {x: {type: int}}, on: local}"
+    line = f"commands: [{', '.join(names)}], hosts: local"
+    text = "commands:\n" + "".join(f"  {name}: {command}\n" for name in names)
+    role = f"roles: {{r: [{{{line}{wider}}}, {{{line}, params: {{x: 1}}}}]}}"
+    assert len(shown(found(text + role), "P412")) == told
+
+
 def test_everything_covers_everything() -> None:
     """A line for all commands on all hosts is told itself, and every other is too many."""
     assert of_role("commands: look, hosts: web1", "commands: '*', hosts: '*'") == [
