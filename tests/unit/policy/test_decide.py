@@ -220,6 +220,22 @@ def test_lists(values: list[str], *, allowed: bool, denied: bool) -> None:
     assert (ask(deny, "block", addresses=values).verdict is Verdict.DENY) is denied
 
 
+def test_an_empty_list_is_no_way_round_a_role_line() -> None:
+    """A list without items makes the same argv as one that is left out, and gets the same answer."""
+    text = """
+    commands:
+      upgrade:
+        run: [/bin/upgrade, "<packages...>"]
+        params: {packages: {type: list, of: {type: enum, values: [nginx, redis]}, required: false}}
+        on: web1
+    """
+    line = "roles: {r: [{commands: upgrade, hosts: web1%s}]}\ngrants: [{to: p, roles: r}]\nprincipals: {p: {}}"
+    narrow, wide = (compiled(HOSTS, text, line % by) for by in (", params: {packages: [nginx]}", ""))
+    asked: tuple[dict[str, Any], ...] = ({}, {"packages": []}, {"packages": ["nginx"]})
+    assert [ask(narrow, "upgrade", **values).verdict for values in asked] == [Verdict.DENY, Verdict.DENY, Verdict.ALLOW]
+    assert {ask(wide, "upgrade", **values).verdict for values in asked} == {Verdict.ALLOW}
+
+
 def test_a_deny_of_two_values_needs_both() -> None:
     """All parameters of one deny must match, as its line reads."""
     text = """
