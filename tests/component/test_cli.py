@@ -1,11 +1,8 @@
 """The command line as a person runs it."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -13,18 +10,13 @@ import pytest
 
 from cmdhttp import __version__
 from cmdhttp.auth.tokens import TokenRecord, verify
+from tests.support.cli import cmdhttp
 
 BROKEN = "version: 1\ncommands:\n  c: {on: local, run: [c], time_out: 5s}\n"
 GOOD = (
     "version: 1\ncommands: {c: {on: local, run: [/usr/bin/true], effect: read, timeout: 5s}}\nprincipals: {p: {}}\n"
     "roles: {r: [{commands: c, hosts: local}]}\ngrants: [{to: p, roles: r}]\n"
 )
-
-
-def cmdhttp(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-W", "error", "-m", "cmdhttp.cli.main", *arguments]
-    environment = {"PATH": os.environ["PATH"], "COLUMNS": "120", **environ}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False, env=environment)
 
 
 @pytest.fixture
