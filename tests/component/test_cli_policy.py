@@ -1,22 +1,16 @@
 """`cmdhttp explain`, `can` and `diff` as a person or a pipeline runs them, on the example policy."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.cli import cmdhttp
+
 AT = ("--at", "2026-11-02")
-
-
-def cmdhttp(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-W", "error", "-m", "cmdhttp.cli.main", *arguments]
-    environment = {"PATH": os.environ["PATH"], "COLUMNS": "120", **environ}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False, env=environment)
 
 
 def printed(done: subprocess.CompletedProcess[str]) -> Any:

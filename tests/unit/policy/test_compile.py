@@ -376,7 +376,7 @@ def test_tokens_belong_to_their_principal() -> None:
         " expires: 2027-01-31}]}}"
     )
     record = compiled(text).tokens["AAAAAAAA"]
-    assert (record.principal, record.sha256) == ("a", b"\xab" * 32)
+    assert (record.id, record.principal, record.sha256) == ("AAAAAAAA", "a", b"\xab" * 32)
     assert record.expires == datetime(2027, 1, 31, tzinfo=UTC).timestamp()
     assert record.sources == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
 
