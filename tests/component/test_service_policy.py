@@ -109,6 +109,7 @@ def test_explain_answers_a_denial_without_its_rule(service: Service) -> None:
         "argv": None,
         "script_sha256": None,
         "timeout": 5.0,
+        "unsupported": None,
     }
     assert "canary" not in json.dumps(ruled)
     assert any("canary-of-the-rule" in json.dumps(record) for record in audit_records(service)), "the audit knows"
@@ -135,6 +136,19 @@ def test_explain_tells_nothing_of_what_a_caller_may_not_know(service: Service) -
         assert (status, problem) == (403, answers[0][1])
     status, problem = explain(service, "narrow", params={"word": "no such word"}, hosts=["local"])
     assert (status, problem["errors"][0]["pointer"]) == (422, "/params/word")
+
+
+def test_explain_says_what_cannot_be_done(service: Service) -> None:
+    """Where a run would end as unsupported, explain says of what, host by host; of a denial it says nothing."""
+    _, two = explain(service, "narrow", params={"word": "red"}, hosts=["local", "certified"])
+    assert [(host["decision"], host["unsupported"]) for host in two["hosts"]] == [
+        ("allow", None),
+        ("allow", "a login by certificate"),
+    ]
+    _, redacted = explain(service, "redacted")
+    assert redacted["hosts"][0]["unsupported"] == "'redact'"
+    _, denied = explain(service, "narrow", params={"word": "green"}, hosts=["certified"])
+    assert (denied["decision"], denied["hosts"][0]["unsupported"]) == ("deny", None)
 
 
 def test_explain_and_run_agree(service: Service) -> None:
