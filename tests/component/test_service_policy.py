@@ -1,5 +1,6 @@
 """What a policy decides, seen from outside: approvals, what cannot be done yet, and what a caller may learn of its rights."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ commands:
   approved: {run: [/usr/bin/true], on: local, approval: {by: bob}, timeout: 5s}
   redacted: {run: [/usr/bin/echo, canary-7f3a], on: local, output: {redact: ["canary-[0-9a-f]+"]}, timeout: 5s}
   uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: local, timeout: 5s}
+  noted:
+    script: 'test -n "$P_NOTE"'
+    interpreter: sh
+    params: {note: {type: json, max: 64KiB}, key: {type: secret, required: false}, count: {type: int, default: 3}}
+    on: local
+    timeout: 5s
   certain: {run: [/usr/bin/true], on: certified, timeout: 5s}
   narrow:
     run: [/usr/bin/echo, <word>]
@@ -26,7 +33,7 @@ commands:
     timeout: 5s
 roles:
   more:
-    - {commands: [approved, redacted, uploaded, certain], hosts: "*"}
+    - {commands: [approved, redacted, uploaded, noted, certain], hosts: "*"}
     - {commands: narrow, hosts: local, params: {word: [red, green]}}
     - {commands: narrow, hosts: certified}
 grants:
@@ -85,6 +92,34 @@ def test_what_cannot_be_done_yet_never_runs(service: Service, command: str, body
     assert (job["state"], job["ok"], job["exit_code"], job["stdout_bytes"]) == ("failed", False, None, 0)
     assert job["error"]["code"] == "unsupported"
     assert job["error"]["detail"] == f"This version cannot do {what}; nothing has run."
+
+
+def started_with(service: Service, params: Document) -> Document:
+    """The audit record of the start of a script with these values."""
+    with service.client() as client:
+        job = client.post("/v1/run/noted", json={"params": params}).json()
+    (record,) = [found for found in audit_records(service) if found.get("job") == job["id"] and "steps" in found]
+    return record
+
+
+def test_the_values_of_a_script_are_on_record(service: Service) -> None:
+    """Defaults too; a secret is masked, and its text is nowhere in the audit log."""
+    record = started_with(service, {"note": {"b": [1, "x"], "a": None}, "key": "canary-of-a-secret"})
+    assert record["params"] == {"note": {"a": None, "b": [1, "x"]}, "key": "***", "count": 3}
+    assert record["long_params"] == {}
+    assert "canary-of-a-secret" not in json.dumps(audit_records(service))
+
+
+def test_a_long_value_is_on_record_by_its_sum(service: Service) -> None:
+    """Over 8 KiB of JSON a value gives its size and sum, so that no call makes a line that cannot be read back."""
+    most = "x" * (8 * 1024 - 2)  # the quotes count
+    assert started_with(service, {"note": most})["params"]["note"] == most
+    long = started_with(service, {"note": most + "x"})
+    text = f'"{most}x"'.encode()
+    assert (long["params"], long["long_params"]) == (
+        {"count": 3},
+        {"note": [len(text), hashlib.sha256(text).hexdigest()]},
+    )
 
 
 def test_one_host_that_cannot_be_done_does_not_hold_up_the_others(service: Service) -> None:
