@@ -47,10 +47,16 @@ class Holders:
                 self.report.check_known(role, roles, section="roles", kind="role", at=at)
                 found |= self.by_role.get(role, frozenset())
             else:
-                principals = self.report.merged.principals
-                self.report.check_known(name, principals, section="principals", kind="principal", at=at)
+                self._check_principal(name, at)
                 found.add(name)
         return frozenset(found)
+
+    def _check_principal(self, name: str, at: Position) -> None:
+        principals = self.report.merged.principals
+        if name not in principals and name in self.report.merged.roles:
+            self.report.say("P205", f"there is no principal '{name}'", at, f"did you mean '{ROLE}{name}'?")
+        else:
+            self.report.check_known(name, principals, section="principals", kind="principal", at=at)
 
 
 def compile_approval(defined: Defined[CommandSpec], holders: Holders) -> Approval | None:

@@ -47,6 +47,11 @@ class Report:
         if self.merged.complete:
             self.say("P205", message, at, suggestion(name, known))
 
+    def doubt(self, message: str, name: str, at: Position, known: Collection[str]) -> None:
+        """Say that a label's value is nobody's, unless the host that has it may be among what could not be read."""
+        if self.merged.complete and not self.merged.broken["hosts"]:
+            self.warn("P221", message, at, suggestion(name, known) or "it selects nothing until a host has it")
+
     def is_broken(self, section: str, name: str) -> bool:
         """Whether a definition of this name is there and could not be read, which has been said already."""
         return name in self.merged.broken[section]

@@ -182,6 +182,38 @@ def test_an_upload_is_decoded_and_summed() -> None:
         read.render(value)
 
 
+@pytest.mark.parametrize(("size", "limit"), [(8, 8), (0, 8), (9, 9), (7, 7), (1, 1)])
+def test_an_upload_may_be_as_large_as_the_limit(size: int, limit: int) -> None:
+    """The limit counts bytes of the content, whatever its base64 takes."""
+    assert param(type="file", max=f"{limit}B").normalise(upload(b"x" * size)) == Upload(
+        name="a.txt", sha256=hashlib.sha256(b"x" * size).hexdigest(), size=size, content=b"x" * size
+    )
+
+
+def test_the_largest_integers_of_json() -> None:
+    """An integer may have 63 bits and a sign, so that every reader of JSON takes it for the same number."""
+    read = param(type="json", leading_dash="true")
+    for number in (2**63 - 1, 1 - 2**63):
+        assert read.normalise([number]) == (number,)
+    for number in (2**63, -(2**63)):
+        assert code_of(read, [number]) == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ({"a": "1"}, "must be JSON text in quotes, because YAML's own scalars are read as text"),
+        ('{"a":1,"a":2}', "must be JSON text, with each key once, like '{\"a\": 1}'"),
+        ("NaN", "must be JSON text, with each key once, like '{\"a\": 1}'"),
+        ("[" * 100000, "must be JSON text that is nested less deeply"),
+    ],
+    ids=count(),
+)
+def test_a_default_that_is_no_json(default: object, message: str) -> None:
+    """The author of a policy reads how JSON is written in it."""
+    assert f"default: {message}" in load_error(type="json", default=default)
+
+
 BAD_UPLOADS: list[tuple[object, str]] = [
     ("text", "type"),
     (upload(b"x" * 9), "too_large"),
