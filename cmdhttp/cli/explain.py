@@ -12,7 +12,7 @@ from cmdhttp.cli.text import columns, quoted, say
 from cmdhttp.errors import BadValue, ConfigError
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import LOCAL, Command, Policy
-from cmdhttp.policy.decide import Arguments, Question, Verdict, bind, decide, may_know
+from cmdhttp.policy.decide import Arguments, Question, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.params import ListParam
 from cmdhttp.policy.review.describe import instant
 from cmdhttp.policy.review.explain import Explanation, Step, explain
@@ -90,10 +90,8 @@ def _hosts(policy: Policy, command: Command | None, asked: Asked) -> list[str]:
         return [asked.host]
     if command is None:
         return [LOCAL]
-    made = sorted(command.hosts)
-    known = [host for host in made if may_know(policy, principal=asked.principal, command=command, host=host)]
-    default = default_host(known)
-    return [default] if default else made or [LOCAL]
+    default = default_host(known_hosts(policy, principal=asked.principal, command=command))
+    return [default] if default else sorted(command.hosts) or [LOCAL]
 
 
 def _argv(command: Command | None, arguments: Arguments) -> tuple[str, ...] | None:
