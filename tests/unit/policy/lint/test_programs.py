@@ -292,7 +292,7 @@ TOLD_OF: dict[str, tuple[str, str]] = {
         "{why: b, commands: {effect: change}, params: {x: {under: [/root]}}}",
         "",
     ),
-    "for one principal": ("{why: a, commands: c, to: p, params: {x: {under: [/]}}}", "/etc/shadow"),
+    "for one principal": ("{why: a, commands: c, to: p, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
     "on one of its hosts": ("{why: a, commands: c, hosts: web1, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
     "on all of its hosts": ("{why: a, commands: c, hosts: [web1, web2], params: {x: {under: [/etc, /root]}}}", ""),
     "from a date on": ("{why: a, commands: c, from: 2026-01-01, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
