@@ -36,7 +36,7 @@ def as_root(book: Book) -> Iterator[Finding]:
 
 
 def unused_params(book: Book) -> Iterator[Finding]:
-    """A script can reach every parameter, by its variable."""
+    """Of `run` lists; a script can reach every parameter by its variable, see `variables`."""
     for command, defined in book.commands():
         if command.script is None:
             used = set(template.names(command.template))

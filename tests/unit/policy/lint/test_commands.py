@@ -20,7 +20,7 @@ CASES: dict[str, tuple[str, str]] = {
         "",
     ),
     "a parameter that a script can reach": (
-        "effect: read, timeout: 5s, script: env, interpreter: sh, params: {x: {type: int}}",
+        "effect: read, timeout: 5s, script: env, interpreter: python, params: {x: {type: int}}",
         "",
     ),
     "a secret in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD: hunter}", "P329"),
