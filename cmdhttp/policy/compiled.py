@@ -25,11 +25,15 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Constant script text. It is handed to the interpreter whole; no value is ever put into it."""
+    """Constant script text. It is handed to the interpreter whole; no value is ever put into it.
+
+    `path` is its file, for messages; empty if the text stands in the policy. It makes no other script of the same text.
+    """
 
     interpreter: tuple[str, ...]
     text: str = field(repr=False)
     sha256: str
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
