@@ -88,14 +88,14 @@ class _Index:
     def add(self, line: Line) -> None:
         for atom in line.atoms:
             self.by_place[atom, line.hosts].append(line)
-        if line.hosts not in self.sets[next(iter(line.hosts))]:
+        if line.hosts not in self.sets[min(line.hosts)]:
             for host in line.hosts:
                 self.sets[host][line.hosts] = None
 
     def wider(self, book: Book, line: Line) -> Iterator[Line]:
         """Lines that may cover this one: on all its hosts, for one of its commands."""
         atoms = _one_of(book, line)
-        for hosts in self.sets[next(iter(line.hosts))]:
+        for hosts in self.sets[min(line.hosts)]:
             if hosts >= line.hosts:
                 for atom in atoms:
                     yield from self.by_place.get((atom, hosts), ())[:_COMPARED]
