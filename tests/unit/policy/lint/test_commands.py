@@ -110,7 +110,7 @@ def test_a_change_that_is_none_perhaps() -> None:
     cases = {"said": "effect: change, run: [/bin/a], on: '*'", "not said": "run: [/bin/a], on: '*'"}
     roles = "roles: {r: [{commands: c0, hosts: '*'}, {commands: c1, hosts: '*'}]}"
     lines = "\n".join(f"  c{number}: {{{keys}}}" for number, keys in enumerate(cases.values()))
-    hints = [finding.hint for finding in found(f"commands:\n{lines}\n{roles}") if finding.code == "P415"]
+    hints = [finding.hint for finding in found(f"commands:\n{lines}\n{roles}", HOSTS) if finding.code == "P415"]
     because = "; it counts as change because it says no 'effect': say 'effect: read' if it only reads"
     named, open_ones = "name groups or labels", "name hosts, groups or labels"
     assert hints == [named, f"{named}{because}", open_ones, f"{open_ones}{because}"]
