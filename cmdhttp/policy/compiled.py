@@ -248,13 +248,15 @@ class Grants:
 class Policy:
     """Everything, compiled. `digest` names this policy in every job and audit record.
 
-    `roles` holds every role line, also those that nobody holds; `rules`, every deny, once.
+    `roles` holds every role line, also those that nobody holds; `rules`, every deny, once; `labelled`, the hosts that bear
+    a label with a value.
     """
 
     digest: str
     commands: Mapping[str, Command]
     hosts: Mapping[str, Host]
     groups: Mapping[str, frozenset[str]]
+    labelled: Mapping[tuple[str, str], frozenset[str]]
     roles: Mapping[str, tuple[Line, ...]]
     principals: Mapping[str, Grants]
     rules: tuple[Deny, ...]

@@ -144,7 +144,7 @@ def test_a_parser_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_problem_of_the_parser(mark: yaml.Mark | None) -> None:
     """Words that we have no plainer ones for are passed on, at their place if there is one."""
     error = yaml.MarkedYAMLError(problem="something new", problem_mark=mark)
-    said = yaml_events._explained(error, "abcdefgh")
+    said = yaml_events._explained(error, "abc\ndefgh")
     assert said.message == "the text is not YAML (something new)"
     assert (said.line, said.column) == ((2, 3) if mark else (0, 0))
 
