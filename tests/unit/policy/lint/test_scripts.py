@@ -120,6 +120,7 @@ PLACES: dict[str, tuple[str, str]] = {
     "a block at the end": ("interpreter: sh\n  script: |\n    rm $P_X\n", "6:1"),
     "escapes in quotes": ('script: "true\\nrm $P_X"\n  interpreter: sh', "4:11"),
     "escapes in one line with others": ('{script: "true\\nrm $P_X\\n", interpreter: sh', "4:12"),
+    "quotes over two lines": ('script: "true\\n\\\n    rm $P_X"\n  interpreter: sh', "4:11"),
     "one line": ("script: rm $P_X\n  interpreter: sh", "4:11"),
 }
 REST = ("\n  on: local\n  params: {x: {type: filename}}\n", ", on: local, params: {x: {type: filename}}}\n")
