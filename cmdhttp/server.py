@@ -38,11 +38,12 @@ from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.records import end_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
 from cmdhttp.results.library import find_library
 from cmdhttp.results.parsers import Parsers
-from cmdhttp.service import Service, end_record
+from cmdhttp.service import Service
 from cmdhttp.settings import Settings
 from cmdhttp.telemetry.metrics import Metrics
 

@@ -4,12 +4,10 @@ Routes, the CLI and every later door call this and nothing below it. A caller th
 nothing of it: unknown and forbidden answer alike, and what is wrong with the values is told only to those who may try.
 """
 
-import hashlib
-import json
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import anyio
@@ -17,6 +15,7 @@ import anyio
 from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Principal
+from cmdhttp.call import Call, Explanation, Submitted, idempotency_key, overall
 from cmdhttp.clock import Clock
 from cmdhttp.errors import (
     BadValue,
@@ -35,11 +34,12 @@ from cmdhttp.jobs.hub import Hub, Told
 from cmdhttp.jobs.journal import Filter, IdempotencyKey, Journal
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
 from cmdhttp.jobs.supervisor import Supervisor
-from cmdhttp.plan.build import Wish, build_plan, check_wish
+from cmdhttp.plan.build import build_plan, check_wish
 from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
-from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
+from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.select import default_host, select_hosts
+from cmdhttp.records import denial_record, start_record
 from cmdhttp.reload.reloader import PolicyHolder
 from cmdhttp.results.model import Parsed
 from cmdhttp.telemetry.metrics import Metrics
@@ -47,48 +47,6 @@ from cmdhttp.telemetry.metrics import Metrics
 _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
 _RETRY_AFTER = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request to run a command.
-
-    `faults` is what the door already found wrong with the request's fields; `one_host` says that its answer has room for
-    the output of one host only.
-    """
-
-    command: str
-    params: Mapping[str, object] = field(default_factory=dict, repr=False)
-    hosts: Sequence[str] = ()
-    wish: Wish = field(default_factory=Wish)
-    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
-    labels: tuple[str, ...] = ()
-    reason: str = ""
-    key: str | None = None
-    request_id: str = ""
-    one_host: bool = False
-    faults: tuple[FieldError, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
-    """A job for this call; `replayed` if an earlier call with the same idempotency key made it."""
-
-    job: Job
-    replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """What would happen: the decision and the exact plan."""
-
-    plan: Plan
-    decisions: Mapping[str, Decision]
-
-    @property
-    def verdict(self) -> Verdict:
-        """Of the call as a whole: allowed only if it is on every host."""
-        return overall(self.decisions)
 
 
 class Service:
@@ -124,7 +82,7 @@ class Service:
     async def submit(self, principal: Principal, call: Call) -> Submitted:
         """Decide, plan, record, keep and start. Raises Forbidden, InvalidRequest, Conflict or Unavailable; nothing ran then."""
         policy = self.policy
-        key = _idempotency(principal, call)
+        key = idempotency_key(principal, call)
         try:
             command, hosts, arguments = self._resolve(policy, principal, call)
             decisions = self._ask_all(policy, principal, command, hosts, arguments)
@@ -138,7 +96,7 @@ class Service:
             return replayed
         job = self._new_job(principal, call, plan)
         with self._supervisor.place():
-            head = await self._record(Code.JOB_STARTED, _start_record(principal, call, plan, job))
+            head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
             job = replace(job, receipt=head)
             try:
                 replay = await self._supervisor.submit(job, plan, key)
@@ -159,18 +117,17 @@ class Service:
         Raises Forbidden only for a command or host of which the caller may know nothing; any other denial is the answer.
         """
         policy = self.policy
-        denial = {**self._denial(policy, principal, call), "explain": True}
         try:
             command, hosts, arguments = self._resolve(policy, principal, call)
         except Forbidden:
-            await self._record(Code.CALL_DENIED, denial)
+            await self._record(Code.CALL_DENIED, {**self._denial(policy, principal, call), "explain": True})
             raise
         explanation = Explanation(
             plan=self._plan(policy, command, hosts, arguments, call),
             decisions=self._ask_all(policy, principal, command, hosts, arguments),
         )
         if explanation.verdict is Verdict.DENY:
-            await self._record(Code.CALL_DENIED, denial)
+            await self._record(Code.CALL_DENIED, {**self._denial(policy, principal, call), "explain": True})
         return explanation
 
     # -- jobs
@@ -260,7 +217,7 @@ class Service:
             raise _forbidden()
         faults = list(call.faults)
         hosts = self._hosts(policy, command, known, call, faults)
-        if any(host not in known for host in hosts):
+        if not frozenset(known).issuperset(hosts):
             raise _forbidden()
         if call.one_host and len(hosts) > 1:
             detail = "the type that you accept carries the output of one host"
@@ -282,8 +239,8 @@ class Service:
     ) -> list[str]:
         """Return the hosts that the call means, in order, none twice."""
         if call.hosts:
-            found = [host for text in call.hosts for host in select_hosts(policy, command, text)]
-            return list(dict.fromkeys(found))
+            texts = dict.fromkeys(call.hosts)
+            return list(dict.fromkeys(host for text in texts for host in select_hosts(policy, command, text)))
         host = default_host(known)
         if host is None and any(fault.pointer == "/hosts" for fault in faults):
             return []
@@ -299,14 +256,12 @@ class Service:
         self, policy: Policy, principal: Principal, command: Command, hosts: list[str], arguments: Arguments
     ) -> dict[str, Decision]:
         """Decide for every host, all at the same moment."""
-        now = datetime.fromtimestamp(self._clock.now(), tz=UTC)
-        ask = Question(principal=principal.name, command=command.name, host="", arguments=arguments, at=now)
+        at = self._moment()
+        ask = Question(principal=principal.name, command=command.name, host="", arguments=arguments, at=at)
         return {host: decide(policy, replace(ask, host=host)) for host in hosts}
 
     def _allowed_hosts(self, policy: Policy, principal: Principal, command: Command) -> list[str]:
-        return sorted(
-            host for host in command.hosts if may_know(policy, principal=principal.name, command=command, host=host)
-        )
+        return sorted(known_hosts(policy, principal=principal.name, command=command))
 
     def _plan(self, policy: Policy, command: Command, hosts: list[str], arguments: Arguments, call: Call) -> Plan:
         try:
@@ -367,25 +322,12 @@ class Service:
         return Receipt(seq=head.seq, head=head.hash)
 
     def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:
-        """What the audit knows of a denial, and the caller does not."""
         command = policy.commands.get(call.command)
         known = command is not None and bool(self._allowed_hosts(policy, principal, command))
-        arguments = bind(command, call.params) if command and known else Arguments(values={})
-        at = datetime.fromtimestamp(self._clock.now(), tz=UTC)
-        decisions = {}
-        for host in call.hosts[:20] or (sorted(command.hosts)[:20] if command else [""]):
-            question = Question(principal=principal.name, command=call.command, host=host, arguments=arguments, at=at)
-            decision = decide(policy, question)
-            decisions[host] = {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
-        return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": decisions}
+        return denial_record(policy, principal, call, known=known, at=self._moment())
 
-
-def overall(decisions: Mapping[str, Decision]) -> Verdict:
-    """The verdict on a call to several hosts: the least that any of them gets."""
-    verdicts = {decision.verdict for decision in decisions.values()}
-    if verdicts == {Verdict.ALLOW}:
-        return Verdict.ALLOW
-    return Verdict.NEEDS_APPROVAL if verdicts and verdicts <= {Verdict.ALLOW, Verdict.NEEDS_APPROVAL} else Verdict.DENY
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now(), tz=UTC)
 
 
 def _require_allowed(decisions: Mapping[str, Decision]) -> None:
@@ -405,62 +347,3 @@ def _forbidden() -> Forbidden:
         "There is no such command, or this caller may not run it with these values on these hosts.",
         hint="GET /v1/commands lists what this caller may run, and where.",
     )
-
-
-def _who(principal: Principal, call: Call) -> dict[str, object]:
-    return {
-        "request": call.request_id,
-        "principal": principal.name,
-        "credential": principal.credential,
-        "source": principal.source,
-        "reason_given": call.reason,
-    }
-
-
-def _start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dict[str, object]:
-    steps = [
-        {
-            "host": step.host,
-            "argv": step.shown_argv,
-            "script": step.script.sha256 if step.script else None,
-            "stdin_bytes": len(step.stdin) if step.stdin is not None else 0,
-        }
-        for step in plan.steps
-    ]
-    return {
-        **_who(principal, call),
-        "job": job.id,
-        "command": plan.command,
-        "policy": plan.policy,
-        "steps": steps,
-        "labels": call.labels,
-    }
-
-
-def end_record(job: Job) -> dict[str, object]:
-    """The audit's fields for a job that has ended."""
-    runs = [
-        {
-            "host": run.host,
-            "state": run.state,
-            "exit_code": run.exit_code,
-            "signal": run.signal,
-            "stopped": run.stopped,
-            "error": run.error.code if run.error else None,
-            "stdout": [run.stdout.size, run.stdout.sha256],
-            "stderr": [run.stderr.size, run.stderr.sha256],
-        }
-        for run in job.runs
-    ]
-    return {"job": job.id, "command": job.command, "principal": job.principal, "state": job.state, "runs": runs}
-
-
-def _idempotency(principal: Principal, call: Call) -> IdempotencyKey | None:
-    if call.key is None:
-        return None
-    stdin = hashlib.sha256(call.wish.stdin).hexdigest() if call.wish.stdin is not None else None
-    body = [
-        call.command, call.params, list(call.hosts), stdin, call.wish.timeout, call.on_disconnect, call.labels, call.reason,
-    ]  # fmt: skip
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return IdempotencyKey(principal=principal.name, key=call.key, digest=hashlib.sha256(canonical.encode()).hexdigest())

@@ -14,11 +14,11 @@ from typing import Any
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
+from cmdhttp.call import Call
 from cmdhttp.errors import BodyTooLarge, FieldError, NotJson, RequestError
 from cmdhttp.jobs.state import OnDisconnect
 from cmdhttp.plan.build import Wish
 from cmdhttp.policy.findings import suggestion
-from cmdhttp.service import Call
 
 _BODY_SECONDS = 20
 _DEPTH = 32

@@ -92,7 +92,7 @@ def _takes(spec: ParamSpec, value: Value) -> bool:
 
 
 def _scalars(specs: Sequence[ParamSpec], rules: Sequence[Narrowing]) -> Space:
-    listed = [value for rule in rules for value in sorted(rule.among or ())]
+    listed = [(rule.spec, text) for rule in rules for text in sorted(rule.among or ())]
     if all(isinstance(spec, EnumParam | BoolParam) for spec in specs):
         return Space(values=_unique(value for spec in specs for value in _members(spec)), whole=True)
     whole = [spec for spec in specs if isinstance(spec, IntParam | PortParam)]
@@ -101,8 +101,10 @@ def _scalars(specs: Sequence[ParamSpec], rules: Sequence[Narrowing]) -> Space:
         len(whole),
         len(decimal),
     ):  # side by side, 2.5 and 3 are told apart without any bound between them
-        return Space(values=_numbers(whole or decimal, listed, exact=bool(whole)), whole=True)
-    return Space(values=_unique([*listed, *(value for spec in specs for value in _examples(spec))]), whole=False)
+        texts = [text for _, text in listed]
+        return Space(values=_numbers(whole or decimal, texts, exact=bool(whole)), whole=True)
+    named = [cast("Value", spec.from_policy(text)) for spec, text in listed]  # of JSON, the text is not the value
+    return Space(values=_unique([*named, *(value for spec in specs for value in _examples(spec))]), whole=False)
 
 
 def _members(spec: ParamSpec) -> tuple[Value, ...]:

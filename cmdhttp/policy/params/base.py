@@ -102,7 +102,7 @@ class ParamSpec(Strict):
 
     def payload(self, value: Value) -> bytes:
         """The bytes of a normal form for stdin or a private file; the one door to a secret's text."""
-        return self.render(value).encode("utf-8")
+        return self.render(value).encode()
 
     def recorded(self, value: Value) -> Json:
         """What answers, records and logs may show of a normal form."""

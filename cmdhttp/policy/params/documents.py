@@ -147,10 +147,10 @@ class SecretParam(ParamSpec):
     def payload(self, value: Value) -> bytes:
         if not isinstance(value, Secret):
             raise TypeError("not the normal form of a secret")
-        return value.text.encode("utf-8")
+        return value.text.encode()
 
     def identity(self, value: Value) -> str:
-        return self.payload(value).decode("utf-8")
+        return self.payload(value).decode()
 
     def input_schema(self) -> dict[str, Json]:
         length: dict[str, Json] = {"minLength": self.min_length, "maxLength": self.max_length}

@@ -62,6 +62,7 @@ def test_line_is_one_line_of_ascii() -> None:
 
 def test_too_long_a_line() -> None:
     """A line that would not fit into one argument on the host is refused without repeating any of it."""
+    assert MAX_LINE == 120_000
     fits = MAX_LINE - len(posix_line(("",)))
     assert len(posix_line(("x" * fits,))) == MAX_LINE
     with pytest.raises(BadValue) as caught:
@@ -81,6 +82,8 @@ def test_environment_is_set_by_env() -> None:
     [
         (("/bin/bash", "-eu"), ("/bin/bash", "-eu", "-c", "text", "script", "a", "-b")),
         (("/usr/bin/python3", "-I"), ("/usr/bin/python3", "-I", "-c", "text", "a", "-b")),
+        (("python3",), ("python3", "-c", "text", "a", "-b")),
+        (("/opt/python/bin/bash",), ("/opt/python/bin/bash", "-c", "text", "script", "a", "-b")),
     ],
 )
 def test_script_is_one_argument(interpreter: tuple[str, ...], expected: tuple[str, ...]) -> None:

@@ -376,7 +376,7 @@ def test_tokens_belong_to_their_principal() -> None:
         " expires: 2027-01-31}]}}"
     )
     record = compiled(text).tokens["AAAAAAAA"]
-    assert (record.principal, record.sha256) == ("a", b"\xab" * 32)
+    assert (record.id, record.principal, record.sha256) == ("AAAAAAAA", "a", b"\xab" * 32)
     assert record.expires == datetime(2027, 1, 31, tzinfo=UTC).timestamp()
     assert record.sources == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
 
@@ -398,6 +398,20 @@ def test_a_script_is_part_of_the_digest(tmp_path: Path) -> None:
     )
     script.write_text("echo 2")
     assert compiled(text, policies=tmp_path).digest != first.digest
+
+
+def test_which_script_belongs_to_which_command_is_part_of_the_digest(tmp_path: Path) -> None:
+    """Two script files that change places make another policy; in whichever file a command stands, it is the same."""
+    first, second = (f"commands: {{{c}: {{script_file: {c}.sh, interpreter: sh, on: local}}}}" for c in "ab")
+    digests = []
+    for one, other in (("echo", "halt"), ("halt", "echo")):
+        (tmp_path / "a.sh").write_text(one)
+        (tmp_path / "b.sh").write_text(other)
+        digests += [
+            compiled(first, second, policies=tmp_path).digest,
+            compiled(second, first, policies=tmp_path).digest,
+        ]
+    assert digests[0] == digests[1] != digests[2] == digests[3]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from ipaddress import IPv4Network, IPv6Network
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy import params
-from cmdhttp.policy.params import CODES, PARAM_TYPES, AnyParam, ParamSpec, Upload
+from cmdhttp.policy.params import CODES, PARAM_TYPES, AnyParam, ParamSpec, Upload, networks
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyParam)
 
@@ -180,6 +181,56 @@ def test_an_upload_is_decoded_and_summed() -> None:
     assert "canary" not in repr(value)
     with pytest.raises(TypeError):
         read.render(value)
+
+
+def test_every_form_of_an_excluded_ipv4_network() -> None:
+    """What is excluded by IPv4 is excluded in each IPv6 form that leads to it, and where nobody can tell."""
+    assert networks._images(IPv4Network("192.0.2.0/24")) == [
+        IPv6Network("::ffff:192.0.2.0/120"),
+        IPv6Network("::192.0.2.0/120"),
+        IPv6Network("::ffff:0:192.0.2.0/120"),
+        IPv6Network("64:ff9b::192.0.2.0/120"),
+        IPv6Network("2002:c000:200::/40"),
+        IPv6Network("64:ff9b:1::/48"),
+        IPv6Network("2001::/32"),
+    ]
+
+
+def test_a_text_is_no_default_for_a_list() -> None:
+    """One text is never split, not even by the policy itself."""
+    assert "default: must be a list" in load_error(type="list", of={"type": "int"}, default="12")
+
+
+@pytest.mark.parametrize(("size", "limit"), [(8, 8), (0, 8), (9, 9), (7, 7), (1, 1)])
+def test_an_upload_may_be_as_large_as_the_limit(size: int, limit: int) -> None:
+    """The limit counts bytes of the content, whatever its base64 takes."""
+    assert param(type="file", max=f"{limit}B").normalise(upload(b"x" * size)) == Upload(
+        name="a.txt", sha256=hashlib.sha256(b"x" * size).hexdigest(), size=size, content=b"x" * size
+    )
+
+
+def test_the_largest_integers_of_json() -> None:
+    """An integer may have 63 bits and a sign, so that every reader of JSON takes it for the same number."""
+    read = param(type="json", leading_dash="true")
+    for number in (2**63 - 1, 1 - 2**63):
+        assert read.normalise([number]) == (number,)
+    for number in (2**63, -(2**63)):
+        assert code_of(read, [number]) == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ({"a": "1"}, "must be JSON text in quotes, because YAML's own scalars are read as text"),
+        ('{"a":1,"a":2}', "must be JSON text, with each key once, like '{\"a\": 1}'"),
+        ("NaN", "must be JSON text, with each key once, like '{\"a\": 1}'"),
+        ("[" * 100000, "must be JSON text that is nested less deeply"),
+    ],
+    ids=count(),
+)
+def test_a_default_that_is_no_json(default: object, message: str) -> None:
+    """The author of a policy reads how JSON is written in it."""
+    assert f"default: {message}" in load_error(type="json", default=default)
 
 
 BAD_UPLOADS: list[tuple[object, str]] = [

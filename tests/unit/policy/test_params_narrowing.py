@@ -168,6 +168,7 @@ def test_what_a_refused_line_says(spec: dict[str, Any], by: object, text: str) -
     ("spec", "by", "parts"),
     [
         (UNIT, ["nginx"], {"among"}),
+        (UNIT, {"values": ["nginx"]}, {"among"}),
         (COUNT, {"max": "5"}, {"within"}),
         (COUNT, {"max": "5", "values": ["2"]}, {"among", "within"}),
         (IPS, ["192.0.2.1"], {"each"}),

@@ -433,3 +433,18 @@ def test_entries(change: tuple[str, str], expected: list[tuple[str, str, str, st
     found = changed(change)
     assert brief(found) == expected
     assert {(one.what.value, one.command, one.hosts) for one in found} <= {("entry", "", ())}
+
+
+JSON = """
+commands: {{send: {{script: cat, interpreter: sh, params: {{doc: {{type: json}}}}, on: local}}}}
+principals: {{alice: {{}}}}
+roles: {{r: [{{commands: send, hosts: local, params: {{doc: [{docs}]}}}}]}}
+grants: [{{to: alice, roles: [r]}}]
+"""
+
+
+def test_a_json_value_is_a_right() -> None:
+    """Of a parameter that is narrowed to JSON, one value more is gained and one less is lost."""
+    small, more = made(JSON.format(docs="'[1]'")), made(JSON.format(docs="'[1]', '{\"a\": 1}'"))
+    assert [one.sign for one in diff(small, more, since=NOW)] == [Sign.GAINED]
+    assert [one.sign for one in diff(more, small, since=NOW)] == [Sign.LOST]

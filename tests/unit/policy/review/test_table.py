@@ -126,3 +126,16 @@ def test_a_deny_of_everything_is_told_whatever_the_values() -> None:
     denies = "{why: v, commands: tell, params: {who: {pattern: '.*'}}}, {why: w, commands: tell}"
     (row,) = rows(denies, Wanted(principal="bob", command="tell"))
     assert row.hosts == ()
+
+
+def test_a_right_to_json_values_is_shown() -> None:
+    """A role line that lists JSON values is a right, until a deny meets each of them."""
+    text = """
+    commands: {send: {script: cat, interpreter: sh, params: {doc: {type: json}}, on: local}}
+    principals: {alice: {}}
+    roles: {r: [{commands: send, hosts: local, params: {doc: ['{"a": 1}']}}]}
+    grants: [{to: alice, roles: [r]}]
+    """
+    assert [row.hosts for row in table(compiled(text), Wanted(), at=NOW)] == [("local",)]
+    closed = compiled(text, """deny: [{why: w, params: {doc: ['{"a":1}', '2']}}]""")
+    assert [row.hosts for row in table(closed, Wanted(), at=NOW)] == [()]

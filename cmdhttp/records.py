@@ -1,0 +1,93 @@
+"""What the audit keeps of a call and of its job.
+
+The argv and the parameters stand in the record of a start: a secret as `***`, a long value only as its sum. Of stdin and of
+output there is never more than a count and a sum.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from cmdhttp.auth.principal import Principal
+from cmdhttp.call import Call
+from cmdhttp.jobs.state import Job
+from cmdhttp.plan.model import Plan
+from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.decide import Arguments, Question, bind, decide
+
+_MOST_HOSTS = 20
+_LONGEST_VALUE = 8 * 1024
+"""Bytes of JSON: a record must stay one line that can be read back, whatever a caller sends."""
+
+
+def denial_record(policy: Policy, principal: Principal, call: Call, *, known: bool, at: datetime) -> dict[str, object]:
+    """What the audit knows of a denial, and the caller does not. `known`: whether the caller may know of the command."""
+    command = policy.commands.get(call.command)
+    arguments = bind(command, call.params) if command and known else Arguments(values={})
+    decisions = {}
+    for host in call.hosts[:_MOST_HOSTS] or (sorted(command.hosts)[:_MOST_HOSTS] if command else [""]):
+        question = Question(principal=principal.name, command=call.command, host=host, arguments=arguments, at=at)
+        decision = decide(policy, question)
+        decisions[host] = {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
+    return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": decisions}
+
+
+def start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dict[str, object]:
+    """The audit's fields for a job that is about to start."""
+    steps = [
+        {
+            "host": step.host,
+            "argv": step.shown_argv,
+            "script": step.script.sha256 if step.script else None,
+            "stdin_bytes": len(step.stdin) if step.stdin is not None else 0,
+        }
+        for step in plan.steps
+    ]
+    return {
+        **_who(principal, call),
+        "job": job.id,
+        "command": plan.command,
+        "policy": plan.policy,
+        "steps": steps,
+        "labels": call.labels,
+        **_params(plan.shown_params),
+    }
+
+
+def end_record(job: Job) -> dict[str, object]:
+    """The audit's fields for a job that has ended."""
+    runs = [
+        {
+            "host": run.host,
+            "state": run.state,
+            "exit_code": run.exit_code,
+            "signal": run.signal,
+            "stopped": run.stopped,
+            "error": run.error.code if run.error else None,
+            "stdout": [run.stdout.size, run.stdout.sha256],
+            "stderr": [run.stderr.size, run.stderr.sha256],
+        }
+        for run in job.runs
+    ]
+    return {"job": job.id, "command": job.command, "principal": job.principal, "state": job.state, "runs": runs}
+
+
+def _params(shown: Mapping[str, object]) -> dict[str, object]:
+    """The values by name; of those that are too long the size and sha256 of their JSON, apart from the others."""
+    texts = {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode() for name, value in shown.items()}
+    long = {name: text for name, text in texts.items() if len(text) > _LONGEST_VALUE}
+    return {
+        "params": {name: value for name, value in shown.items() if name not in long},
+        "long_params": {name: [len(text), hashlib.sha256(text).hexdigest()] for name, text in long.items()},
+    }
+
+
+def _who(principal: Principal, call: Call) -> dict[str, object]:
+    return {
+        "request": call.request_id,
+        "principal": principal.name,
+        "credential": principal.credential,
+        "source": principal.source,
+        "reason_given": call.reason,
+    }
