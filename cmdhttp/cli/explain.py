@@ -138,8 +138,8 @@ def _print(command: Command | None, one: Explanation) -> None:
     if argv is not None:
         say()
         say(f"argv: {quoted(argv)}")
-    if command and command.unsupported:
-        say(f"note: this version never runs it: {', '.join(command.unsupported)}")
+    for note in one.notes:
+        say(f"note: {note}")
 
 
 def _with_place(step: Step) -> str:
@@ -178,6 +178,7 @@ def _explanation_document(command: Command | None, one: Explanation) -> dict[str
         "steps": [_step_document(step) for step in one.steps],
         "changes": [{"kind": change.kind, "text": change.text} for change in one.changes],
         "argv": _argv(command, asked.arguments),
+        "notes": list(one.notes),
     }
 
 

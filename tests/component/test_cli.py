@@ -173,6 +173,13 @@ def test_help(arguments: tuple[str, ...], shown: tuple[str, ...]) -> None:
     assert [word for word in shown if word not in done.stdout] == []
 
 
+def test_help_shows_defaults_as_a_person_writes_them() -> None:
+    """A whole number has no '.0', and an empty map is 'none'."""
+    shown = " ".join(cmdhttp("serve", "--help").stdout.split())
+    assert "[CMDHTTP_POLICY_POLL; 2]" in shown
+    assert "[CMDHTTP_INTERPRETERS; none]" in shown
+
+
 def test_version() -> None:
     """`--version` is the version of the package."""
     assert cmdhttp("--version").stdout == f"cmdhttp {__version__}\n"

@@ -63,7 +63,7 @@ def compile_all(merged: Merged, *, folders: Folders, digest: str) -> Compiled:
         commands=commands,
         hosts=places.hosts,
         groups=places.groups,
-        labelled=places.labelled(),
+        labels=places.labels,
         roles=roles,
         principals=access.principals(roles),
         rules=rules,

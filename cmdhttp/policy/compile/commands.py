@@ -128,12 +128,12 @@ def _template(defined: Defined[CommandSpec], report: Report) -> template.Templat
 def _check_program(parsed: template.Template, defined: Defined[CommandSpec], report: Report) -> None:
     program = parsed[0]
     path = program.constant if isinstance(program, template.Argument) else None
-    at = defined.where("run", 0)
     if path is None:
-        report.say("P302", "the program may not depend on a parameter", at, "write one command for each program")
+        message, hint = "the program may not depend on a parameter", "write one command for each program"
+        report.say("P302", message, defined.where("run", 0), hint)
     elif not path.startswith("/"):
         hint = f"write the whole path, like /usr/bin/{path}"
-        report.say("P301", f"the program '{path}' is not an absolute path", at, hint)
+        report.say("P301", f"the program '{path}' is not an absolute path", defined.where("run", 0), hint)
     for key in ("args", "interpreter"):
         if getattr(defined.spec, key):
             report.say("P209", f"'{key}' goes with a script, and this command has 'run'", defined.where(key))
@@ -152,7 +152,9 @@ def _script(defined: Defined[CommandSpec], report: Report) -> Script | None:
         at = defined.where("interpreter") if spec.interpreter else defined.at
         report.say("P211", "a script needs a known interpreter", at, f"one of: {', '.join(known)}")
     text = spec.script if spec.script is not None else _script_text(defined, report)
-    return Script(interpreter=interpreter or (), text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
+    path = "" if spec.script_file is None else str(report.folders.policies / spec.script_file)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Script(interpreter=interpreter or (), text=text, sha256=digest, path=path)
 
 
 def _script_text(defined: Defined[CommandSpec], report: Report) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from cmdhttp.policy.findings import Finding, Position, Severity, suggestion
 from cmdhttp.policy.merge import Merged
 
+NOT_DONE = "leave it out, or expect such calls to end as 'unsupported'"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folders:
@@ -62,9 +64,8 @@ class Report:
             self.unknown(kind, name, at, known)
         return False
 
-    def not_done(self, what: str, at: Position) -> str:
+    def not_done(self, what: str, at: Position, hint: str = NOT_DONE) -> str:
         """Say that this version reads something and cannot do it, so that nothing runs that needs it; returns `what`."""
-        hint = "leave it out, or expect such calls to end as 'unsupported'"
         self.warn("P216", f"this version cannot do {what}: what needs it never runs", at, hint)
         return what
 

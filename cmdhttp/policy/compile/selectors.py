@@ -42,14 +42,6 @@ class HostNames:
             labels=_by_label(hosts.values()),
         )
 
-    def labelled(self) -> dict[tuple[str, str], frozenset[str]]:
-        """The hosts that bear each label with each value."""
-        found: dict[tuple[str, str], set[str]] = {}
-        for name, host in self.hosts.items():
-            for label in host.labels.items():
-                found.setdefault(label, set()).add(name)
-        return {label: frozenset(names) for label, names in found.items()}
-
     def resolve(self, node: source.Node | None, *, everything: frozenset[str] | None = None) -> frozenset[str]:
         """Return the hosts that a selector means; no selector means `everything`, as `*` does."""
         star = self.everything if everything is None else everything

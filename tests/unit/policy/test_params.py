@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from ipaddress import IPv4Network, IPv6Network
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy import params
-from cmdhttp.policy.params import CODES, PARAM_TYPES, AnyParam, ParamSpec, Upload
+from cmdhttp.policy.params import CODES, PARAM_TYPES, AnyParam, ParamSpec, Upload, networks
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyParam)
 
@@ -180,6 +181,24 @@ def test_an_upload_is_decoded_and_summed() -> None:
     assert "canary" not in repr(value)
     with pytest.raises(TypeError):
         read.render(value)
+
+
+def test_every_form_of_an_excluded_ipv4_network() -> None:
+    """What is excluded by IPv4 is excluded in each IPv6 form that leads to it, and where nobody can tell."""
+    assert networks._images(IPv4Network("192.0.2.0/24")) == [
+        IPv6Network("::ffff:192.0.2.0/120"),
+        IPv6Network("::192.0.2.0/120"),
+        IPv6Network("::ffff:0:192.0.2.0/120"),
+        IPv6Network("64:ff9b::192.0.2.0/120"),
+        IPv6Network("2002:c000:200::/40"),
+        IPv6Network("64:ff9b:1::/48"),
+        IPv6Network("2001::/32"),
+    ]
+
+
+def test_a_text_is_no_default_for_a_list() -> None:
+    """One text is never split, not even by the policy itself."""
+    assert "default: must be a list" in load_error(type="list", of={"type": "int"}, default="12")
 
 
 @pytest.mark.parametrize(("size", "limit"), [(8, 8), (0, 8), (9, 9), (7, 7), (1, 1)])

@@ -31,6 +31,24 @@ SCHEMAS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"type": ["number", "string"], "minimum": 1.0, "maximum": 2.5, "pattern": "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$"},
     ),
     (
+        {"type": "number"},
+        {
+            "type": ["number", "string"],
+            "minimum": 0,
+            "maximum": 9007199254740992,
+            "pattern": "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$",
+        },
+    ),
+    (
+        {"type": "number", "leading_dash": "true"},
+        {
+            "type": ["number", "string"],
+            "minimum": -9007199254740992,
+            "maximum": 9007199254740992,
+            "pattern": "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$",
+        },
+    ),
+    (
         {"type": "bool"},
         {"enum": [True, False, "true", "false"]},
     ),
