@@ -76,11 +76,13 @@ def _run(policy: Policy, case: Defined[CaseSpec], *, resolve: Resolve, now: date
 
 
 def _unknown(policy: Policy, spec: CaseSpec) -> str:
-    """A case about a name that nothing bears proves nothing."""
+    """A case about a name that nothing bears proves nothing: a typing error in a parameter alone would make it invalid."""
+    command = policy.commands.get(spec.run)
     for kind, name, known in (
         ("principal", spec.caller, policy.principals),
         ("command", spec.run, policy.commands),
         ("host", spec.on, policy.hosts),
+        *(("parameter", name, command.params) for name in spec.values if command),
     ):
         if name not in known:
             return "; ".join(part for part in (f"there is no {kind} '{name}'", suggestion(name, known)) if part)

@@ -88,6 +88,10 @@ def test_a_case_that_comes_out_passes(written: str) -> None:
         (case("deny", by="pp"), "there is no principal 'pp'; did you mean 'p'?"),
         (case("deny", run="sayy"), "there is no command 'sayy'; did you mean 'say'?"),
         ("as: p, run: say, on: elsewhere, expect: deny", "there is no host 'elsewhere'"),
+        (
+            "as: p, run: say, on: local, with: {wrod: maybe}, expect: invalid",
+            "there is no parameter 'wrod'; did you mean 'word'?",
+        ),
     ],
 )
 def test_a_case_that_does_not_come_out_says_why(written: str, message: str) -> None:
