@@ -1,5 +1,12 @@
-"""What the audit keeps of a call and of its job: names, places and sums, never a value of an argument or of stdin."""
+"""What the audit keeps of a call and of its job.
 
+The argv and the parameters stand in the record of a start: a secret as `***`, a long value only as its sum. Of stdin and of
+output there is never more than a count and a sum.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from cmdhttp.auth.principal import Principal
@@ -10,6 +17,8 @@ from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import Arguments, Question, bind, decide
 
 _MOST_HOSTS = 20
+_LONGEST_VALUE = 8 * 1024
+"""Bytes of JSON: a record must stay one line that can be read back, whatever a caller sends."""
 
 
 def denial_record(policy: Policy, principal: Principal, call: Call, *, known: bool, at: datetime) -> dict[str, object]:
@@ -42,6 +51,7 @@ def start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dict
         "policy": plan.policy,
         "steps": steps,
         "labels": call.labels,
+        **_params(plan.shown_params),
     }
 
 
@@ -61,6 +71,16 @@ def end_record(job: Job) -> dict[str, object]:
         for run in job.runs
     ]
     return {"job": job.id, "command": job.command, "principal": job.principal, "state": job.state, "runs": runs}
+
+
+def _params(shown: Mapping[str, object]) -> dict[str, object]:
+    """The values by name; of those that are too long the size and sha256 of their JSON, apart from the others."""
+    texts = {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode() for name, value in shown.items()}
+    long = {name: text for name, text in texts.items() if len(text) > _LONGEST_VALUE}
+    return {
+        "params": {name: value for name, value in shown.items() if name not in long},
+        "long_params": {name: [len(text), hashlib.sha256(text).hexdigest()] for name, text in long.items()},
+    }
 
 
 def _who(principal: Principal, call: Call) -> dict[str, object]:

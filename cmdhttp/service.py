@@ -37,7 +37,7 @@ from cmdhttp.jobs.supervisor import Supervisor
 from cmdhttp.plan.build import build_plan, check_wish
 from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
-from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, may_know
+from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.select import default_host, select_hosts
 from cmdhttp.records import denial_record, start_record
 from cmdhttp.reload.reloader import PolicyHolder
@@ -217,7 +217,7 @@ class Service:
             raise _forbidden()
         faults = list(call.faults)
         hosts = self._hosts(policy, command, known, call, faults)
-        if any(host not in known for host in hosts):
+        if not frozenset(known).issuperset(hosts):
             raise _forbidden()
         if call.one_host and len(hosts) > 1:
             detail = "the type that you accept carries the output of one host"
@@ -239,8 +239,8 @@ class Service:
     ) -> list[str]:
         """Return the hosts that the call means, in order, none twice."""
         if call.hosts:
-            found = [host for text in call.hosts for host in select_hosts(policy, command, text)]
-            return list(dict.fromkeys(found))
+            texts = dict.fromkeys(call.hosts)
+            return list(dict.fromkeys(host for text in texts for host in select_hosts(policy, command, text)))
         host = default_host(known)
         if host is None and any(fault.pointer == "/hosts" for fault in faults):
             return []
@@ -261,9 +261,7 @@ class Service:
         return {host: decide(policy, replace(ask, host=host)) for host in hosts}
 
     def _allowed_hosts(self, policy: Policy, principal: Principal, command: Command) -> list[str]:
-        return sorted(
-            host for host in command.hosts if may_know(policy, principal=principal.name, command=command, host=host)
-        )
+        return sorted(known_hosts(policy, principal=principal.name, command=command))
 
     def _plan(self, policy: Policy, command: Command, hosts: list[str], arguments: Arguments, call: Call) -> Plan:
         try:

@@ -50,10 +50,11 @@ commands:
     on: [local, target]
     timeout: 1s
   secret.plan:
-    summary: Granted to nobody
-    effect: destroy
+    summary: Published, but not for the caller of this tour
+    effect: change
     run: [/bin/false]
     on: local
+    timeout: 10s
 """
 
 HOSTS = """\
@@ -68,10 +69,16 @@ ACCESS = """\
 version: 1
 principals:
   tour: {{tokens: [{{id: {id}, sha256: "{sha256}", expires: "{expires}"}}]}}
+  planner: {{}}
 roles:
   visitor: [{{commands: [greet, disk, count, wait], hosts: [local, target]}}]
+  planner: [{{commands: secret.plan, hosts: local}}]
 grants:
   - {{to: tour, roles: visitor}}
+  - {{to: planner, roles: planner}}
+tests:
+  - {{as: planner, run: secret.plan, on: local, expect: allow}}
+  - {{as: tour, run: secret.plan, on: local, expect: deny}}
 """
 
 

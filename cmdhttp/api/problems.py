@@ -44,7 +44,10 @@ async def handle(request: Request, error: Exception) -> Response:
     request_id = str(request.scope.get("state", {}).get("request_id", ""))
     if isinstance(error, HTTPException):
         known = _FROM_STARLETTE.get(error.status_code, RequestError)
-        error = known("There is no such route." if known is NotFound else "The method is not one of this route.")
+        allowed = (error.headers or {}).get("Allow", "")
+        hint = f"It takes {allowed}." + (" With curl: -d '{}'." if "POST" in allowed else "") if allowed else ""
+        detail = "There is no such route." if known is NotFound else "The method is not one of this route."
+        error = known(detail, hint=hint)
     if not isinstance(error, CmdHttpError):
         error = CmdHttpError("The service failed to answer this request.", hint="Look for the request id in its log.")
     return problem_response(error, request_id=request_id, instance=request.scope["path"])

@@ -19,7 +19,7 @@ from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Filter
 from cmdhttp.jobs.state import Job, Output
-from cmdhttp.plan.model import Step
+from cmdhttp.plan.model import Step, UnsupportedTarget
 from cmdhttp.policy.compiled import Command
 from cmdhttp.policy.decide import Decision, Verdict
 from cmdhttp.results.model import Parsed
@@ -342,6 +342,7 @@ def _explained_step(step: Step, decision: Decision) -> dict[str, object]:
         "argv": None if denied else list(step.shown_argv),
         "script_sha256": step.script.sha256 if step.script and not denied else None,
         "timeout": step.timeout,
+        "unsupported": step.target.what if isinstance(step.target, UnsupportedTarget) and not denied else None,
     }
 
 

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from cmdhttp.errors import ConfigError
 from cmdhttp.policy.cases import Coverage, Outcome, coverage
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.findings import Finding
@@ -20,10 +21,12 @@ def run_check(folder: Path, inputs: Inputs, *, strict: bool, as_json: bool) -> i
     if as_json:
         print(json.dumps(_document(loaded, ok=code == 0), indent=2))
         return code
-    _print_findings(loaded)
+    _print_findings(loaded, strict=strict)
     if loaded.policy is not None:
         counts = ", ".join(f"{number} {name}" for name, number in _counts(loaded.policy).items())
         print(f"{folder}: {counts}; {loaded.policy.digest}")
+        if not loaded.policy.tokens:
+            print("no principal has a token: make one with 'cmdhttp token new NAME', or 'serve' will not start")
     return code
 
 
@@ -32,6 +35,8 @@ def run_test(folder: Path, inputs: Inputs, *, only: str | None, as_json: bool) -
     loaded = load(folder, inputs)
     outcomes = [outcome for outcome in loaded.outcomes if only is None or only in outcome.name]
     failed = [outcome for outcome in outcomes if outcome.failure]
+    if only is not None and loaded.outcomes and not outcomes:
+        raise ConfigError(f"no test has '{only}' in its name", hint="'cmdhttp test' lists all.")
     if loaded.compiled is None or any(finding.code != "P501" for finding in loaded.errors):
         if as_json:
             print(json.dumps(_document(loaded, ok=False), indent=2))
@@ -54,11 +59,12 @@ def _verdict(loaded: Loaded, *, strict: bool) -> int:
     return 1 if loaded.errors or (strict and loaded.warnings) else 0
 
 
-def _print_findings(loaded: Loaded) -> None:
+def _print_findings(loaded: Loaded, *, strict: bool = False) -> None:
     for finding in loaded.findings:
         print(finding, file=sys.stderr)
     if loaded.findings:
-        print(f"{_number(len(loaded.errors), 'error')}, {_number(len(loaded.warnings), 'warning')}", file=sys.stderr)
+        counts = f"{_number(len(loaded.errors), 'error')}, {_number(len(loaded.warnings), 'warning')}"
+        print(counts + (": not passed, because of --strict" if strict and not loaded.errors else ""), file=sys.stderr)
 
 
 def _print_outcomes(outcomes: list[Outcome], covered: Coverage | None) -> None:

@@ -12,7 +12,7 @@ from cmdhttp.cli.text import columns, quoted, say
 from cmdhttp.errors import BadValue, ConfigError
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import LOCAL, Command, Policy
-from cmdhttp.policy.decide import Arguments, Question, Verdict, bind, decide, may_know
+from cmdhttp.policy.decide import Arguments, Question, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.params import ListParam
 from cmdhttp.policy.review.describe import instant
 from cmdhttp.policy.review.explain import Explanation, Step, explain
@@ -90,10 +90,8 @@ def _hosts(policy: Policy, command: Command | None, asked: Asked) -> list[str]:
         return [asked.host]
     if command is None:
         return [LOCAL]
-    made = sorted(command.hosts)
-    known = [host for host in made if may_know(policy, principal=asked.principal, command=command, host=host)]
-    default = default_host(known)
-    return [default] if default else made or [LOCAL]
+    default = default_host(known_hosts(policy, principal=asked.principal, command=command))
+    return [default] if default else sorted(command.hosts) or [LOCAL]
 
 
 def _argv(command: Command | None, arguments: Arguments) -> tuple[str, ...] | None:
@@ -140,8 +138,8 @@ def _print(command: Command | None, one: Explanation) -> None:
     if argv is not None:
         say()
         say(f"argv: {quoted(argv)}")
-    if command and command.unsupported:
-        say(f"note: this version never runs it: {', '.join(command.unsupported)}")
+    for note in one.notes:
+        say(f"note: {note}")
 
 
 def _with_place(step: Step) -> str:
@@ -180,6 +178,7 @@ def _explanation_document(command: Command | None, one: Explanation) -> dict[str
         "steps": [_step_document(step) for step in one.steps],
         "changes": [{"kind": change.kind, "text": change.text} for change in one.changes],
         "argv": _argv(command, asked.arguments),
+        "notes": list(one.notes),
     }
 
 

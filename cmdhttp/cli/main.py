@@ -21,14 +21,14 @@ authenticated request and gets the result back. Nothing runs that the policy doe
 
 _START = """\
 start here:
-  cmdhttp init policies             write a first policy that works
-  cmdhttp check policies            is the policy right?
-  cmdhttp token new tines-prod      make a token, and the line for the policy
-  cmdhttp serve --policies policies --data /var/lib/cmdhttp
+  cmdhttp init policies             write a first policy that works, and print a token for it
+  cmdhttp check --strict policies   is the policy right?
+  cmdhttp test policies             does it answer what its tests say?
+  cmdhttp serve --policies policies
 
-then call it:
+then call it, in another terminal, with the token that init has printed:
   curl -H "Authorization: Bearer TOKEN" -H "Content-Type: application/json" \\
-       -d '{"params": {"path": "/var"}}' http://127.0.0.1:8080/v1/run/disk.usage
+       -d '{"params": {"path": "/"}}' http://127.0.0.1:8080/v1/run/disk.usage
 """
 
 
@@ -87,7 +87,7 @@ def _add_serve(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     defaults = Settings()
     for name, meaning in SETTINGS.items():
         default = getattr(defaults, name)
-        shown = f"{meaning} [{variable(name)}" + (f"; {default}]" if default is not None else "]")
+        shown = f"{meaning} [{variable(name)}" + (f"; {_shown(default)}]" if default is not None else "]")
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=_metavar(default), help=shown, dest=f"set_{name}")
     parser.add_argument(
         "--demo", action="store_true", help="give the principal 'demo' a token of this machine and print calls to paste"
@@ -162,6 +162,13 @@ def _token_new(options: argparse.Namespace) -> int:
     from cmdhttp.cli.token import run_token_new  # noqa: PLC0415
 
     return run_token_new(options.principal, expires=options.expires, as_json=options.json)
+
+
+def _shown(default: object) -> str:
+    """A default as a person writes it."""
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "none" if default == {} else str(default)
 
 
 def _metavar(default: object) -> str:

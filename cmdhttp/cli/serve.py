@@ -35,6 +35,8 @@ Paste one of these:
 
   # denied: published, but not for 'demo'
   {_CURL} -d '{{{{}}}}' {{url}}/v1/run/service.restart
+
+The policy's hosts are examples: warnings of key files that are not there (P311) are no trouble here.
 """
 
 

@@ -50,9 +50,9 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         )
         for run, host in enumerate(hosts)
     )
-    for step in steps:
-        if isinstance(step.target, SshTarget):
-            posix_line(remote_argv(step))
+    remote = next((step for step in steps if isinstance(step.target, SshTarget)), None)
+    if remote is not None:  # one for all: the line says nothing of the host, and is dear to make
+        posix_line(remote_argv(remote))
     return Plan(
         command=command.name,
         policy=policy.digest,

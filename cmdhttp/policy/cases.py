@@ -65,7 +65,7 @@ def _run(policy: Policy, case: Defined[CaseSpec], *, resolve: Resolve, now: date
     question = Question(principal=spec.caller, command=spec.run, host=spec.on, arguments=arguments, at=spec.at or now)
     decision = decide(policy, question)
     rules = tuple(matching(policy, question))
-    failure = _unknown(policy, spec) or _unexpected(spec, decision, rules)
+    failure = _unknown(policy, spec) or _unexpected(spec, decision, rules, arguments)
     return Outcome(
         name=one_line(spec.name or f"{spec.caller} runs {spec.run} on {spec.on}"),
         at=case.at,
@@ -83,14 +83,15 @@ def _unknown(policy: Policy, spec: CaseSpec) -> str:
         ("host", spec.on, policy.hosts),
     ):
         if name not in known:
-            return f"there is no {kind} '{name}' {suggestion(name, known)}".rstrip()
+            return "; ".join(part for part in (f"there is no {kind} '{name}'", suggestion(name, known)) if part)
     return ""
 
 
-def _unexpected(spec: CaseSpec, decision: Decision, rules: tuple[Deny | Line, ...]) -> str:
+def _unexpected(spec: CaseSpec, decision: Decision, rules: tuple[Deny | Line, ...], arguments: Arguments) -> str:
     if decision.verdict != spec.expect:
         where = f" by {decision.at}" if decision.at else ""
-        return f"expected {spec.expect}, and the decision is {decision.verdict} ({decision.reason}{where})"
+        faults = "".join(f"; {fault.pointer.removeprefix('/params/')}: {fault.detail}" for fault in arguments.errors)
+        return f"expected {spec.expect}, and the decision is {decision.verdict} ({decision.reason}{where}){faults}"
     if spec.because is None:
         return ""
     if decision.verdict is not Verdict.DENY:

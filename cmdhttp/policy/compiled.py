@@ -25,11 +25,15 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Constant script text. It is handed to the interpreter whole; no value is ever put into it."""
+    """Constant script text. It is handed to the interpreter whole; no value is ever put into it.
+
+    `path` is its file, for messages; empty if the text stands in the policy. It makes no other script of the same text.
+    """
 
     interpreter: tuple[str, ...]
     text: str = field(repr=False)
     sha256: str
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,13 +248,15 @@ class Grants:
 class Policy:
     """Everything, compiled. `digest` names this policy in every job and audit record.
 
-    `roles` holds every role line, also those that nobody holds; `rules`, every deny, once.
+    `roles` holds every role line, also those that nobody holds; `rules`, every deny, once; `labelled`, the hosts that bear
+    a label with a value.
     """
 
     digest: str
     commands: Mapping[str, Command]
     hosts: Mapping[str, Host]
     groups: Mapping[str, frozenset[str]]
+    labelled: Mapping[tuple[str, str], frozenset[str]]
     roles: Mapping[str, tuple[Line, ...]]
     principals: Mapping[str, Grants]
     rules: tuple[Deny, ...]

@@ -56,7 +56,7 @@ def narrowing_within(
     tightest = [spec, *([inner.within] if inner and inner.within else [])]
     if outer.within is not None and not any(spec_within(one, outer.within) for one in tightest):
         return False
-    return outer.each is None or _each_within(spec, inner, outer.each, touching=touching)
+    return outer.each is None or _each_within(tightest, inner, outer.each, touching=touching)
 
 
 def spec_within(inner: ParamSpec, outer: ParamSpec) -> bool:
@@ -125,11 +125,12 @@ def _counted(spec: ParamSpec, narrowing: Narrowing | None) -> list[Value] | None
     return [value for value in values if narrowing is None or narrowing.allows(value)]
 
 
-def _each_within(spec: ParamSpec, inner: Narrowing | None, outer: Narrowing, *, touching: bool) -> bool:
+def _each_within(tightest: Sequence[ParamSpec], inner: Narrowing | None, outer: Narrowing, *, touching: bool) -> bool:
+    lists = [spec for spec in tightest if isinstance(spec, ListParam)]
     each = inner.each if inner else None
-    if each is None and touching:
-        return False  # an empty list meets a deny that asks for no item, and never one that does
-    return isinstance(spec, ListParam) and narrowing_within(spec.of, each, outer)
+    if each is None and not any(spec.least for spec in lists):
+        return False  # an empty list passes what asks for no item, and never what does
+    return bool(lists) and narrowing_within(lists[0].of, each, outer, touching=touching)
 
 
 def _field_within(name: str, inner: ParamSpec, outer: ParamSpec) -> bool:

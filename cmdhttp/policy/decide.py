@@ -117,12 +117,13 @@ def matching(policy: Policy, question: Question) -> Iterator[Deny | Line]:
     yield from (line for line in policy.lines_for(question.principal, command) if _allows(line, question))
 
 
-def may_know(policy: Policy, *, principal: str, command: Command, host: str) -> bool:
-    """Whether some role line gives the principal this command on this host with some values.
+def known_hosts(policy: Policy, *, principal: str, command: Command) -> frozenset[str]:
+    """Where some role line gives the principal this command with some values.
 
-    Only such a caller may be told what is wrong with its values; for every other the command does not exist.
+    Only a caller of these may be told what is wrong with its values; for every other the command does not exist.
     """
-    return host in command.hosts and any(host in line.hosts for line in policy.lines_for(principal, command))
+    lines = policy.lines_for(principal, command)
+    return frozenset().union(*(command.hosts & hosts for hosts in {line.hosts for line in lines}))
 
 
 def _decide(policy: Policy, question: Question) -> Decision:

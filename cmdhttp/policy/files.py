@@ -130,13 +130,13 @@ def _walk(root: Path) -> _Walk:
         walk.add(SourceCode.TOO_MANY_FILES, message, root, hint="name the folder that holds only the policy")
         walk.entries.clear()
     elif not walk.entries and not walk.findings:
-        hint = "write one, or name another folder with --policies"
+        hint = "write one, or name another folder"
         walk.add(SourceCode.NO_FILES, "the folder holds no policy file (*.yaml)", root, hint=hint)
     return walk
 
 
 def _is_folder(root: Path, walk: _Walk) -> bool:
-    hint = "name the folder of the policy with --policies"
+    hint = "name the folder of the policy, or make one with 'cmdhttp init DIR'"
     try:
         if stat.S_ISDIR(root.stat().st_mode):
             return True

@@ -5,6 +5,7 @@ definition is read by itself: one that is wrong is reported and left out, and it
 hides what else is wrong nor makes others look wrong.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -164,6 +165,8 @@ def _add_listed(merged: Merged, section: str, node: source.Node) -> None:
 
 
 _WRONG = object()
+_SHOWN = 80
+_MEANT = re.compile("'(.+)'")
 
 
 @cache
@@ -177,10 +180,21 @@ def _read(merged: Merged, section: str, node: source.Node, *, name: str) -> Any:
         return _reader(section).validate_python(source.to_plain(node))
     except ValidationError as error:
         kind = {**NAMED, **LISTED}[section]
+        details = error.errors(include_url=False)
+        meant = {loc for detail in details if (loc := _meant(detail, kind))}
         merged.findings.extend(
-            _finding(detail, node, kind=kind, name=name) for detail in error.errors(include_url=False)
+            _finding(detail, node, kind=kind, name=name) for detail in details if detail["loc"] not in meant
         )
         return _WRONG
+
+
+def _meant(detail: ErrorDetails, kind: Any) -> tuple[str | int, ...] | None:
+    """Where the key belongs for which an unknown key was probably meant; that it is missing there is no second mistake."""
+    if detail["type"] != "extra_forbidden":
+        return None
+    *above, last = detail["loc"]
+    found = _MEANT.search(suggestion(str(last), _known_keys(kind, above)))
+    return (*above, found[1]) if found else None
 
 
 def _finding(detail: ErrorDetails, root: source.Node, *, kind: Any, name: str) -> Finding:
@@ -198,7 +212,15 @@ def _finding(detail: ErrorDetails, root: source.Node, *, kind: Any, name: str) -
         "Value error, "
     )
     shown = ".".join([name, *source.steps(root, loc)][-2:])
-    return Finding(code="P201", message=f"{shown}: {message[0].lower()}{message[1:]}", at=at)
+    hint = _hint(detail["type"], detail["input"])
+    return Finding(code="P201", message=f"{shown}: {message[0].lower()}{message[1:]}", at=at, hint=hint)
+
+
+def _hint(kind: str, given: object) -> str:
+    """How a plain value is written as the list that was wanted."""
+    if kind not in ("list_type", "tuple_type") or not isinstance(given, str) or len(given) > _SHOWN:
+        return ""
+    return f"write [{', '.join(given.replace(',', ' ').split())}]"
 
 
 def _unknown_type(detail: ErrorDetails, root: source.Node) -> Finding:

@@ -1,7 +1,7 @@
 """Programs, scripts and keys on this machine: that they are there, and that nobody else may change them.
 
 Only what local commands start is looked at; the programs of other machines are not here. Every folder on the way counts,
-and so does what a symbolic link leads to. Nothing is opened and nothing is run.
+and so does what a symbolic link leads to. Nothing is run, and only known_hosts files are opened.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cmdhttp.policy.compiled import LOCAL, Command, Policy
 from cmdhttp.policy.findings import Finding, Position
+from cmdhttp.policy.hostkeys import bad_lines, read_beginning
 from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.reading import unfold
 from cmdhttp.policy.lint.words import Params, flatten
@@ -165,6 +166,16 @@ class _Inspector:
         elif target.kind is _Kind.KNOWN_HOSTS and status.st_size == 0:
             hint = "write the keys of the hosts into it; without one, no host of this profile is reached"
             self._say(LintCode.NO_HOST_KEYS, f"{target.path} is empty", target, hint)
+        elif target.kind is _Kind.KNOWN_HOSTS and stat.S_ISREG(mode):
+            self._host_keys(target)
+
+    def _host_keys(self, target: _Target) -> None:
+        """The first line that is no host key; the others are counted, since one wrong paste makes many of them."""
+        bad = list(bad_lines(read_beginning(Path(target.path))))
+        if bad:
+            more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+            hint = "a line is 'HOSTS TYPE KEY' as ssh-keyscan writes it, or a comment"
+            self._say(LintCode.NO_HOST_KEYS, f"line {bad[0]} of {target.path} is no host key{more}", target, hint)
 
     def _say(self, code: LintCode, message: str, target: _Target, hint: str) -> None:
         finding = code.found(message, target.at, hint)

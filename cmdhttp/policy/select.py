@@ -17,7 +17,7 @@ def select_hosts(policy: Policy, command: Command, text: str) -> Iterator[str]:
         yield from sorted(members) or [text]
     elif "=" in text:
         label, _, value = text.partition("=")
-        yield from sorted(name for name in command.hosts if policy.hosts[name].labels.get(label) == value) or [text]
+        yield from sorted(policy.labelled.get((label, value), frozenset()) & command.hosts) or [text]
     else:
         yield text
 

@@ -392,7 +392,7 @@ class _Builder:
         else:
             first = keys[key.text]
             message = f"the key {_shown(key.text)} is given twice (first at {_position(first)})"
-            self.find(SourceCode.DUPLICATE_KEY, message, key.place, "keep one of them")
+            self.find(SourceCode.DUPLICATE_KEY, message, key.place, "keep one of them, or mend the indentation")
         return key
 
     def _properties(self, event: Any, place: Place) -> None:

@@ -39,7 +39,7 @@ def test_check_of_a_good_policy(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{folder}: 1 commands, 1 hosts, 1 principals, 0 tokens; sha256:")
     document = json.loads(cmdhttp("check", str(folder), "--json").stdout)
-    assert done.stdout.endswith(document.pop("policy") + "\n")
+    assert document.pop("policy") + "\n" in done.stdout
     assert document == {"ok": True, "findings": [], "commands": 1, "hosts": 1, "principals": 1, "tokens": 0}
 
 
@@ -173,6 +173,13 @@ def test_help(arguments: tuple[str, ...], shown: tuple[str, ...]) -> None:
     assert [word for word in shown if word not in done.stdout] == []
 
 
+def test_help_shows_defaults_as_a_person_writes_them() -> None:
+    """A whole number has no '.0', and an empty map is 'none'."""
+    shown = " ".join(cmdhttp("serve", "--help").stdout.split())
+    assert "[CMDHTTP_POLICY_POLL; 2]" in shown
+    assert "[CMDHTTP_INTERPRETERS; none]" in shown
+
+
 def test_version() -> None:
     """`--version` is the version of the package."""
     assert cmdhttp("--version").stdout == f"cmdhttp {__version__}\n"
@@ -248,3 +255,19 @@ def test_one_address_for_both_listeners(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert f"cannot listen on {address} (--ops-listen): Address already in use" in done.stderr
     assert "choose another address with --ops-listen" in done.stderr
+
+
+def test_what_check_says_beside_findings(folder: Path) -> None:
+    """Without a token nobody could call, and `--strict` says why it did not pass."""
+    put(folder, GOOD)
+    assert "no principal has a token: make one with 'cmdhttp token new NAME'" in cmdhttp("check", str(folder)).stdout
+    put(folder, GOOD.replace("effect: read", "effect: read, rate: 1/s"))
+    done = cmdhttp("check", str(folder), "--strict")
+    assert done.stderr.endswith("0 errors, 1 warning: not passed, because of --strict\n")
+
+
+def test_a_test_that_is_not_there() -> None:
+    """`-k` with a text that is in no name is an error: a typing error in a pipeline must not pass."""
+    done = cmdhttp("test", "policies", "-k", "no such name")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no test has 'no such name' in its name" in done.stderr

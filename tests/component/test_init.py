@@ -57,6 +57,16 @@ def test_it_makes_the_default_folder(begun: tuple[Path, str]) -> None:
     assert {path.name for path in (folder / "policies").iterdir()} == FILES
 
 
+def test_help_and_init_name_the_same_steps(begun: tuple[Path, str]) -> None:
+    """What `--help` says to do first is what `init` then says to do."""
+    folder, printed = begun
+    shown = cmdhttp("--help", cwd=folder).stdout
+    for step in ("check --strict policies", "test policies", "serve --policies policies"):
+        assert f"cmdhttp {step}" in shown
+        assert re.search(rf"\S {step}$", printed, re.MULTILINE)
+    assert "token new" not in shown.partition("start here:")[2]
+
+
 def test_the_policy_is_right(begun: tuple[Path, str]) -> None:
     """It passes `check --strict`, and its tests touch every role line and deny."""
     folder, _ = begun

@@ -1,5 +1,6 @@
 """What a policy decides, seen from outside: approvals, what cannot be done yet, and what a caller may learn of its rights."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ commands:
   approved: {run: [/usr/bin/true], on: local, approval: {by: bob}, timeout: 5s}
   redacted: {run: [/usr/bin/echo, canary-7f3a], on: local, output: {redact: ["canary-[0-9a-f]+"]}, timeout: 5s}
   uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: local, timeout: 5s}
+  noted:
+    script: 'test -n "$P_NOTE"'
+    interpreter: sh
+    params: {note: {type: json, max: 64KiB}, key: {type: secret, required: false}, count: {type: int, default: 3}}
+    on: local
+    timeout: 5s
   certain: {run: [/usr/bin/true], on: certified, timeout: 5s}
   narrow:
     run: [/usr/bin/echo, <word>]
@@ -26,7 +33,7 @@ commands:
     timeout: 5s
 roles:
   more:
-    - {commands: [approved, redacted, uploaded, certain], hosts: "*"}
+    - {commands: [approved, redacted, uploaded, noted, certain], hosts: "*"}
     - {commands: narrow, hosts: local, params: {word: [red, green]}}
     - {commands: narrow, hosts: certified}
 grants:
@@ -87,6 +94,34 @@ def test_what_cannot_be_done_yet_never_runs(service: Service, command: str, body
     assert job["error"]["detail"] == f"This version cannot do {what}; nothing has run."
 
 
+def started_with(service: Service, params: Document) -> Document:
+    """The audit record of the start of a script with these values."""
+    with service.client() as client:
+        job = client.post("/v1/run/noted", json={"params": params}).json()
+    (record,) = [found for found in audit_records(service) if found.get("job") == job["id"] and "steps" in found]
+    return record
+
+
+def test_the_values_of_a_script_are_on_record(service: Service) -> None:
+    """Defaults too; a secret is masked, and its text is nowhere in the audit log."""
+    record = started_with(service, {"note": {"b": [1, "x"], "a": None}, "key": "canary-of-a-secret"})
+    assert record["params"] == {"note": {"a": None, "b": [1, "x"]}, "key": "***", "count": 3}
+    assert record["long_params"] == {}
+    assert "canary-of-a-secret" not in json.dumps(audit_records(service))
+
+
+def test_a_long_value_is_on_record_by_its_sum(service: Service) -> None:
+    """Over 8 KiB of JSON a value gives its size and sum, so that no call makes a line that cannot be read back."""
+    most = "x" * (8 * 1024 - 2)  # the quotes count
+    assert started_with(service, {"note": most})["params"]["note"] == most
+    long = started_with(service, {"note": most + "x"})
+    text = f'"{most}x"'.encode()
+    assert (long["params"], long["long_params"]) == (
+        {"count": 3},
+        {"note": [len(text), hashlib.sha256(text).hexdigest()]},
+    )
+
+
 def test_one_host_that_cannot_be_done_does_not_hold_up_the_others(service: Service) -> None:
     """Of two hosts, the one that works gives its result."""
     with service.client() as client:
@@ -109,6 +144,7 @@ def test_explain_answers_a_denial_without_its_rule(service: Service) -> None:
         "argv": None,
         "script_sha256": None,
         "timeout": 5.0,
+        "unsupported": None,
     }
     assert "canary" not in json.dumps(ruled)
     assert any("canary-of-the-rule" in json.dumps(record) for record in audit_records(service)), "the audit knows"
@@ -135,6 +171,19 @@ def test_explain_tells_nothing_of_what_a_caller_may_not_know(service: Service) -
         assert (status, problem) == (403, answers[0][1])
     status, problem = explain(service, "narrow", params={"word": "no such word"}, hosts=["local"])
     assert (status, problem["errors"][0]["pointer"]) == (422, "/params/word")
+
+
+def test_explain_says_what_cannot_be_done(service: Service) -> None:
+    """Where a run would end as unsupported, explain says of what, host by host; of a denial it says nothing."""
+    _, two = explain(service, "narrow", params={"word": "red"}, hosts=["local", "certified"])
+    assert [(host["decision"], host["unsupported"]) for host in two["hosts"]] == [
+        ("allow", None),
+        ("allow", "a login by certificate"),
+    ]
+    _, redacted = explain(service, "redacted")
+    assert redacted["hosts"][0]["unsupported"] == "'redact'"
+    _, denied = explain(service, "narrow", params={"word": "green"}, hosts=["certified"])
+    assert (denied["decision"], denied["hosts"][0]["unsupported"]) == ("deny", None)
 
 
 def test_explain_and_run_agree(service: Service) -> None:

@@ -2,7 +2,8 @@
 
 A block with the info string `console` holds command lines after `$ ` and what each prints, stdout and stderr together. All
 blocks of a page run in one folder that begins with a copy of `policies/`. A block `yaml file=NAME` is written to that file
-first. A line `...` stands for any lines. Beside `cmdhttp` there are `echo $?`, `cp -r FROM TO` and `rm NAME`.
+first. A line `...` stands for any lines. Beside `cmdhttp` there are `echo $?`, `cp -r FROM TO` and `rm NAME`. A command line
+that does not end with 0 is followed by `echo $?`, so that no `...` hides a failure.
 """
 
 import io
@@ -22,6 +23,7 @@ from cmdhttp.settings import SETTINGS, variable
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 ANYTHING = "..."
+SHOW_CODE = "echo $?"
 
 _BLOCK = re.compile(r"^```(console|yaml file=(\S+))\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -47,6 +49,11 @@ def as_shown(printed: str, expected: list[str]) -> bool:
     return re.fullmatch("".join(parts), printed, re.DOTALL) is not None
 
 
+def hides_failure(code: int, following: str) -> bool:
+    """Whether a command line ended otherwise than with 0 and the next one does not show that."""
+    return code != 0 and following != SHOW_CODE
+
+
 @dataclass
 class Console:
     """Runs the few commands that pages use, in the working folder, and remembers how the last one ended."""
@@ -58,7 +65,8 @@ class Console:
             case ["cmdhttp", *arguments]:
                 return self._cmdhttp(arguments)
             case ["echo", "$?"]:
-                return f"{self.code}\n"
+                shown, self.code = self.code, 0
+                return f"{shown}\n"
             case ["cp", "-r", source, target]:
                 shutil.copytree(source, target)
             case ["rm", name]:
@@ -102,9 +110,13 @@ def test_examples_print_what_the_page_shows(page: Path, console: Console) -> Non
         if block[2]:
             put(block[2], block[3])
             continue
-        for line, expected in commands(block[3]):
+        listed = list(commands(block[3]))
+        for (line, expected), (following, _) in zip(listed, [*listed[1:], ("", [])], strict=True):
             printed = console.run(line)
             assert as_shown(printed, expected), f"{line}\nprinted:\n{printed}"
+            assert not hides_failure(console.code, following), (
+                f"{line}\nended with {console.code}; show it: {SHOW_CODE}"
+            )
 
 
 def test_a_wrong_example_is_noticed() -> None:
@@ -113,6 +125,14 @@ def test_a_wrong_example_is_noticed() -> None:
     assert as_shown("a\n", ["a", ANYTHING])
     wrong = [["a"], ["a", "b", "c", "d"], ["a", "b", "x"], ["a", ANYTHING, "b"], []]
     assert not any(as_shown("a\nb\nc\n", expected) for expected in wrong)
+
+
+def test_a_hidden_failure_is_noticed() -> None:
+    """What ends with 1 must be followed by a look at the exit code; what ends with 0 need not."""
+    assert hides_failure(1, "")
+    assert hides_failure(2, "cmdhttp test acme")
+    assert not hides_failure(1, SHOW_CODE)
+    assert not hides_failure(0, "")
 
 
 def test_continued_lines_are_one_command() -> None:

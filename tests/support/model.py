@@ -75,7 +75,7 @@ def fits(param: Doc, by: Any, value: Any, *, some: Any) -> bool:
     if param["type"] == "list":
         if isinstance(by, dict):
             return len(value) <= int(by["max_items"])
-        return bool(some(fits(param["of"], by, item, some=some) for item in value))
+        return bool(value) and bool(some(fits(param["of"], by, item, some=some) for item in value))
     more = by if isinstance(by, dict) else {"values": many(by)}
     among = "values" not in more or any(plain(param, value) == plain(param, each) for each in more["values"])
     return among and right({**more, "type": param["type"], "values": None}, value)

@@ -55,12 +55,15 @@ def compile_all(merged: Merged, *, folders: Folders, digest: str) -> Compiled:
         commands[name] = compile_command(name, defined, places, report, approval)
     access = Access(commands=CommandNames.of(commands, report), hosts=places, holders=holders, report=report)
     roles, rules = access.roles(), access.rules()
-    scripts = "".join(sorted(command.script.sha256 for command in commands.values() if command.script))
+    scripts = "".join(
+        f"{name} {command.script.sha256}\n" for name, command in sorted(commands.items()) if command.script
+    )
     policy = Policy(
         digest="sha256:" + hashlib.sha256((digest + scripts).encode()).hexdigest(),
         commands=commands,
         hosts=places.hosts,
         groups=places.groups,
+        labelled=places.labelled(),
         roles=roles,
         principals=access.principals(roles),
         rules=rules,

@@ -47,10 +47,16 @@ class Holders:
                 self.report.check_known(role, roles, section="roles", kind="role", at=at)
                 found |= self.by_role.get(role, frozenset())
             else:
-                principals = self.report.merged.principals
-                self.report.check_known(name, principals, section="principals", kind="principal", at=at)
+                self._check_principal(name, at)
                 found.add(name)
         return frozenset(found)
+
+    def _check_principal(self, name: str, at: Position) -> None:
+        principals = self.report.merged.principals
+        if name not in principals and name in self.report.merged.roles:
+            self.report.say("P205", f"there is no principal '{name}'", at, f"did you mean '{ROLE}{name}'?")
+        else:
+            self.report.check_known(name, principals, section="principals", kind="principal", at=at)
 
 
 def compile_approval(defined: Defined[CommandSpec], holders: Holders) -> Approval | None:
@@ -60,7 +66,7 @@ def compile_approval(defined: Defined[CommandSpec], holders: Holders) -> Approva
         return None
     report, at = holders.report, defined.where("approval")
     by = holders.named(spec.by, lambda index: defined.where("approval", "by", index))
-    report.not_done("approvals", at)
+    report.not_done("approvals", at, "leave it out, or expect such calls to be refused as 'needs_approval'")
     if len(by) < spec.needed:
         message = f"{spec.needed} must agree, and {len(by)} may: nobody could ever run this"
         report.say("P219", message, at, "name more principals or roles in 'by', or need fewer")
@@ -194,7 +200,7 @@ def compile_oidc(report: Report) -> tuple[Oidc, ...]:
         if spec is None:
             continue
         at = defined.where("oidc")
-        report.not_done("a login by oidc", at)
+        report.not_done("a login by oidc", at, "nobody can log in so: give the principal 'tokens'")
         claim = "email" if spec.email is not None else "common_name"
         value = str(spec.email if spec.email is not None else spec.common_name)
         proof = (spec.issuer, spec.aud, f"{claim}={value}")
@@ -207,7 +213,7 @@ def compile_oidc(report: Report) -> tuple[Oidc, ...]:
 def compile_callbacks(report: Report) -> dict[str, Callback]:
     """Return where the end of a job may be told."""
     for defined in report.merged.callbacks.values():
-        report.not_done("callbacks", defined.at)
+        report.not_done("callbacks", defined.at, "leave it out: nobody is told of the end of a job")
     table = report.merged.callbacks.items()
     return {name: Callback(url=defined.spec.url, sign=defined.spec.sign) for name, defined in table}
 

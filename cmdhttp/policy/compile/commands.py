@@ -152,7 +152,9 @@ def _script(defined: Defined[CommandSpec], report: Report) -> Script | None:
         at = defined.where("interpreter") if spec.interpreter else defined.at
         report.say("P211", "a script needs a known interpreter", at, f"one of: {', '.join(known)}")
     text = spec.script if spec.script is not None else _script_text(defined, report)
-    return Script(interpreter=interpreter or (), text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
+    path = "" if spec.script_file is None else str(report.folders.policies / spec.script_file)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Script(interpreter=interpreter or (), text=text, sha256=digest, path=path)
 
 
 def _script_text(defined: Defined[CommandSpec], report: Report) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from cmdhttp.policy.compile.report import Report
+from cmdhttp.policy.compile.report import NOT_DONE, Report
 from cmdhttp.policy.compile.selectors import HostNames
 from cmdhttp.policy.compiled import (
     EVERYTHING,
@@ -23,6 +23,10 @@ NO_JUMP = "none"
 _SSH_PORT = 22
 _NEEDED = ("user", "auth", "host_keys")
 _FILE = "file:"
+_MENDS = {
+    "auth": "log in with 'key: file:NAME', or expect such calls to end as 'unsupported'",
+    "host_keys": "leave 'cert_authority' out and name 'known_hosts', or expect such calls to end as 'unsupported'",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ def _settle(name: str, report: Report) -> _Settled | None:
             hint = "say it here, or inherit it from a profile that does"
             report.say("P202", f"the key '{key}' is missing", defined.node.at, hint)
     for key, what in _not_done(defined.spec):
-        report.not_done(what, defined.where(key))
+        report.not_done(what, defined.where(key), _MENDS.get(key, NOT_DONE))
     if spec.user is None or spec.auth is None or spec.host_keys is None:
         return None
     return _Settled(spec=spec, profile=_profile(spec, spec.user, spec.auth, report), port=spec.port or _SSH_PORT)

@@ -7,6 +7,8 @@ from pathlib import Path
 from cmdhttp.policy.findings import Finding, Position, Severity, suggestion
 from cmdhttp.policy.merge import Merged
 
+NOT_DONE = "leave it out, or expect such calls to end as 'unsupported'"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folders:
@@ -45,6 +47,11 @@ class Report:
         if self.merged.complete:
             self.say("P205", message, at, suggestion(name, known))
 
+    def doubt(self, message: str, name: str, at: Position, known: Collection[str]) -> None:
+        """Say that a label's value is nobody's, unless the host that has it may be among what could not be read."""
+        if self.merged.complete and not self.merged.broken["hosts"]:
+            self.warn("P221", message, at, suggestion(name, known) or "it selects nothing until a host has it")
+
     def is_broken(self, section: str, name: str) -> bool:
         """Whether a definition of this name is there and could not be read, which has been said already."""
         return name in self.merged.broken[section]
@@ -57,9 +64,8 @@ class Report:
             self.unknown(kind, name, at, known)
         return False
 
-    def not_done(self, what: str, at: Position) -> str:
+    def not_done(self, what: str, at: Position, hint: str = NOT_DONE) -> str:
         """Say that this version reads something and cannot do it, so that nothing runs that needs it; returns `what`."""
-        hint = "leave it out, or expect such calls to end as 'unsupported'"
         self.warn("P216", f"this version cannot do {what}: what needs it never runs", at, hint)
         return what
 

@@ -42,6 +42,14 @@ class HostNames:
             labels=_by_label(hosts.values()),
         )
 
+    def labelled(self) -> dict[tuple[str, str], frozenset[str]]:
+        """The hosts that bear each label with each value."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for name, host in self.hosts.items():
+            for label in host.labels.items():
+                found.setdefault(label, set()).add(name)
+        return {label: frozenset(names) for label, names in found.items()}
+
     def resolve(self, node: source.Node | None, *, everything: frozenset[str] | None = None) -> frozenset[str]:
         """Return the hosts that a selector means; no selector means `everything`, as `*` does."""
         star = self.everything if everything is None else everything
@@ -66,7 +74,9 @@ class HostNames:
             return self.groups[node.text]
         if node.text in self.hosts:
             return frozenset({node.text})
-        if not self.report.is_broken("hosts", node.text):
+        if "," in node.text:
+            self.report.say("P205", f"there is no host or group '{node.text}'", node.at, f"write [{node.text}]")
+        elif not self.report.is_broken("hosts", node.text):
             self.report.unknown("host or group", node.text, node.at, [*self.hosts, *self.groups])
         return frozenset()
 
@@ -83,7 +93,11 @@ class HostNames:
 
     def _with_label(self, label: str, node: source.Node) -> frozenset[str]:
         known = self.labels.get(label, {})
-        first, *rest = [known.get(item.text, _NOWHERE) for item in self._label_values(node)] or [_NOWHERE]
+        values = list(self._label_values(node))
+        for item in values:
+            if known and item.text not in known:
+                self.report.doubt(f"no host has {label}: {item.text}", item.text, item.at, known)
+        first, *rest = [known.get(item.text, _NOWHERE) for item in values] or [_NOWHERE]
         return first.union(*rest)
 
     def _label_values(self, node: source.Node) -> Iterator[source.Scalar]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.findings import Finding
-from cmdhttp.policy.lint import access, commands, denies, patterns, programs, roles, scripts
+from cmdhttp.policy.lint import access, commands, denies, patterns, programs, roles, scripts, shellisms, variables
 from cmdhttp.policy.lint.book import Book, Rule
 from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.text import lint_text
@@ -18,12 +18,14 @@ __all__ = ["RULES", "LintCode", "lint", "lint_text"]
 
 RULES: tuple[Rule, ...] = (
     programs.programs,  # P303 to P307, P320, P321, P325
+    shellisms.shell_syntax,  # P333
     patterns.wide_patterns,  # P322
     patterns.wide_narrowings,  # P322
     commands.no_timeout,  # P323
     commands.as_root,  # P324
     commands.unused_params,  # P326
     scripts.scripts,  # P327, P328
+    variables.variables,  # P326, P331, P332
     commands.secrets_in_env,  # P329
     commands.paths_anywhere,  # P330
     access.tokens,  # P401, P403 to P405

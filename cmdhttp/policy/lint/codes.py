@@ -48,6 +48,9 @@ class LintCode(StrEnum):
     EVALUATED_VALUE = "P328", _WARNING, "a script runs a value as code"
     SECRET_IN_ENV = "P329", _WARNING, "a variable that looks like a secret, in plain text"
     PATH_ANYWHERE = "P330", _WARNING, "a path without 'under'"
+    PLACEHOLDER_IN_SCRIPT = "P331", _ERROR, "a placeholder inside a script's text"
+    UNDECLARED_VALUE = "P332", _WARNING, "a script reads a value that no parameter fills"
+    SHELL_SYNTAX = "P333", _WARNING, "shell syntax where there is no shell"
 
     TOKEN_FOREVER = "P401", _ERROR, "a token without expiry"
     SECRET_IN_TEXT = "P402", _ERROR, "a token or private key in the policy's text"

@@ -9,7 +9,8 @@ from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.lint.book import CHANGING, Book
 from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.words import Params
-from cmdhttp.policy.model import Effect
+from cmdhttp.policy.merge import Defined
+from cmdhttp.policy.model import CommandSpec, Effect
 from cmdhttp.policy.params import PathParam
 
 _ROOT = "root"
@@ -36,7 +37,7 @@ def as_root(book: Book) -> Iterator[Finding]:
 
 
 def unused_params(book: Book) -> Iterator[Finding]:
-    """A script can reach every parameter, by its variable."""
+    """Of `run` lists; a script can reach every parameter by its variable, see `variables`."""
     for command, defined in book.commands():
         if command.script is None:
             used = set(template.names(command.template))
@@ -72,7 +73,14 @@ def changes_everywhere(book: Book) -> Iterator[Finding]:
         on = defined.spec.on
         if command.effect in CHANGING and EVERYTHING in (on if isinstance(on, list) else [on]):
             message = f"'{command.name}' is a {command.effect} command for every host, also those added later"
-            yield LintCode.EVERY_HOST.found(message, defined.where("on"), "name groups or labels")
+            yield LintCode.EVERY_HOST.found(message, defined.where("on"), f"name groups or labels{counts_as(defined)}")
+
+
+def counts_as(defined: Defined[CommandSpec]) -> str:
+    """The end of a hint for a command that changes only because it does not say what it does; empty if it says."""
+    if "effect" in defined.spec.model_fields_set:
+        return ""
+    return "; it counts as change because it says no 'effect': say 'effect: read' if it only reads"
 
 
 def untested(book: Book) -> Iterator[Finding]:

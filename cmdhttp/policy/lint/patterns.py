@@ -1,17 +1,19 @@
 r"""Patterns that take nearly everything: `.*`, `\S`, a negated class, a range over all of ASCII.
 
-A role line that narrows by such a pattern narrows nothing. In a deny a wide pattern is right: it refuses more.
+A role line that narrows by such a pattern narrows nothing, unless the parameter's own pattern is tighter or the first
+character is certain. In a deny a wide pattern is right: it refuses more.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from cmdhttp.policy.compiled import Line
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.lint.book import Book
 from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.words import Params
-from cmdhttp.policy.params import StringParam
+from cmdhttp.policy.params import ParamSpec, StringParam
 
 _HINT = "name the characters that are meant, and how many, like [A-Za-z0-9._-]{1,64}"
 _TOKEN = re.compile(
@@ -26,6 +28,10 @@ _TOKEN = re.compile(
 )
 _NEGATED = frozenset("SWDP")
 _NAMED = ("[:graph:]", "[:print:]", "[:^")
+_EVERYTHING = (".*", ".+")
+_PREFIX = re.compile(r"(?:[A-Za-z0-9_/:@=, -]|\\[^A-Za-z0-9])(?![*?{])[^|]*\Z")
+"""A literal character that every match begins with."""
+
 _WIDEST = 32
 """How far a range may reach over ASCII unless both ends are digits, small or capital letters."""
 
@@ -36,20 +42,42 @@ def wide_patterns(book: Book) -> Iterator[Finding]:
         for name in command.params:
             spec = params.scalar(name)
             if isinstance(spec, StringParam) and (part := wide_part(spec.pattern.text)):
-                message = f"the pattern of '{name}' is wide: '{part}' takes nearly everything"
+                message = f"the pattern of '{name}' is wide: {_shown(spec.pattern.text, part)} takes nearly everything"
                 at = defined.where("params", name, *(() if spec is command.params[name] else ("of",)), "pattern")
                 yield LintCode.WIDE_PATTERN.found(message, at, _HINT)
 
 
+def _shown(pattern: str, part: str) -> str:
+    """The whole pattern, and the part of it that is wide, if that is not the same."""
+    return f"'{part}'" if part == pattern else f"in '{pattern}', '{part}'"
+
+
 def wide_narrowings(book: Book) -> Iterator[Finding]:
-    for defined in book.merged.roles.values():
-        for index, line in enumerate(defined.spec):
-            for name, by in line.params.items():
+    for role, defined in book.merged.roles.items():
+        for index, (line, spec) in enumerate(zip(book.policy.roles[role], defined.spec, strict=True)):
+            for name, by in spec.params.items():
                 text = by.get("pattern") if isinstance(by, Mapping) else None
-                if isinstance(text, str) and (part := wide_part(text)):
-                    message = f"'{name}' is hardly narrowed: '{part}' takes nearly everything"
+                if isinstance(text, str) and _hardly_narrows(text, _own(book, line, name)):
+                    message = f"'{name}' is hardly narrowed by '{text}', which takes nearly everything"
                     at = defined.where(index, "params", name, "pattern")
                     yield LintCode.WIDE_PATTERN.found(message, at, _HINT)
+
+
+def _own(book: Book, line: Line, name: str) -> Iterator[ParamSpec]:
+    """What the commands of a line say of the parameter, or of its items."""
+    for command in book.taken(line.atoms):
+        yield Params(specs=book.policy.commands[command].params).scalar(name)
+
+
+def _hardly_narrows(pattern: str, own: Iterator[ParamSpec]) -> bool:
+    """Whether a value that the parameter takes passes nearly always.
+
+    What begins with a certain character narrows, and so may what is wide in a parameter whose own pattern is not.
+    """
+    if not wide_part(pattern) or _PREFIX.match(pattern):
+        return False
+    everything = pattern in _EVERYTHING
+    return everything or any(isinstance(spec, StringParam) and wide_part(spec.pattern.text) for spec in own)
 
 
 @lru_cache(maxsize=1024)

@@ -5,9 +5,12 @@ the value decides what is tried: after `/srv/` only a way out of that folder mat
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from cmdhttp.policy.lint.reading import Use
+from cmdhttp.policy.lint.refused import Refused
 from cmdhttp.policy.lint.words import Params
+from cmdhttp.policy.params import PathParam
 
 _FILES = ("/etc/shadow", "/root/.ssh/authorized_keys")
 _OUT = ("../../../etc/shadow", "x/../../../../etc/shadow")
@@ -51,16 +54,31 @@ HINTS: Mapping[str, str] = {
 }
 
 
-def probe(use: Use, params: Params) -> str:
-    """Return a text that a caller can make of the word and that reaches too far; empty if none is known."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """A word that a caller can make and that reaches too far, and how to mend that."""
+
+    word: str
+    hint: str
+
+
+def probe(use: Use, params: Params, refused: Refused) -> Reach | None:
+    """Return what a caller can make of the word and reaches too far; None if nothing is known."""
     word = use.word
     before = word.head
     for name in word.names:
         for text in _tried(use.kind, before):
-            if params.accepts(name, text):
-                return f"{before}{text}{word.tail}"
+            if params.accepts(name, text) and not refused.meets(name, text):
+                return Reach(word=f"{before}{text}{word.tail}", hint=_hint(use.kind, name, text, params))
         before = f"{before}<{name}>/"
-    return ""
+    return None
+
+
+def _hint(kind: str, name: str, text: str, params: Params) -> str:
+    spec = params.scalar(name)
+    if HINTS[kind] is _FILE_HINT and isinstance(spec, PathParam) and spec.under is not None:
+        return f"narrow 'under' so that {text} lies outside"
+    return HINTS[kind]
 
 
 def _tried(kind: str, before: str) -> Iterator[str]:

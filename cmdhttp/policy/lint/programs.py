@@ -15,6 +15,7 @@ from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.dashes import unguarded
 from cmdhttp.policy.lint.probes import HINTS, PROBED, SCRIPT_HINT, probe
 from cmdhttp.policy.lint.reading import Inner, Stage, Use, unfold
+from cmdhttp.policy.lint.refused import Refused
 from cmdhttp.policy.lint.words import FREE_TEXT, Params, flatten
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CommandSpec
@@ -39,7 +40,9 @@ def programs(book: Book) -> Iterator[Finding]:
     """Judge every command that has a `run` list. A script is constant text and gets its values as variables."""
     for command, defined in book.commands():
         if command.script is None:
-            yield from _Judge(command=command, defined=defined, params=Params(specs=command.params)).findings()
+            refused = Refused(policy=book.policy, command=command)
+            params = Params(specs=command.params)
+            yield from _Judge(command=command, defined=defined, params=params, refused=refused).findings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class _Judge:
     command: Command
     defined: Defined[CommandSpec]
     params: Params
+    refused: Refused
 
     def findings(self) -> Iterator[Finding]:
         """Each finding once, also if several programs of a choice lead to it."""
@@ -76,11 +80,11 @@ class _Judge:
 
     def _probed(self, stage: Stage, use: Use) -> Iterator[Finding]:
         """A word that names what is read, written or fetched."""
-        text = probe(use, self.params)
-        if text:
+        reach = probe(use, self.params, self.refused)
+        if reach is not None:
             where = f" as {use.option}" if use.option else ""
-            message = f"'{stage.name}' may be given '{text}'{where}: {stage.program.why}"
-            yield self._say(LintCode.RISKY_ARGUMENT, message, use.word.place, HINTS[use.kind])
+            message = f"'{stage.name}' may be given '{reach.word}'{where}: {stage.program.why}"
+            yield self._say(LintCode.RISKY_ARGUMENT, message, use.word.place, reach.hint)
 
     def _chosen(self, stage: Stage, use: Use) -> Iterator[Finding]:
         """A word that decides what runs, or what is loaded."""

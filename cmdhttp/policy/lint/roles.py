@@ -14,6 +14,7 @@ from cmdhttp.policy.containment import line_within
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.lint.book import Book
 from cmdhttp.policy.lint.codes import LintCode
+from cmdhttp.policy.lint.commands import counts_as
 from cmdhttp.policy.params import Narrowing
 from cmdhttp.policy.space import space
 
@@ -70,7 +71,8 @@ def _reach(book: Book, line: Line, hosts: object) -> Iterator[Finding]:
         if changing:
             more = f" and {len(changing) - 1} more" if len(changing) > 1 else ""
             message = f"this line allows '{min(changing)}'{more} on every host, also those added later"
-            yield LintCode.EVERY_HOST.found(message, line.at, "name hosts, groups or labels")
+            hint = f"name hosts, groups or labels{counts_as(book.merged.commands[min(changing)])}"
+            yield LintCode.EVERY_HOST.found(message, line.at, hint)
 
 
 # Shadows.
@@ -86,14 +88,14 @@ class _Index:
     def add(self, line: Line) -> None:
         for atom in line.atoms:
             self.by_place[atom, line.hosts].append(line)
-        if line.hosts not in self.sets[next(iter(line.hosts))]:
+        if line.hosts not in self.sets[min(line.hosts)]:
             for host in line.hosts:
                 self.sets[host][line.hosts] = None
 
     def wider(self, book: Book, line: Line) -> Iterator[Line]:
         """Lines that may cover this one: on all its hosts, for one of its commands."""
         atoms = _one_of(book, line)
-        for hosts in self.sets[next(iter(line.hosts))]:
+        for hosts in self.sets[min(line.hosts)]:
             if hosts >= line.hosts:
                 for atom in atoms:
                     yield from self.by_place.get((atom, hosts), ())[:_COMPARED]

@@ -6,15 +6,19 @@ of the whole language: what stands in a here-document, an assignment, `[[ ]]` or
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from cmdhttp.policy.findings import Finding
+from cmdhttp.policy.compiled import Script
+from cmdhttp.policy.findings import Finding, Position
 from cmdhttp.policy.lint.book import Book
 from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.words import FREE_TEXT
+from cmdhttp.policy.merge import Defined
+from cmdhttp.policy.model import CommandSpec
 from cmdhttp.policy.params import ParamSpec
+from cmdhttp.policy.source import Mapping
 
-_SHELLS = ("sh", "bash")
+SHELLS = ("sh", "bash")
 _LONGEST_LINE = 2000  # what stands further right is not searched
 _TOKEN = re.compile(
     r"""
@@ -48,31 +52,56 @@ def scripts(book: Book) -> Iterator[Finding]:
         interpreter = defined.spec.interpreter
         if command.script is None or interpreter is None:
             continue
-        at = defined.where("script" if defined.spec.script is not None else "script_file")
         values = {name.upper(): spec for name, spec in command.params.items() if _is_text(spec)}
         text = command.script.text
-        if interpreter in _SHELLS:
-            for name, line in _first(unquoted(text)):
+        if interpreter in SHELLS:
+            for name, line in first(unquoted(text)):
                 if name in values:
-                    message = f"line {line}: $P_{name} stands without quotes, so its blanks and wildcards count"
+                    message = f"$P_{name} stands without quotes, so its blanks and wildcards count"
+                    at = place(command.script, defined, line)
                     yield LintCode.UNQUOTED_VALUE.found(message, at, f'write "$P_{name}"')
-        for name, line in _first(evaluated(text, shell=interpreter in _SHELLS)):
+        for name, line in first(evaluated(text, shell=interpreter in SHELLS)):
             if name in values:
-                message = f"line {line}: the value of P_{name} becomes part of code that is run"
+                message = f"the value of P_{name} becomes part of code that is run"
                 hint = "hand it over as an argument or variable, and keep the code constant"
-                yield LintCode.EVALUATED_VALUE.found(message, at, hint)
+                yield LintCode.EVALUATED_VALUE.found(message, place(command.script, defined, line), hint)
+
+
+def place(script: Script, defined: Defined[CommandSpec], line: int) -> Position:
+    """Where a line of the script stands: in its own file, or in the policy if each line there is one of the script.
+
+    In a quoted text of several lines it does not; then the script as a whole is the place.
+    """
+    if script.path:
+        return Position(file=script.path, line=line, column=1)
+    at = defined.where("script")
+    return replace(at, line=at.line + line, column=1) if _is_block(script.text, defined, at) else at
+
+
+def _is_block(text: str, defined: Defined[CommandSpec], at: Position) -> bool:
+    """Whether the text fills the lines below its place: a block of YAML does, a text with escapes leaves no room."""
+    if "\n" not in text or not isinstance(defined.node, Mapping):
+        return False
+    lines = text.count("\n") + (not text.endswith("\n"))
+    others = [key.at.line for key, _ in defined.node.entries if key.text != "script"]
+    return not any(at.line <= other <= at.line + lines for other in others)
 
 
 def _is_text(spec: ParamSpec) -> bool:
     return spec.type in FREE_TEXT or spec.type == "list"
 
 
-def _first(found: Iterator[tuple[str, int]]) -> list[tuple[str, int]]:
+def first(found: Iterator[tuple[str, int]]) -> list[tuple[str, int]]:
     """Each name once, at its first line."""
-    first: dict[str, int] = {}
+    lines: dict[str, int] = {}
     for name, line in found:
-        first.setdefault(name, line)
-    return list(first.items())
+        lines.setdefault(name, line)
+    return list(lines.items())
+
+
+def tokens(text: str) -> Iterator[re.Match[str]]:
+    """Yield the parts of a shell script; `lastgroup` tells what each is."""
+    return _TOKEN.finditer(text)
 
 
 def evaluated(text: str, *, shell: bool) -> Iterator[tuple[str, int]]:
@@ -86,7 +115,7 @@ def evaluated(text: str, *, shell: bool) -> Iterator[tuple[str, int]]:
 def unquoted(text: str) -> Iterator[tuple[str, int]]:
     """Yield the name and line of each value that a shell splits into words."""
     state = _Quotes()
-    for token in _TOKEN.finditer(text):
+    for token in tokens(text):
         if token.lastgroup == "variable":
             if state.splits:
                 yield token["bare"] or token["braced"], text.count("\n", 0, token.start()) + 1

@@ -16,7 +16,7 @@ MAX_EXIT_CODE = 255
 
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
-_ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}\Z")
+_ADDRESS = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}|(?=[^:]*:[^:]*:)[0-9A-Fa-f:][0-9A-Fa-f:.]{1,44})\Z")
 _SECRET = re.compile(r"(file:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|env:[A-Z_][A-Z0-9_]{0,127})\Z")
 _AGENT = re.compile(r"(/[A-Za-z0-9._/@%+-]{1,106}|env:[A-Z_][A-Z0-9_]{0,127})\Z")
 _CERTIFICATE_PRINCIPAL = re.compile(r"[A-Za-z0-9_.@-]*(<account>)?[A-Za-z0-9_.@-]*(?<=.)\Z")

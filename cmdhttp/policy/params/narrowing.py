@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from pydantic import ValidationError
 
@@ -31,16 +31,19 @@ class Narrowing:
     each: Narrowing | None = None
 
     def allows(self, value: Value) -> bool:
-        """Whether a value in the normal form of `spec` passes this line. Never raises for such a value."""
+        """Whether a value in the normal form of `spec` passes this line. Never raises for such a value.
+
+        What the items must be, no empty list is: to a program it is the same as a list that was left out.
+        """
         if not self._fits(value):
             return False
-        return self.each is None or (isinstance(value, tuple) and all(self.each.allows(item) for item in value))
+        return self.each is None or (_has_items(value) and all(self.each.allows(item) for item in value))
 
     def touches(self, value: Value) -> bool:
         """Whether a deny written like this line meets the value: for a list, one item is enough."""
         if not self._fits(value):
             return False
-        return self.each is None or (isinstance(value, tuple) and any(self.each.touches(item) for item in value))
+        return self.each is None or (_has_items(value) and any(self.each.touches(item) for item in value))
 
     def _fits(self, value: Value) -> bool:
         if self.among is not None and self.spec.identity(value) not in self.among:
@@ -52,6 +55,10 @@ class Narrowing:
             return tighter.identity(tighter.normalise(value)) == self.spec.identity(value)
         except BadValue:
             return False
+
+
+def _has_items(value: Value) -> TypeGuard[tuple[Value, ...]]:
+    return isinstance(value, tuple) and bool(value)
 
 
 def narrow(spec: ParamSpec, by: object) -> Narrowing:

@@ -48,12 +48,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One call, its decision, how it came about, and what would have to change."""
+    """One call, its decision, how it came about, and what would have to change. `notes`: why it would not run even if allowed."""
 
     question: Question
     decision: Decision
     steps: tuple[Step, ...]
     changes: tuple[Change, ...]
+    notes: tuple[str, ...]
 
 
 def explain(policy: Policy, question: Question) -> Explanation:
@@ -63,7 +64,19 @@ def explain(policy: Policy, question: Question) -> Explanation:
         decision=decide(policy, question),
         steps=_with_settled(_steps(policy, question)),
         changes=changes(policy, question),
+        notes=tuple(_notes(policy, question)),
     )
+
+
+def _notes(policy: Policy, question: Question) -> Iterator[str]:
+    """Yield what this version cannot do of the call, and how it would end: the decision knows nothing of that."""
+    command, host = policy.commands.get(question.command), policy.hosts.get(question.host)
+    if command and command.approval:
+        yield "this version cannot do approvals: the call would be refused as 'needs_approval'"
+    profile = host.profile if host else None
+    missing = (*(command.unsupported if command else ()), *(profile.unsupported if profile else ()))
+    if missing:
+        yield f"this version cannot do {', '.join(missing)}: the run would end as 'unsupported'"
 
 
 def _with_settled(steps: Iterable[Step]) -> tuple[Step, ...]:

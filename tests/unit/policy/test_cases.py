@@ -69,7 +69,10 @@ def test_a_case_that_comes_out_passes(written: str) -> None:
         (case("deny"), "expected deny, and the decision is allow (role_line by a.yaml:8:7)"),
         (case("allow", by="q"), "expected allow, and the decision is deny (no_role_line)"),
         (case("allow", at=CLOSED), "expected allow, and the decision is deny (deny_rule by a.yaml:12:5)"),
-        (case("allow", word="maybe"), "expected allow, and the decision is invalid (bad_parameter by a.yaml:4:3)"),
+        (
+            case("allow", word="maybe"),
+            "expected allow, and the decision is invalid (bad_parameter by a.yaml:4:3); word: is not one of the listed values",
+        ),
         (
             case("deny", by="q", more=", because: closed"),
             "expected a deny because of 'closed', and it is because of 'no_role_line'",
@@ -82,8 +85,8 @@ def test_a_case_that_comes_out_passes(written: str) -> None:
             case("allow", more=", argv: [/bin/echo, yes]"),
             "expected argv ['/bin/echo', 'yes'], and it is ['/bin/echo', '--', 'yes']",
         ),
-        (case("deny", by="pp"), "there is no principal 'pp' did you mean 'p'?"),
-        (case("deny", run="sayy"), "there is no command 'sayy' did you mean 'say'?"),
+        (case("deny", by="pp"), "there is no principal 'pp'; did you mean 'p'?"),
+        (case("deny", run="sayy"), "there is no command 'sayy'; did you mean 'say'?"),
         ("as: p, run: say, on: elsewhere, expect: deny", "there is no host 'elsewhere'"),
     ],
 )

@@ -400,6 +400,20 @@ def test_a_script_is_part_of_the_digest(tmp_path: Path) -> None:
     assert compiled(text, policies=tmp_path).digest != first.digest
 
 
+def test_which_script_belongs_to_which_command_is_part_of_the_digest(tmp_path: Path) -> None:
+    """Two script files that change places make another policy; in whichever file a command stands, it is the same."""
+    first, second = (f"commands: {{{c}: {{script_file: {c}.sh, interpreter: sh, on: local}}}}" for c in "ab")
+    digests = []
+    for one, other in (("echo", "halt"), ("halt", "echo")):
+        (tmp_path / "a.sh").write_text(one)
+        (tmp_path / "b.sh").write_text(other)
+        digests += [
+            compiled(first, second, policies=tmp_path).digest,
+            compiled(second, first, policies=tmp_path).digest,
+        ]
+    assert digests[0] == digests[1] != digests[2] == digests[3]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -107,12 +107,13 @@ def test_narrowings(kind: dict[str, Any], inner: Any, outer: Any, proved: bool) 
     assert narrowing_within(of, rules[0], rules[1]) is proved
 
 
-def test_an_empty_list_meets_no_deny_of_items() -> None:
-    """A deny of every list of some length is not within one of lists with some item, though each line would be."""
+@pytest.mark.parametrize("touching", [True, False])
+def test_an_empty_list_has_none_of_the_items(touching: bool) -> None:
+    """A rule of every list of some length is within one of lists with some item only where no list can be empty."""
     of = spec("list", of={"type": "enum", "values": ["a", "b"]}, min_items="0")
-    short, items = of.narrowed({"max_items": "2"}), of.narrowed(["a", "b"])
-    assert narrowing_within(of, short, items)
-    assert not narrowing_within(of, short, items, touching=True)
+    short, some, items = (of.narrowed(by) for by in ({"max_items": "2"}, {"min_items": "1"}, ["a", "b"]))
+    assert not narrowing_within(of, short, items, touching=touching)
+    assert narrowing_within(of, some, items, touching=touching)
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ WRONG = {
     ),
     "redactions that are no list": (
         "commands: {c: {on: local, run: [/bin/c], output: {redact: ^token}}}",
-        "P201 output.redact: must be a list",
+        "P201 output.redact: must be a list\n    hint: write [token]",
     ),
     "a redaction that does not compile": (
         "commands: {c: {on: local, run: [/bin/c], output: {redact: [^'(?=x)']}}}",
@@ -418,3 +418,93 @@ def test_the_reason_of_a_deny_does_not_depend_on_its_place() -> None:
         ask(compiled(*texts), "c", "local").why for texts in [(base, one, two), (base, two, one), (one, two, base)]
     }
     assert reasons == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "deny: [{why: w, hosts: {env: ^production}}]",
+            "P221 warning: no host has env: production\n    hint: it selects nothing until a host has it",
+        ),
+        (
+            "groups: {g: {env: [prod, ^stagging]}}",
+            "P221 warning: no host has env: stagging\n    hint: did you mean 'staging'?",
+        ),
+        ("groups: {g: ^'web1, web2'}", "P205 there is no host or group 'web1, web2'\n    hint: write [web1, web2]"),
+        (
+            "roles: {admin: []}\ndeny: [{why: w, to: ^admin}]",
+            "P205 there is no principal 'admin'\n    hint: did you mean 'role:admin'?",
+        ),
+    ],
+)
+def test_what_a_selector_may_have_meant(text: str, message: str) -> None:
+    """A value that selects nothing is doubted, and what is meant is shown where it can be told."""
+    hosts = (
+        "\nssh_profiles: {s: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}}}\n"
+        "hosts: {web1: {address: a, ssh: s, labels: {env: prod}}, web2: {address: b, ssh: s, labels: {env: staging}}}"
+    )
+    text, place = unmarked(text)
+    assert findings(text + hosts) == [f"{place}: {message}"]
+
+
+def test_a_value_is_not_doubted_while_hosts_cannot_be_read() -> None:
+    """The host that has it may be the one that is wrong."""
+    text = (
+        "ssh_profiles: {s: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}}}\n"
+        "hosts: {a: {address: a, ssh: s, labels: {env: prod}}, b: {address: '', ssh: s, labels: {env: dev}}}\n"
+        "groups: {g: {env: dev}}"
+    )
+    assert [line.split(" ")[1] for line in findings(text)] == ["P201"]
+
+
+@pytest.mark.parametrize(
+    ("address", "good"),
+    [
+        ("web1.corp.internal", True),
+        ("10.0.0.1", True),
+        ("fd00::1", True),
+        ("::1", True),
+        ("::ffff:10.0.0.1", True),
+        ("web1.corp.internal:2222", False),
+        ("10.0.0.1:22", False),
+        ("a:b", False),
+        ("", False),
+    ],
+)
+def test_an_address_has_no_port(address: str, good: bool) -> None:
+    """A name or an IP address; a port stands in `port`."""
+    text = (
+        "ssh_profiles: {s: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}}}\n"
+        f"hosts: {{h: {{address: '{address}', ssh: s}}}}"
+    )
+    _, found = judged(text)
+    assert (found == []) is good
+
+
+def test_a_misspelt_key_is_one_mistake() -> None:
+    """That the key is missing for which another was probably meant goes without saying."""
+    assert findings("roles: {r: [{command: x, hosts: '*'}]}\ngrants: [{to: p, role: r}]") == [
+        "a.yaml:2:14: P203 unknown key 'command'\n    hint: did you mean 'commands'?",
+        "a.yaml:3:18: P203 unknown key 'role'\n    hint: did you mean 'roles'?",
+    ]
+    both = findings("grants: [{roles: r, tto: p, why: x}]")
+    assert [line.split(" ")[1] for line in both] == ["P203", "P203"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("commands: {c: {on: local, run: ^/bin/df -h}}", "P201 c.run: must be a list\n    hint: write [/bin/df, -h]"),
+        ("commands: {c: {on: local, run: ^{a: b}}}", "P201 c.run: must be a list"),
+        (
+            "commands: {c: {on: local, run: [/bin/c], params: {u: {type: enum, values: ^a}}}}",
+            "P201 u.values: must be a list\n    hint: write [a]",
+        ),
+        (f"commands: {{c: {{on: local, run: ^{'x' * 81}}}}}", "P201 c.run: must be a list"),
+    ],
+)
+def test_a_plain_value_for_a_list(text: str, message: str) -> None:
+    """The message shows the value as the list that was wanted, if it is short."""
+    text, place = unmarked(text)
+    assert findings(text) == [f"{place}: {message}"]

@@ -212,6 +212,22 @@ def test_keys(root: Path) -> None:
     assert said(root, KEYS, known=False) == trust
 
 
+def test_lines_that_are_no_host_keys(root: Path) -> None:
+    """The first is told by its number, the others are counted; what cannot be read is no news."""
+    known = put(root / "policies/keys/known", text="# ours\n\n10.0.0.1 ssh-ed25519 AAAA\nssh-ed25519 AAAA\n")
+    line = "a.yaml:2:79: P313 warning: line 4 of ROOT/policies/keys/known is no host key"
+    assert said(root, HOSTS) == [line]
+    put(known, text=known.read_text() + "<html>\n")
+    assert said(root, HOSTS) == [f"{line}, and 1 more"]
+
+
+def test_host_keys_in_no_file(root: Path) -> None:
+    """Only a regular file is opened: a fifo would wait for somebody who writes."""
+    (root / "policies/keys/known").unlink()
+    os.mkfifo(root / "policies/keys/known")
+    assert said(root, HOSTS) == ["a.yaml:2:79: P313 warning: ROOT/policies/keys/known is empty"]
+
+
 def test_a_key_that_everybody_may_write(root: Path) -> None:
     """Whoever writes the key, or the list of host keys, decides who is trusted."""
     (root / "secrets/k").chmod(0o602)

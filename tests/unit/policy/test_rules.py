@@ -89,7 +89,8 @@ def test_a_star_within_a_list_of_on_leaves_local_out() -> None:
     assert [command.hosts for command in policy.commands.values()] == [frozenset({"web1", "web2"})] * 2
 
 
-UNDONE = "what needs it never runs\n    hint: leave it out, or expect such calls to end as 'unsupported'"
+UNDONE = "what needs it never runs\n    hint:"
+REFUSED = "leave it out, or expect such calls to be refused as 'needs_approval'"
 JWT = "issuer: 'https://i.example', aud: x"
 
 
@@ -102,12 +103,15 @@ JWT = "issuer: 'https://i.example', aud: x"
         ),
         (
             f"principals: {{a: {{oidc: ^{{{JWT}, email: e}}}}}}",
-            f"P216 warning: this version cannot do a login by oidc: {UNDONE}",
+            f"P216 warning: this version cannot do a login by oidc: {UNDONE} nobody can log in so: give the principal 'tokens'",
         ),
-        ("callbacks: {^c: {url: file:u}}", f"P216 warning: this version cannot do callbacks: {UNDONE}"),
+        (
+            "callbacks: {^c: {url: file:u}}",
+            f"P216 warning: this version cannot do callbacks: {UNDONE} leave it out: nobody is told of the end of a job",
+        ),
         (
             "commands: {c: {on: local, run: [/bin/c], approval: ^{by: a}}}\nprincipals: {a: {}}",
-            f"P216 warning: this version cannot do approvals: {UNDONE}",
+            f"P216 warning: this version cannot do approvals: {UNDONE} {REFUSED}",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 import re
 
+# ruff: noqa: E501 - a message stands as it is printed
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,18 +85,22 @@ REFUSED = {
     ),
     "duplicate key": (
         "deny: []\nb: c\ndeny: []\n",
-        ["3:1: P131 the key 'deny' is given twice (first at policies/a.yaml:1:1) | keep one of them"],
+        [
+            "3:1: P131 the key 'deny' is given twice (first at policies/a.yaml:1:1) | keep one of them, or mend the indentation"
+        ],
     ),
     "duplicate quoted key": (
         "a: {deny: b, \"deny\": c, 'd\u0065ny': d}\n",
         [
-            f"1:{column}: P131 the key 'deny' is given twice (first at policies/a.yaml:1:5) | keep one of them"
+            f"1:{column}: P131 the key 'deny' is given twice (first at policies/a.yaml:1:5) | keep one of them, or mend the indentation"
             for column in (14, 25)
         ],
     ),
     "duplicate escaped key": (
         'deny: b\n"den\\x79": c\n',
-        ["2:1: P131 the key 'deny' is given twice (first at policies/a.yaml:1:1) | keep one of them"],
+        [
+            "2:1: P131 the key 'deny' is given twice (first at policies/a.yaml:1:1) | keep one of them, or mend the indentation"
+        ],
     ),
     "list as key": (
         "[a]: b\n",

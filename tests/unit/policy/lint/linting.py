@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 
 from cmdhttp.policy.compile import compile_all
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.lint import lint
 from cmdhttp.policy.merge import collect
-from tests.unit.policies import NOW, folders, sources
+from tests.unit.policies import NOW, NOWHERE, folders, sources
 
 HOSTS = """\
 ssh_profiles: {linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}}
@@ -18,10 +19,10 @@ hosts:
 """
 
 
-def found(*texts: str, now: datetime = NOW) -> list[Finding]:
+def found(*texts: str, now: datetime = NOW, policies: Path = NOWHERE) -> list[Finding]:
     """What lint says of files with these texts, which must compile."""
     merged = collect(sources(*texts))
-    made = compile_all(merged, folders=folders(), digest="")
+    made = compile_all(merged, folders=folders(policies), digest="")
     errors = [str(finding) for finding in (*merged.findings, *made.findings) if finding.severity == "error"]
     assert errors == []
     return lint(made.policy, merged, now=now)

@@ -20,7 +20,7 @@ CASES: dict[str, tuple[str, str]] = {
         "",
     ),
     "a parameter that a script can reach": (
-        "effect: read, timeout: 5s, script: env, interpreter: sh, params: {x: {type: int}}",
+        "effect: read, timeout: 5s, script: env, interpreter: python, params: {x: {type: int}}",
         "",
     ),
     "a secret in a variable": ("effect: read, timeout: 5s, run: [/bin/a], env: {DB_PASSWORD: hunter}", "P329"),
@@ -103,3 +103,14 @@ def test_who_approves(name: str) -> None:
     approval, wanted = APPROVALS[name]
     lines = shown(found(APPROVED.format(approval=approval)), "P418")
     assert [line.partition("warning: ")[2] for line in lines] == wanted
+
+
+def test_a_change_that_is_none_perhaps() -> None:
+    """Who did not say what a command does is told why it counts as a change."""
+    cases = {"said": "effect: change, run: [/bin/a], on: '*'", "not said": "run: [/bin/a], on: '*'"}
+    roles = "roles: {r: [{commands: c0, hosts: '*'}, {commands: c1, hosts: '*'}]}"
+    lines = "\n".join(f"  c{number}: {{{keys}}}" for number, keys in enumerate(cases.values()))
+    hints = [finding.hint for finding in found(f"commands:\n{lines}\n{roles}", HOSTS) if finding.code == "P415"]
+    because = "; it counts as change because it says no 'effect': say 'effect: read' if it only reads"
+    named, open_ones = "name groups or labels", "name hosts, groups or labels"
+    assert hints == [named, f"{named}{because}", open_ones, f"{open_ones}{because}"]

@@ -85,6 +85,37 @@ def test_where_patterns_stand() -> None:
         """
     assert shown(found(text), "P322") == [
         "a.yaml:6:34: P322 warning: the pattern of 'x' is wide: '.*' takes nearly everything",
-        "a.yaml:7:51: P322 warning: the pattern of 'y' is wide: '\\S' takes nearly everything",
-        "a.yaml:13:57: P322 warning: 'x' is hardly narrowed: '[^' takes nearly everything",
+        "a.yaml:7:51: P322 warning: the pattern of 'y' is wide: in '\\S+', '\\S' takes nearly everything",
+        "a.yaml:13:57: P322 warning: 'x' is hardly narrowed by '[^a]+', which takes nearly everything",
+    ]
+
+
+NARROWED: dict[str, tuple[str, str, bool]] = {
+    # the parameter, the pattern of a role line, and whether that hardly narrows
+    "by its beginning": ("{type: string, pattern: '[a-z-]{1,32}'}", "ng.*", False),
+    "a wide pattern by its beginning": ("{type: string, pattern: '.*'}", "ng.*", False),
+    "by an escaped beginning": ("{type: string, pattern: '.*'}", r"\..*", False),
+    "by a beginning that may be left out": ("{type: string, pattern: '.*'}", "n?.*", True),
+    "by one of two beginnings": ("{type: string, pattern: '.*'}", "ng|.*", True),
+    "by its end": ("{type: string, pattern: '[a-z-]{1,32}'}", ".*ng", False),
+    "a wide pattern by its end": ("{type: string, pattern: '.*'}", ".*ng", True),
+    "by everything": ("{type: string, pattern: '[a-z-]{1,32}'}", ".*", True),
+    "items by their end": ("{type: list, of: {type: string, pattern: '[a-z-]{1,32}'}}", ".*ng", False),
+    "wide items by their end": ("{type: list, of: {type: string, pattern: '.*'}}", ".*ng", True),
+    "by a tight pattern": ("{type: string, pattern: '.*'}", "[a-z]+", False),
+}
+
+
+@pytest.mark.parametrize("name", NARROWED)
+def test_a_narrowing_and_the_pattern_of_its_parameter(name: str) -> None:
+    """Both count together; the whole pattern is shown."""
+    spec, pattern, hardly = NARROWED[name]
+    item = "<x...>" if "list" in spec else "<x>"
+    text = f"""\
+        commands: {{c: {{run: [/bin/a, {item}], params: {{x: {spec}}}, on: local}}}}
+        roles: {{r: [{{commands: c, hosts: local, params: {{x: {{pattern: '{pattern}'}}}}}}]}}
+        """
+    said = [line for line in shown(found(text), "P322") if line.startswith("a.yaml:3:")]
+    assert [line.partition("warning: ")[2] for line in said] == hardly * [
+        f"'x' is hardly narrowed by '{pattern}', which takes nearly everything"
     ]

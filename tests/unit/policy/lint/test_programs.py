@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from cmdhttp.policy.findings import Finding
-from tests.unit.policy.lint.linting import each, shown
+from tests.unit.policy.lint.linting import HOSTS, each, found, shown
 
 CODES = ("P303", "P304", "P305", "P306", "P307", "P320", "P321", "P325")
 PARAMS = {
@@ -243,7 +243,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "P320": (
         "[/usr/bin/tar, -T, <any>]",
         "warning: 'tar' may be given '/etc/shadow' as -T: options of it start programs, and an archive can write over any file"
-        "\n    hint: use a path with 'under', or a filename after a constant folder",
+        "\n    hint: narrow 'under' so that /etc/shadow lies outside",
     ),
     "P321": (
         "[/usr/bin/tar, <dash>]",
@@ -273,3 +273,59 @@ def test_what_a_finding_says(code: str) -> None:
     line = f"  c{number}: {{on: local, run: {MESSAGES[code][0]}"
     item = {"P303": "'echo", "P305": "<p>", "P306": "df", "P325": "[/usr"}.get(code, "<")
     assert (finding.at.line, finding.at.column) == (number + 3, line.index(item) + 1)
+
+
+def test_a_path_that_has_no_under_is_told_of_it() -> None:
+    """Only who has written 'under' is told to narrow it."""
+    (said,) = shown_whole("run: [/usr/bin/cat, --, <x>], params: {x: {type: path}}", "[]")
+    assert said.endswith("hint: use a path with 'under', or a filename after a constant folder")
+
+
+ANY = "run: [/usr/bin/cat, --, <x>], params: {x: {type: path, under: [/etc, /root]}}"
+TOLD_OF: dict[str, tuple[str, str]] = {
+    # denies, and which value is shown then
+    "another value": ("{why: a, commands: c, params: {x: /etc/passwd}}", "/etc/shadow"),
+    "one of the values": ("{why: a, commands: c, params: {x: /etc/shadow}}", "/root/.ssh/authorized_keys"),
+    "all of the values": ("{why: a, commands: c, params: {x: {under: [/etc/shadow, /root]}}}", ""),
+    "all in two denies": (
+        "{why: a, commands: c, params: {x: {under: [/etc]}}}, "
+        "{why: b, commands: {effect: change}, params: {x: {under: [/root]}}}",
+        "",
+    ),
+    "for one principal": ("{why: a, commands: c, to: p, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
+    "on one of its hosts": ("{why: a, commands: c, hosts: web1, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
+    "on all of its hosts": ("{why: a, commands: c, hosts: [web1, web2], params: {x: {under: [/etc, /root]}}}", ""),
+    "from a date on": ("{why: a, commands: c, from: 2026-01-01, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
+    "until a date": ("{why: a, commands: c, until: 2027-01-01, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
+    "of another command": ("{why: a, commands: d, params: {x: {under: [/etc, /root]}}}", "/etc/shadow"),
+    "whatever the values are": ("{why: a, commands: c}", "/etc/shadow"),
+}
+LIST = "run: [/usr/bin/cat, --, '<x...>'], params: {x: {type: list, of: {type: path, under: [/etc, /root]}}}"
+TOLD_OF_ITEMS: dict[str, tuple[str, str]] = {
+    "each item": ("{why: a, commands: c, params: {x: {under: [/etc, /root]}}}", ""),
+    "the list": ("{why: a, commands: c, params: {x: {min_items: 2}}}", "/etc/shadow"),
+    "items of long lists": ("{why: a, commands: c, params: {x: {min_items: 2, under: [/etc]}}}", "/etc/shadow"),
+}
+
+
+def shown_whole(keys: str, denies: str) -> list[str]:
+    """What P320 says of one command on two hosts, hints included, beside these denies."""
+    text = f"""\
+        commands:
+          c: {{on: [web1, web2], {keys}}}
+          d: {{on: [web1, web2], {keys}}}
+        principals: {{p: {{}}}}
+        deny: {denies}
+        """
+    return [str(finding) for finding in found(text, HOSTS) if finding.code == "P320" and finding.at.line == 3]
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"), [*((ANY, name) for name in TOLD_OF), *((LIST, name) for name in TOLD_OF_ITEMS)]
+)
+def test_a_deny_may_refuse_the_value(keys: str, name: str) -> None:
+    """What nobody can ever send is no news; a deny with a way around it changes nothing."""
+    denies, value = {**TOLD_OF, **TOLD_OF_ITEMS}[name]
+    said = shown_whole(keys, f"[{denies}]")
+    assert len(said) == bool(value)
+    assert all(f"may be given '{value}'" in text for text in said)

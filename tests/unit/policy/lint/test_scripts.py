@@ -1,5 +1,7 @@
 """Values that a shell script splits, and values that a script runs."""
 
+from pathlib import Path
+
 import pytest
 
 from cmdhttp.policy.lint.scripts import evaluated, unquoted
@@ -104,8 +106,48 @@ def test_scripts_of_a_policy() -> None:
           e: {run: [/bin/a], on: local}
         """
     assert shown(found(text), "P327", "P328") == [
-        "a.yaml:4:13: P327 warning: line 1: $P_X stands without quotes, so its blanks and wildcards count",
-        "a.yaml:4:13: P327 warning: line 3: $P_L stands without quotes, so its blanks and wildcards count",
-        "a.yaml:4:13: P328 warning: line 2: the value of P_X becomes part of code that is run",
-        "a.yaml:15:13: P328 warning: line 1: the value of P_X becomes part of code that is run",
+        "a.yaml:5:1: P327 warning: $P_X stands without quotes, so its blanks and wildcards count",
+        "a.yaml:6:1: P328 warning: the value of P_X becomes part of code that is run",
+        "a.yaml:7:1: P327 warning: $P_L stands without quotes, so its blanks and wildcards count",
+        "a.yaml:15:13: P328 warning: the value of P_X becomes part of code that is run",
     ]
+
+
+PLACES: dict[str, tuple[str, str]] = {
+    # the keys of a command, from the fourth line of the file on, and where its finding is
+    "a block": ("script: |\n    true\n    rm $P_X\n  interpreter: sh", "6:1"),
+    "a block without a last line end": ("script: |-\n    true\n    rm $P_X\n  interpreter: sh", "6:1"),
+    "a block at the end": ("interpreter: sh\n  script: |\n    rm $P_X\n", "6:1"),
+    "escapes in quotes": ('script: "true\\nrm $P_X"\n  interpreter: sh', "4:11"),
+    "escapes in one line with others": ('{script: "true\\nrm $P_X\\n", interpreter: sh', "4:12"),
+    "quotes over two lines": ('script: "true\\n\\\n    rm $P_X"\n  interpreter: sh', "4:11"),
+    "one line": ("script: rm $P_X\n  interpreter: sh", "4:11"),
+}
+REST = ("\n  on: local\n  params: {x: {type: filename}}\n", ", on: local, params: {x: {type: filename}}}\n")
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_where_a_line_of_a_script_stands(name: str) -> None:
+    """At its line of the policy, if the lines there are those of the script; else at the script."""
+    keys, at = PLACES[name]
+    (said,) = shown(found(f"commands:\n c:\n  {keys.rstrip()}{REST[keys.startswith('{')]}"), "P327")
+    assert said.startswith(f"a.yaml:{at}: ")
+
+
+def test_the_last_lines_of_a_policy() -> None:
+    """A block with nothing after it is one too."""
+    text = "commands:\n c:\n  interpreter: sh\n  on: local\n  params: {x: {type: filename}}\n  script: |\n    rm $P_X\n"
+    assert [said.partition(" ")[0] for said in shown(found(text), "P327")] == ["a.yaml:8:1:"]
+
+
+def test_a_script_of_its_own(tmp_path: Path) -> None:
+    """What is wrong with a file is told at its line, by the path that leads to it."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/a.sh").write_text('true\nrm $P_X\neval "$P_X"\ncat <x>\necho $P_Y\n')
+    text = """\
+        commands:
+          c: {script_file: scripts/a.sh, interpreter: sh, params: {x: {type: filename}}, on: local}
+        """
+    said = [finding for finding in found(text, policies=tmp_path) if finding.at.file != "a.yaml"]
+    assert [(finding.code, finding.at.line) for finding in said] == [("P327", 2), ("P328", 3), ("P331", 4), ("P332", 5)]
+    assert {finding.at.file for finding in said} == {str(tmp_path / "scripts/a.sh")}

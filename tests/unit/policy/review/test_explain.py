@@ -361,3 +361,36 @@ def test_an_error_while_deciding_needs_no_advice() -> None:
     question = call("alice", "restart", "web1", at=naive, unit="nginx")
     assert decide(policy(), question).reason is Reason.ERROR
     assert changes(policy(), question) == ()
+
+
+UNDONE = """
+ssh_profiles:
+  linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}
+  old: {user: u, auth: {password: file:p}, host_keys: {known_hosts: known}, become: sudo}
+hosts: {new: {address: 10.0.0.1, ssh: linux}, old: {address: 10.0.0.2, ssh: old}}
+commands:
+  plain: {run: [/bin/plain], on: [new, old]}
+  masked: {run: [/bin/masked], on: [new, old], output: {redact: [x]}}
+  asked: {run: [/bin/asked], on: new, approval: {by: ann}}
+principals: {ann: {}}
+"""
+LOGIN = "a login by password, become: sudo"
+
+
+@pytest.mark.parametrize(
+    ("command", "host", "notes"),
+    [
+        ("plain", "new", []),
+        ("plain", "old", [f"this version cannot do {LOGIN}: the run would end as 'unsupported'"]),
+        ("masked", "new", ["this version cannot do 'redact': the run would end as 'unsupported'"]),
+        ("masked", "old", [f"this version cannot do 'redact', {LOGIN}: the run would end as 'unsupported'"]),
+        ("asked", "new", ["this version cannot do approvals: the call would be refused as 'needs_approval'"]),
+        ("plain", "nowhere", []),
+        ("nothing", "new", []),
+        ("nothing", "nowhere", []),
+    ],
+)
+def test_notes_say_what_this_version_cannot_do(command: str, host: str, notes: list[str]) -> None:
+    """Of the command and of the host's profile, and how the call would end; an unknown name has none."""
+    question = Question(principal="ann", command=command, host=host, arguments=Arguments(values={}), at=NOW)
+    assert list(explain(compiled(UNDONE), question).notes) == notes

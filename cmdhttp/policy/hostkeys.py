@@ -1,0 +1,45 @@
+"""The lines of a known_hosts file, as far as one can tell a host key from anything else.
+
+A line is blank, a comment, or `[@marker] hosts type key`, the key in base64. Whether it is the right key is not asked.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_MARKERS = (b"@cert-authority", b"@revoked")
+_TYPE = re.compile(rb"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9-]+(@openssh\.com)?\Z")
+_FEWEST = 3
+_MOST = 1 << 20
+
+
+def read_beginning(path: Path) -> bytes:
+    """Return the whole lines of the first MiB of a file; nothing if it cannot be read from here."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST)
+    except OSError:
+        return b""
+    return data if len(data) < _MOST else data[: data.rfind(b"\n") + 1]
+
+
+def bad_lines(data: bytes) -> Iterator[int]:
+    """Yield the numbers, from 1, of the lines that are no host keys."""
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        words = line.split()
+        if words and not words[0].startswith(b"#") and not _is_key(words):
+            yield number
+
+
+def _is_key(words: list[bytes]) -> bool:
+    fields = words[1:] if words[0] in _MARKERS else words
+    return len(fields) >= _FEWEST and bool(_TYPE.match(fields[1])) and _is_base64(fields[2])
+
+
+def _is_base64(text: bytes) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except binascii.Error:
+        return False
