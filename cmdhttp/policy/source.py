@@ -362,18 +362,14 @@ class _Builder:
 
     def _sequence(self, place: Place) -> Sequence:
         items: list[Node] = []
-        for event in self.events:
-            if type(event) is _SEQUENCE_END:
-                break
+        while type(event := next(self.events)) is not _SEQUENCE_END:
             items.append(self._node(event))
         return Sequence(items=tuple(items), place=place)
 
     def _mapping(self, place: Place) -> Mapping:
         entries: list[tuple[Scalar, Node]] = []
         keys: dict[str, Place] = {}
-        for event in self.events:
-            if type(event) is _MAPPING_END:
-                break
+        while type(event := next(self.events)) is not _MAPPING_END:
             key = self._checked_key(self._node(event), keys)
             entries.append((key, self._node(next(self.events))))
         return Mapping(entries=tuple(entries), place=place)
