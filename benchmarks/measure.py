@@ -8,6 +8,7 @@ import gc
 import os
 import platform
 import statistics
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 Work = Callable[[], object]
 
 _MICRO = 1e6
+_WIDE = 110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ def table(group: Group) -> str:
     for each in group.measured:
         figures = " ".join(f"{_shown(value):>10}" for value in (each.median, min(each.seconds), max(each.seconds)))
         lines.append(f"  {each.name:{wide}}  {figures} {each.ratio(group.measured[0]):>8.3g}")
-    return "\n".join([*lines, *(f"  {note}" for note in group.notes)])
+    notes = (textwrap.fill(note, width=_WIDE, initial_indent="  ", subsequent_indent="  ") for note in group.notes)
+    return "\n".join([*lines, *notes])
 
 
 def document(group: Group) -> dict[str, object]:

@@ -6,31 +6,48 @@ output there is never more than a count and a sum.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from heapq import nsmallest
 
 from cmdhttp.auth.principal import Principal
 from cmdhttp.call import Call
 from cmdhttp.jobs.state import Job
 from cmdhttp.plan.model import Plan
-from cmdhttp.policy.compiled import Policy
-from cmdhttp.policy.decide import Arguments, Question, bind, decide
+from cmdhttp.policy.compiled import Command, Policy
+from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
+from cmdhttp.policy.select import default_host, select_hosts
 
 _MOST_HOSTS = 20
 _LONGEST_VALUE = 8 * 1024
 """Bytes of JSON: a record must stay one line that can be read back, whatever a caller sends."""
 
 
-def denial_record(policy: Policy, principal: Principal, call: Call, *, known: bool, at: datetime) -> dict[str, object]:
-    """What the audit knows of a denial, and the caller does not. `known`: whether the caller may know of the command."""
+def denial_record(policy: Policy, principal: Principal, call: Call, *, at: datetime) -> dict[str, object]:
+    """What the audit knows of a denial, and the caller does not: why, for each of the first hosts that are not allowed."""
     command = policy.commands.get(call.command)
+    known = known_hosts(policy, principal=principal.name, command=command) if command else frozenset()
     arguments = bind(command, call.params) if command and known else Arguments(values={})
-    decisions = {}
-    for host in call.hosts[:_MOST_HOSTS] or (sorted(command.hosts)[:_MOST_HOSTS] if command else [""]):
-        question = Question(principal=principal.name, command=call.command, host=host, arguments=arguments, at=at)
-        decision = decide(policy, question)
-        decisions[host] = {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
+    ask = Question(principal=principal.name, command=call.command, host="", arguments=arguments, at=at)
+    asked = {host: decide(policy, replace(ask, host=host)) for host in _asked(policy, command, call, known)}
+    refused = [host for host, decision in asked.items() if decision.verdict is not Verdict.ALLOW]
+    decisions = {host: _reason(asked[host]) for host in (refused or list(asked))[:_MOST_HOSTS]}
     return {**_who(principal, call), "command": call.command, "policy": policy.digest, "decisions": decisions}
+
+
+def _asked(policy: Policy, command: Command | None, call: Call, known: frozenset[str]) -> Iterable[str]:
+    """The hosts that the call means. Whoever may not know of the command gets an answer as fast as if there were none."""
+    if command is None or not known:
+        return call.hosts[:_MOST_HOSTS] or (nsmallest(_MOST_HOSTS, command.hosts) if command else [""])
+    if call.hosts:
+        texts = dict.fromkeys(call.hosts)
+        return dict.fromkeys(host for text in texts for host in select_hosts(policy, command, text))
+    return [default_host(known) or ""]
+
+
+def _reason(decision: Decision) -> dict[str, object]:
+    return {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
 
 
 def start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dict[str, object]:

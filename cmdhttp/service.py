@@ -322,9 +322,7 @@ class Service:
         return Receipt(seq=head.seq, head=head.hash)
 
     def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:
-        command = policy.commands.get(call.command)
-        known = command is not None and bool(self._allowed_hosts(policy, principal, command))
-        return denial_record(policy, principal, call, known=known, at=self._moment())
+        return denial_record(policy, principal, call, at=self._moment())
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), tz=UTC)

@@ -11,10 +11,24 @@ from typing import Any
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.compiled import Deny, Line
-from cmdhttp.policy.params import BoolParam, EnumParam, JsonParam, ListParam, Narrowing, ParamSpec, Value
+from cmdhttp.policy.params import (
+    BoolParam,
+    CidrParam,
+    EmailParam,
+    EnumParam,
+    IpParam,
+    JsonParam,
+    ListParam,
+    Narrowing,
+    ParamSpec,
+    Value,
+)
 
 Network = IPv4Network | IPv6Network
 Specs = Mapping[str, ParamSpec]
+
+_MEETS_MORE = (CidrParam, EmailParam, IpParam)
+"""Types of which a deny meets values that a role line in the same words does not allow."""
 
 _NOT_VALUES = frozenset({"summary", "required", "default", "flag"})
 
@@ -49,7 +63,7 @@ def narrowing_within(
     if outer is None:
         return True
     counted = _counted(spec, inner)
-    if counted is not None:
+    if counted is not None and not (touching and isinstance(spec, _MEETS_MORE)):
         return all(outer.allows(value) for value in counted)
     if outer.among is not None and (inner is None or inner.among is None or not inner.among <= outer.among):
         return False

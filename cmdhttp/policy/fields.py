@@ -119,7 +119,7 @@ def read_rate(value: Any) -> Rate:
 
 
 def read_instant(value: Any) -> datetime:
-    """Midnight UTC for a date (`2026-12-20`); an instant with its offset for a date-time."""
+    """The moment in UTC: midnight for a date (`2026-12-20`), else that of a date-time with its offset."""
     if isinstance(value, datetime):
         return value
     text = _text(value, "a date, like 2026-12-20")
@@ -132,7 +132,10 @@ def read_instant(value: Any) -> datetime:
         raise ValueError(f"must be {_INSTANT_WORDS}") from None
     if instant.tzinfo is None:
         raise ValueError("must carry its offset from UTC, like 2026-12-20T08:00:00Z")
-    return instant
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie in the years 1 to 9999 of UTC") from None
 
 
 def read_name(value: Any) -> str:

@@ -319,6 +319,11 @@ class _Builder:
             self.find(SourceCode.NOT_MAPPING, "the top level must be a mapping of `key: value`", self.root.place, start)
 
     def _node(self, event: Any) -> Node:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            message, hint = f"the file holds more than {MAX_NODES:,} values", "split it: many files make one policy"
+            self.find(SourceCode.TOO_MANY_NODES, message, self._at(event), hint)
+            raise _Enough
         kind = type(event)
         if kind is _SCALAR:
             return self._scalar(event)
@@ -339,12 +344,10 @@ class _Builder:
             self.tab_room.append((mark.index, event.end_mark.index))
             if style == '"' and not (text.isascii() and text.isprintable()) and (found := _HIDDEN_VALUE.search(text)):
                 self.add(_hidden(found[0], at=_position(place)))
-        self._count(place)
-        return Scalar(text, bool(style), place)
+        return Scalar._make((text, bool(style), place))
 
     def _alias(self, event: Any) -> Scalar:
         place = self._at(event)
-        self._count(place)
         self.find(SourceCode.ANCHOR, f"the alias {_shown('*' + event.anchor)} is not allowed", place, _REPEAT)
         return Scalar(f"*{event.anchor}", quoted=True, place=place)
 
@@ -352,7 +355,6 @@ class _Builder:
         place = self._at(event)
         if event.anchor is not None or event.tag is not None:
             self._properties(event, place)
-        self._count(place)
         self.depth += 1
         if self.depth > MAX_DEPTH:
             message, hint = f"this is more than {MAX_DEPTH} levels deep", "no part of a policy needs so many"
@@ -401,13 +403,6 @@ class _Builder:
     def _at(self, event: Any) -> Place:
         mark = event.start_mark
         return self.file, mark.line + 1, mark.column + 1
-
-    def _count(self, place: Place) -> None:
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            message, hint = f"the file holds more than {MAX_NODES:,} values", "split it: many files make one policy"
-            self.find(SourceCode.TOO_MANY_NODES, message, place, hint)
-            raise _Enough
 
     def find(self, code: SourceCode, message: str, place: Place, hint: str) -> None:
         self.add(Finding(code=code, message=message, at=_position(place), hint=hint))

@@ -80,6 +80,13 @@ def _allowed(rule: Narrowing, value: Value) -> bool:
         return False
 
 
+def _met(rule: Narrowing, value: Value) -> bool:
+    try:
+        return rule.touches(rule.spec.normalise(value))
+    except BadValue:
+        return False
+
+
 def _takes(spec: ParamSpec, value: Value) -> bool:
     try:
         spec.normalise(value)
@@ -158,7 +165,8 @@ def _kinds(specs: Sequence[ParamSpec], each: Sequence[Narrowing], items: Iterabl
     """One item of each kind: of two that the same types and narrowings take, one is enough."""
     found: dict[tuple[bool, ...], Value] = {}
     for item in items:
-        kind = (*(_takes(spec, item) for spec in specs), *(_allowed(rule, item) for rule in each))
+        said = (judge(rule, item) for rule in each for judge in (_allowed, _met))
+        kind = (*(_takes(spec, item) for spec in specs), *said)
         found.setdefault(kind, item)
     return tuple(found.values())
 

@@ -8,7 +8,6 @@ with a `flag` is that flag or nothing. There is no other syntax, so there is not
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from cmdhttp.policy.params import BoolParam, ParamSpec
 
@@ -79,28 +78,30 @@ def parse(
     errors: list[TemplateError] = []
     for index, item in enumerate(items):
         grouped = isinstance(item, tuple)
-        members = tuple(_parse_item(text) for text in (item if isinstance(item, tuple) else (item,)))
+        texts = item if isinstance(item, tuple) else (item,)
+        members = tuple([_parse_item(text) for text in texts])
         template.append(Group(members) if grouped else members[0])
-        errors += [error for member in members for error in _faults(index, member, params, grouped=grouped)]
+        for text, member in zip(texts, members, strict=True):
+            if "<" in text:  # most items are constant, and nothing can be wrong with them
+                errors += _faults(index, member, params, grouped=grouped)
     return tuple(template), errors
 
 
 def names(template: Iterable[Argument | Spread | Group]) -> Iterator[str]:
     """Yield every parameter that the template uses, in order, with repetitions."""
     for item in template:
-        match item:
-            case Group(items):
-                yield from names(items)
-            case Spread(name):
-                yield name
-            case Argument(parts):
-                yield from (part.name for part in parts if isinstance(part, Ref))
-            case _:
-                assert_never(item)
+        if isinstance(item, Argument):
+            for part in item.parts:
+                if isinstance(part, Ref):
+                    yield part.name
+        elif isinstance(item, Spread):
+            yield item.name
+        else:
+            yield from names(item.items)
 
 
 def _parse_item(text: str) -> Argument | Spread:
-    if "<" not in text:  # most items
+    if "<" not in text:
         return Argument((Text(text),))
     whole = _PLACEHOLDER.fullmatch(text)
     if whole and whole[1].endswith(_SPREAD):

@@ -30,8 +30,8 @@ from tests.support.slices import POLICIES, ROOT, slices
 from tests.unit.policies import PARSERS
 
 FILES = int(os.environ.get("CMDHTTP_FUZZ", "20000"))
-TEXT_PARTS, TREE_PARTS = 2, 6
-TEXTS, TREES = FILES * 2 // 5 // TEXT_PARTS, FILES * 3 // 5 // TREE_PARTS
+TEXT_PARTS, TREE_PARTS = 4, 8
+TEXTS, TREES = FILES // 2 // TEXT_PARTS, FILES // 2 // TREE_PARTS
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 INPUTS = Inputs(resolve=resolve_argv, now=NOW, parsers=PARSERS)
 RAW: tuple[object, ...] = ("x", "1", "/var", "192.0.2.7", "2026-12-20", "5m", ["x"], True, 7, 1e308, {"a": [None]})
@@ -69,7 +69,6 @@ def check_finding(finding: Finding, lines: dict[str, list[bytes]]) -> None:
     assert finding.message
     assert finding.message.isprintable()
     assert finding.hint.isprintable()
-    assert json.loads(json.dumps(finding_document(finding)))["message"] == finding.message
     place = finding.at
     assert str(finding).encode().startswith(f"{place.file}:".encode())
     text = lines[place.file]
@@ -102,6 +101,7 @@ def check(*texts: bytes) -> Loaded:
     lines = {f"{name}.yaml": text.split(b"\n") for name, text in zip("ab", texts, strict=False)}
     for finding in loaded.findings:
         check_finding(finding, lines)
+    json.dumps([finding_document(finding) for finding in loaded.findings], allow_nan=False)
     assert (loaded.policy is None) is bool(loaded.errors)
     for outcome in loaded.outcomes:
         assert f"{outcome.name} {outcome.failure}".isprintable()
@@ -147,6 +147,6 @@ def test_damaged_text_ends_in_a_policy_or_in_findings(part: int) -> None:
 def test_damaged_trees_end_in_a_policy_or_in_findings(part: int) -> None:
     """Thousands of policies that say odd things in good YAML: what loads answers, the rest is findings of all kinds."""
     seen = run(of_tree, seed=2000 + part, files=TREES)
-    common = {"loaded", "P134", "P201", "P202", "P203", "P205", "P206", "P210", "P213", "P214", "P216", "P218", "P501"}
+    common = {"loaded", "P134", "P201", "P202", "P203", "P205", "P206", "P210", "P213", "P216", "P218", "P501"}
     assert TREES < 1000 or common <= seen.keys()
     assert TREES < 1000 or TREES / 20 < seen["loaded"] < TREES / 2

@@ -125,7 +125,7 @@ def _multiply(chance: Random, tree: Tree) -> None:
     lists = [place[key] for place, key in _spots(tree) if isinstance(place[key], list) and place[key]]
     if lists:
         found = chance.choice(lists)
-        found += [_copy(chance.choice(found)) for _ in range(chance.choice((1, 2, 60)))]
+        found += [_copy(chance.choice(found)) for _ in range(chance.choice((1, 2, 12)))]
 
 
 def _edit(chance: Random, tree: Tree) -> None:
@@ -210,7 +210,7 @@ def odd(chance: Random, families: Sequence[str] = ()) -> Tree:
         case 0:
             return chance.choice(([], {}, [[]], [{}], {"": ""}))
         case 1 | 2:
-            return [text(chance, families) for _ in range(chance.choice((1, 2, 2, 200)))]
+            return [text(chance, families) for _ in range(chance.choice((1, 2, 2, 30)))]
         case 3:
             return {chance.choice(_KEYS): odd(chance, families)}
         case 4:

@@ -128,12 +128,12 @@ def _template(defined: Defined[CommandSpec], report: Report) -> template.Templat
 def _check_program(parsed: template.Template, defined: Defined[CommandSpec], report: Report) -> None:
     program = parsed[0]
     path = program.constant if isinstance(program, template.Argument) else None
-    at = defined.where("run", 0)
     if path is None:
-        report.say("P302", "the program may not depend on a parameter", at, "write one command for each program")
+        message, hint = "the program may not depend on a parameter", "write one command for each program"
+        report.say("P302", message, defined.where("run", 0), hint)
     elif not path.startswith("/"):
         hint = f"write the whole path, like /usr/bin/{path}"
-        report.say("P301", f"the program '{path}' is not an absolute path", at, hint)
+        report.say("P301", f"the program '{path}' is not an absolute path", defined.where("run", 0), hint)
     for key in ("args", "interpreter"):
         if getattr(defined.spec, key):
             report.say("P209", f"'{key}' goes with a script, and this command has 'run'", defined.where(key))

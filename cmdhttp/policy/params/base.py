@@ -112,6 +112,21 @@ class ParamSpec(Strict):
         """One text per value, for comparing: `1`, `1.0` and `true` are equal in Python."""
         return self.render(value)
 
+    def keeps(self, value: Value) -> bool:
+        """Whether this type takes a value, given in its normal form, and leaves it as it is."""
+        try:
+            return self.identity(self.normalise(value)) == self.identity(value)
+        except BadValue:
+            return False
+
+    def meets(self, value: Value) -> bool:
+        """Whether a deny in the words of this type meets a value that the parameter took, given in its normal form."""
+        return self.keeps(value)
+
+    def meets_values(self, value: Value, among: frozenset[str]) -> bool:
+        """Whether a deny of the values with these identities meets such a value."""
+        return self.identity(value) in among
+
     def narrowed(self, by: object) -> Narrowing:
         """What a role line leaves of this parameter. Raises `ValueError` with a text for the policy's author."""
         return narrow(self, by)

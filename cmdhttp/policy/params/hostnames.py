@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.params.base import ParamSpec, wrong_format
-from cmdhttp.policy.params.values import Json
+from cmdhttp.policy.params.values import Json, Value
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -96,6 +96,10 @@ class EmailParam(ParamSpec):
             raise BadValue("too_long", f"must be at most {_MAX_EMAIL} characters long")
         _check_under(name, self.under)
         return f"{local}@{name}"
+
+    def meets_values(self, value: Value, among: frozenset[str]) -> bool:
+        """For a deny: most mail systems take `Root@` for `root@`."""
+        return str(value).lower() in {text.lower() for text in among}
 
     def from_prefix(self, prefix: str) -> str:
         return f"a@{prefix}"

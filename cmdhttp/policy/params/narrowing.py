@@ -35,26 +35,19 @@ class Narrowing:
 
         What the items must be, no empty list is: to a program it is the same as a list that was left out.
         """
-        if not self._fits(value):
+        if self.among is not None and self.spec.identity(value) not in self.among:
+            return False
+        if self.within is not None and not self.within.keeps(value):
             return False
         return self.each is None or (_has_items(value) and all(self.each.allows(item) for item in value))
 
     def touches(self, value: Value) -> bool:
-        """Whether a deny written like this line meets the value: for a list, one item is enough."""
-        if not self._fits(value):
+        """Whether a deny written like this line meets the value: for a list one item is enough, for a network one address."""
+        if self.among is not None and not self.spec.meets_values(value, self.among):
+            return False
+        if self.within is not None and not self.within.meets(value):
             return False
         return self.each is None or (_has_items(value) and any(self.each.touches(item) for item in value))
-
-    def _fits(self, value: Value) -> bool:
-        if self.among is not None and self.spec.identity(value) not in self.among:
-            return False
-        return self.within is None or self._survives(self.within, value)
-
-    def _survives(self, tighter: ParamSpec, value: Value) -> bool:
-        try:
-            return tighter.identity(tighter.normalise(value)) == self.spec.identity(value)
-        except BadValue:
-            return False
 
 
 def _has_items(value: Value) -> TypeGuard[tuple[Value, ...]]:

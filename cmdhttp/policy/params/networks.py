@@ -2,8 +2,9 @@
 
 An IPv4-mapped address (`::ffff:10.0.0.1`) is the IPv4 address, and becomes it. Other IPv6 forms that carry an IPv4
 address (compatible, translated, NAT64, 6to4) stay IPv6, but an excluded IPv4 network excludes them too; where the
-place of the IPv4 address is not known (Teredo, local-use NAT64) the whole range is excluded with it. No zones, no
-leading zeros, no number forms, no netmasks.
+place of the IPv4 address is not known (Teredo, local-use NAT64) the whole range is excluded with it. A deny reaches as
+far: no wider network and no other form of an address gets around it. No zones, no leading zeros, no number forms, no
+netmasks.
 """
 
 import re
@@ -16,7 +17,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Int, read_int
 from cmdhttp.policy.params.base import ParamSpec, check_order, wrong_format
-from cmdhttp.policy.params.values import Json
+from cmdhttp.policy.params.values import Json, Value
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -88,6 +89,16 @@ def _images(network: IPv4Network) -> list[Network]:
     return [*images, IPv6Network((six_to_four, 16 + network.prefixlen)), *_UNKNOWN]
 
 
+@lru_cache(maxsize=1024)
+def _networks(among: frozenset[str]) -> tuple[Network, ...]:
+    return tuple(ip_network(text) for text in among)
+
+
+def _touches(network: Network, others: tuple[Network, ...]) -> bool:
+    """Whether the two share an address, in whatever form it carries an IPv4 address."""
+    return any(network.overlaps(other) for other in _with_images(others))
+
+
 def _inside(network: Network, outer: Network) -> bool:
     if isinstance(network, IPv4Network):
         return isinstance(outer, IPv4Network) and network.subnet_of(outer)
@@ -117,8 +128,16 @@ class _IpParam(ParamSpec):
             raise BadValue("version", f"must be IPv{self.version}")
         if self.in_ is not None and not any(_inside(network, outer) for outer in self.in_):
             raise BadValue("outside", "lies outside the networks that are allowed")
-        if any(network.overlaps(other) for other in _with_images(self.not_in)):
+        if _touches(network, self.not_in):
             raise BadValue("excluded", "lies in a network that is excluded")
+
+    def meets(self, value: Value) -> bool:
+        """For a deny: `in` is met by what touches one of the networks, `not_in` by what does not lie inside one."""
+        network = ip_network(str(value))
+        if self.version is not None and network.version != self.version:
+            return False
+        touched = self.in_ is None or _touches(network, self.in_)
+        return touched and not any(_inside(network, other) for other in self.not_in)
 
 
 class IpParam(_IpParam):
@@ -134,6 +153,9 @@ class IpParam(_IpParam):
             raise wrong_format("an IP address in plain form, like 192.0.2.1 or 2001:db8::1")
         self.check_place(ip_network(address))
         return str(address)
+
+    def meets_values(self, value: Value, among: frozenset[str]) -> bool:
+        return _touches(ip_network(str(value)), _networks(among))
 
     def input_schema(self) -> dict[str, Json]:
         either: list[Json] = [{"format": "ipv4"}, {"format": "ipv6"}]
@@ -165,3 +187,6 @@ class CidrParam(_IpParam):
             raise BadValue("too_small", f"must have a prefix of /{self.max_prefix} or shorter")
         self.check_place(network)
         return str(network)
+
+    def meets(self, value: Value) -> bool:
+        return super().meets(value) and self.min_prefix <= ip_network(str(value)).prefixlen <= self.max_prefix

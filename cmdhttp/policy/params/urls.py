@@ -2,12 +2,14 @@
 
 Only the plain shape `scheme://host[:port][/path][?query]` of RFC 3986: no user name, fragment, backslash, bracket
 outside the host, dot segment (encoded or not) or encoded control character, since clients differ on each. Scheme and
-host become lower case, the scheme's own port is dropped, an empty path becomes `/`. A port must be in `ports`, or the
-scheme's own if there are none. An IP literal must stand in `hosts`; without `hosts`, any host name passes. Where a
-name resolves to is the network's matter.
+host become lower case, the scheme's own port is dropped, an empty path becomes `/`, and a character that needs no
+%-code has none (`%61` becomes `a`, `%2f` becomes `%2F`). A port must be in `ports`, or the scheme's own if there are
+none. An IP literal must stand in `hosts`; without `hosts`, any host name passes. Where a name resolves to is the
+network's matter.
 """
 
 import re
+import string
 from ipaddress import IPv6Address
 from typing import Annotated, ClassVar, Literal
 
@@ -23,8 +25,9 @@ from cmdhttp.policy.params.values import Json
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?")
 _REST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
-_ENCODED_CONTROL = re.compile(r"%(?:[01][0-9A-Fa-f]|7[Ff])")
-_ENCODED_DOT = re.compile(r"%2[Ee]")
+_ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
+_ENCODED_CONTROL = re.compile(r"%(?:[01][0-9A-F]|7F)")
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}")
 _SCHEME_WORDS = "a scheme in lower case, like https"
 _OWN_PORT = {"http": 80, "https": 443, "ftp": 21, "ssh": 22, "git": 9418, "ws": 80, "wss": 443}
@@ -90,8 +93,7 @@ class UrlParam(ParamSpec):
         if fragment is not None:
             raise BadValue("fragment", "must not have a fragment", hint="Leave out '#' and what follows it.")
         place = self._place(scheme, authority)
-        _check_rest(path, query)
-        url = f"{scheme}://{place}{path or '/'}{query}"
+        url = f"{scheme}://{place}{_read_rest(path) or '/'}{_read_rest(query)}"
         check_length(url, low=0, high=self.max_length)
         return url
 
@@ -121,10 +123,18 @@ class UrlParam(ParamSpec):
         return {"type": "string", "format": "uri"}
 
 
-def _check_rest(path: str, query: str) -> None:
-    if not _REST.fullmatch(path + query):
+def _read_rest(text: str) -> str:
+    """Path or query, after RFC 3986 6.2.2: %-codes in capitals, and none for what needs none."""
+    if not _REST.fullmatch(text):
         raise wrong_format("a URL whose path and query hold only the characters of RFC 3986, others %-encoded")
-    if _ENCODED_CONTROL.search(path + query):
+    plain = _ENCODED.sub(_decoded, text)
+    if _ENCODED_CONTROL.search(plain):
         raise BadValue("control_character", "holds an encoded control character")
-    if any(_ENCODED_DOT.sub(".", segment) in (".", "..") for segment in path.split("/")):
+    if any(segment in (".", "..") for segment in plain.partition("?")[0].split("/")):
         raise BadValue("dot_segment", "must not have a '.' or '..' segment", hint="Send the path that is meant.")
+    return plain
+
+
+def _decoded(found: re.Match[str]) -> str:
+    char = chr(int(found[1], 16))
+    return char if char in _UNRESERVED else found[0].upper()

@@ -6,9 +6,9 @@ An `enum` value is one of the policy's own texts. A `string` must match its patt
 
 import re
 import unicodedata
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cmdhttp.errors import BadValue
 from cmdhttp.policy.fields import Bool, Int
@@ -114,12 +114,20 @@ class UsernameParam(ParamSpec):
 
 
 class BoolParam(ParamSpec):
-    """A switch. With `flag`, it is that one argument when true and no argument when false."""
+    """A switch. With `flag`, it is that one argument when true and no argument when false; left out, it is false."""
 
     type: Literal["bool"]
     flag: str | None = Field(
         default=None, description="The argument that stands for true, like --verbose; false is none."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off(cls, words: Any) -> Any:
+        """A flag that may be left out is false then: the argv is the same, and no rule can take the two for different."""
+        if isinstance(words, dict) and "flag" in words and words.get("required") in ("false", False):
+            return {"default": "false", **words}
+        return words
 
     def check(self) -> None:
         if self.flag is None:

@@ -140,3 +140,13 @@ def test_an_argv_that_cannot_be() -> None:
         "expected argv ['/bin/echo'], and there is none: too long for say of 1",
         "",
     ]
+
+
+def test_what_is_printed_of_a_case_is_one_line() -> None:
+    """Names that a case gives may hold line breaks; what is printed of it may not."""
+    _, outcomes = outcomes_of(
+        r'name: "a\nb", as: p, run: say, on: local, expect: deny', r'as: "p\tq", run: say, on: local, expect: deny'
+    )
+    assert outcomes[0].name == r"a\nb"
+    assert outcomes[1].name == r"p\tq runs say on local"
+    assert outcomes[1].failure.startswith(r"there is no principal 'p\tq'")

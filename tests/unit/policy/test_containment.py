@@ -107,6 +107,23 @@ def test_narrowings(kind: dict[str, Any], inner: Any, outer: Any, proved: bool) 
     assert narrowing_within(of, rules[0], rules[1]) is proved
 
 
+@pytest.mark.parametrize(
+    ("kind", "inner", "outer"),
+    [
+        ("ip", ["10.0.0.1"], {"version": "4"}),
+        ("cidr", {"values": ["10.0.0.0/8"], "not_in": ["10.1.0.0/16"]}, {"in": ["11.0.0.0/8"]}),
+        ("email", ["a@x.test"], {"values": ["a@x.test"], "under": ["y.test", "x.test"]}),
+    ],
+)
+def test_what_a_deny_meets_beside_its_values(kind: str, inner: Any, outer: Any) -> None:
+    """A deny that lists addresses meets them in other forms too, which its values do not tell: nothing is proved of it."""
+    of = spec(kind)
+    rules = of.narrowed(inner), of.narrowed(outer)
+    assert narrowing_within(of, *rules)
+    assert not narrowing_within(of, *rules, touching=True)
+    assert narrowing_within(of, rules[0], rules[0], touching=True)
+
+
 @pytest.mark.parametrize("touching", [True, False])
 def test_an_empty_list_has_none_of_the_items(touching: bool) -> None:
     """A rule of every list of some length is within one of lists with some item only where no list can be empty."""

@@ -236,6 +236,24 @@ def test_an_empty_list_is_no_way_round_a_role_line() -> None:
     assert {ask(wide, "upgrade", **values).verdict for values in asked} == {Verdict.ALLOW}
 
 
+def test_a_flag_that_is_left_out_is_no_way_round_a_deny() -> None:
+    """Without the flag is without the flag: a call that sends false and one that sends nothing make the same argv."""
+    text = """
+    commands:
+      prune:
+        run: [/bin/prune, <dry_run>, <quiet>]
+        params:
+          dry_run: {type: bool, flag: --dry-run, required: false}
+          quiet: {type: bool, flag: --quiet, required: false, default: true}
+        on: web1
+    """
+    access = "principals: {p: {}}\n" + OPEN.replace("[p, q]", "p")
+    dry = compiled(HOSTS, text, access, "deny: [{why: only dry, params: {dry_run: false}}]")
+    asked: tuple[dict[str, Any], ...] = ({}, {"dry_run": False}, {"dry_run": True})
+    assert [ask(dry, "prune", **values).verdict for values in asked] == [Verdict.DENY, Verdict.DENY, Verdict.ALLOW]
+    assert bind(dry.commands["prune"], {}).values == {"dry_run": False, "quiet": True}
+
+
 def test_a_deny_of_two_values_needs_both() -> None:
     """All parameters of one deny must match, as its line reads."""
     text = """

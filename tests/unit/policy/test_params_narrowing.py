@@ -206,6 +206,62 @@ def test_a_deny_meets_a_list_by_one_item() -> None:
     assert not param(**COUNT).narrowed({"max": "5"}).touches(6)
 
 
+@pytest.mark.parametrize(
+    ("spec", "by", "met", "spared"),
+    [
+        (
+            {"type": "cidr"},
+            {"in": ["10.0.0.0/8"]},
+            [
+                "10.1.0.0/16",
+                "10.0.0.0/7",
+                "0.0.0.0/0",
+                "::/0",
+                "::ffff:10.0.0.0/104",
+                "64:ff9b::a00:0/104",
+                "2002::/15",
+            ],
+            ["11.0.0.0/8", "2001:db8::/32", "64:ff9b::b00:0/104"],
+        ),
+        ({"type": "cidr"}, {"not_in": ["10.0.0.0/8"]}, ["0.0.0.0/0", "10.0.0.0/7", "11.0.0.0/8"], ["10.1.0.0/16"]),
+        ({"type": "cidr"}, {"in": ["10.0.0.0/8"], "min_prefix": "8"}, ["10.0.0.0/8"], ["10.0.0.0/7"]),
+        ({"type": "cidr"}, {"in": ["10.0.0.0/8"], "max_prefix": "8"}, ["10.0.0.0/7"], ["10.0.0.0/9"]),
+        ({"type": "cidr", "not_in": ["10.1.0.0/16"]}, {"in": ["10.0.0.0/8"]}, ["10.2.0.0/16"], ["11.0.0.0/8"]),
+        ({"type": "cidr", "in": ["10.0.0.0/8"]}, {"not_in": ["10.1.0.0/16"]}, ["10.0.0.0/8"], ["10.1.2.0/24"]),
+        ({"type": "cidr"}, ["10.0.0.0/8"], ["10.0.0.0/8", "::ffff:10.0.0.0/104"], ["10.0.0.0/7", "10.0.0.0/9"]),
+        (
+            {"type": "ip"},
+            {"in": ["10.0.0.0/8"]},
+            ["10.1.2.3", "::ffff:10.1.2.3", "::10.1.2.3", "64:ff9b::10.1.2.3", "2002:a01:203::1", "2001:0:1::"],
+            ["11.0.0.1", "2001:db8::1", "64:ff9b::11.0.0.1"],
+        ),
+        (
+            {"type": "ip"},
+            ["10.0.0.1", "10.0.0.2"],
+            ["10.0.0.2", "64:ff9b::10.0.0.1"],
+            ["10.0.0.3", "64:ff9b::10.0.0.3"],
+        ),
+        ({"type": "ip"}, {"not_in": ["10.0.0.0/8"]}, ["11.0.0.1", "64:ff9b::10.1.2.3"], ["10.1.2.3"]),
+        ({"type": "ip"}, {"in": ["10.0.0.0/8"], "version": "6"}, ["64:ff9b::10.1.2.3"], ["10.1.2.3"]),
+        (
+            {"type": "email"},
+            ["Root@x.test"],
+            ["root@x.test", "ROOT@X.test", "Root@x.test"],
+            ["root@y.test", "toor@x.test"],
+        ),
+    ],
+    ids=count(),
+)
+def test_no_other_form_gets_around_a_deny(spec: dict[str, Any], by: object, met: list[str], spared: list[str]) -> None:
+    """A deny meets what touches its networks, in whatever form; a role line in the same words allows nothing more."""
+    read = param(**spec)
+    narrowing = read.narrowed(by)
+    assert [value for value in met if not narrowing.touches(read.normalise(value))] == []
+    assert [value for value in spared if narrowing.touches(read.normalise(value))] == []
+    every = [read.normalise(value) for value in (*met, *spared)]
+    assert [value for value in every if narrowing.allows(value) and not narrowing.touches(value)] == []
+
+
 def test_what_is_no_list_does_not_pass_for_its_characters() -> None:
     """A text in the place of a list is neither allowed nor met, though each of its characters would be."""
     narrowing = param(type="list", of={"type": "enum", "values": ["x", "y"]}).narrowed(["x"])

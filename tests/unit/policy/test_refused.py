@@ -197,6 +197,22 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
         "a.yaml:2:46: P201 auth.password: must be a reference to a secret, like file:ops_ed25519 (in the secrets folder)"
         " or env:NAME",
     ),
+    "a timeout beyond all numbers": (
+        HERE + f"timeout: {'9' * 400}d}}}}",
+        "a.yaml:2:51: P201 c.timeout: must be a duration with its unit, like 500ms, 30s, 2m or 1h30m",
+    ),
+    "an instant before the calendar": (
+        "deny: [{why: w, until: '0001-01-01T00:00:00+14:00'}]",
+        "a.yaml:2:24: P201 deny.until: must lie in the years 1 to 9999 of UTC",
+    ),
+    "an instant after the calendar": (
+        "deny: [{why: w, from: '9999-12-31T23:59:59-14:00'}]",
+        "a.yaml:2:23: P201 deny.from: must lie in the years 1 to 9999 of UTC",
+    ),
+    "a key of two lines": (
+        '"a\\nb": {}',
+        "a.yaml:2:1: P203 unknown key 'a\\nb'",
+    ),
     "no check of host keys": (
         "ssh_profiles: {p: {user: u, auth: {key: file:k}, host_keys: none}}",
         "a.yaml:2:61: P201 p.host_keys: must be a mapping",
@@ -316,6 +332,8 @@ def test_the_collector_rests_during_a_load(collecting: bool, tmp_path: Path) -> 
         (fields.read_rate, Rate(count=1, seconds=1), Rate(count=1, seconds=1)),
         (fields.read_instant, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
         (fields.read_instant, "2026-12-20T08:00:00+02:00", datetime(2026, 12, 20, 6, tzinfo=UTC)),
+        (fields.read_instant, "9999-12-31T23:59:59+14:00", datetime(9999, 12, 31, 9, 59, 59, tzinfo=UTC)),
+        (fields.read_duration, "999999999d", 999999999 * 86400.0),
     ],
 )
 def test_values_of_fields(read: object, value: object, result: object) -> None:

@@ -157,6 +157,10 @@ REFUSED = {
         "a: [b\nc: d\n",
         ["2:2: P123 a ',' or ']' is missing here, in the list of line 1 | close the list, or quote the value"],
     ),
+    "open mapping at the end of the file": (
+        "a: 1\nb: {c: d",
+        ["2:9: P123 a ',' or '}' is missing here, in the mapping of line 2 | close the mapping, or quote the value"],
+    ),
 }
 
 

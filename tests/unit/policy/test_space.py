@@ -93,6 +93,15 @@ def test_lists_of_numbers() -> None:
     assert [value for value in found.values if len(value) == 1] == [(-1,), (0,), (6,)]  # type: ignore[arg-type]
 
 
+def test_items_that_a_deny_tells_apart() -> None:
+    """Two addresses that no role line in some words allows are of two kinds if a deny in these words meets only one."""
+    of = spec(type="list", of={"type": "ip"}, max_items="1")
+    mapped, other = "64:ff9b::a00:1", "2001:db8::1"
+    found = space([of], [of.narrowed({"in": ["10.0.0.0/8"]})], inside=of.narrowed([mapped, other]))
+    assert found.whole
+    assert {(mapped,), (other,)} <= set(found.values)
+
+
 def test_lists_without_repetition() -> None:
     """Where no item may stand twice each item counts, if they can be counted."""
     words = spec(type="list", of=WORDS, unique="true")
