@@ -31,6 +31,10 @@ principals: {p: {}}
             "P213 'n' cannot be narrowed so: unknown key 'maxx' to narrow a parameter of type int; did you mean 'max'?",
         ),
         (
+            "roles: {r: [{commands: ^none, hosts: '*', params: {n: [1]}}]}",
+            "P205 there is no command 'none'\n    hint: did you mean 'one'?",
+        ),
+        (
             "roles: {r: [{commands: one, hosts: {role: ^[]}}]}",
             "P206 a label's value must be text, or a list of texts",
         ),
