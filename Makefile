@@ -45,7 +45,8 @@ test: setup-dev ## The whole test suite (PYTEST_ARGS="-k name" for a part of it)
 ifeq ($(PYTEST_ARGS),)
 	$(BIN)/coverage run --source cmdhttp/policy,cmdhttp/plan -m pytest -p no:hypothesispytest tests/unit
 	$(BIN)/coverage report --fail-under=100
-	$(BIN)/pytest tests/property tests/component tests/contract
+	$(BIN)/pytest -n auto --dist worksteal tests/property tests/contract
+	$(BIN)/pytest -n auto --dist loadfile tests/component
 else
 	$(BIN)/pytest $(PYTEST_ARGS)
 endif

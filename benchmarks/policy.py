@@ -10,7 +10,7 @@ import importlib.util
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -35,6 +35,10 @@ QUESTIONS = {
 }
 BAD = Call(principal="p0", command="svc.c0", host="h0", unit="redis; id")
 _CHECKED = 200
+_DENIES = (50, 500, 5_000)
+_EACH_DENY = (
+    "Each deny under an atom of the command (its name, effect, a tag, `*`) is looked at until one takes the call."
+)
 _FLOOR = (
     "The floor turns the text into dicts and lists and checks nothing: no positions, no duplicate keys, `no` and `0644` read"
     " as YAML likes. A load lets the garbage collector rest, hence the second line."
@@ -48,6 +52,7 @@ def run(*, rounds: int) -> Iterator[Group]:
     yield _wrong_group(rounds=rounds)
     for rules in (TEN, TEN_THOUSAND):
         yield from _decide_groups(rules, rounds=rounds)
+    yield _denies_group(rounds=rounds)
 
 
 # Loading.
@@ -147,6 +152,17 @@ def _decide_groups(rules: Rules, *, rounds: int) -> Iterator[Group]:
     yield Group(
         title=title, measured=race(ours.work(BAD), rounds=rounds), notes=("The peers know no types of values.",)
     )
+
+
+def _denies_group(*, rounds: int) -> Group:
+    """The same question with more and more denies that speak of the command's effect and not of this call."""
+    call = QUESTIONS["allowed by a role line"]
+    work: dict[str, Work] = {}
+    for rules in (replace(TWO_THOUSAND, denies=denies) for denies in _DENIES):
+        with policy_folder(rules.files()) as folder:
+            work[f"{rules.denies:,} denies"] = Ours(policy=loaded(folder)).work(call)["cmdhttp: decide"]
+    title = f"Decide with {TWO_THOUSAND.commands:,} commands: what more denies cost"
+    return Group(title=title, measured=race(work, rounds=rounds), notes=(_EACH_DENY,))
 
 
 def check_same_answers(rules: Rules, ours: Ours, peers: list[Peer]) -> None:
