@@ -27,7 +27,7 @@ from cmdhttp.errors import (
     NotFound,
     Unavailable,
 )
-from cmdhttp.execution.model import StopReason, Stream
+from cmdhttp.execution.model import Order, StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub, Told
@@ -99,7 +99,7 @@ class Service:
             head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
             job = replace(job, receipt=head)
             try:
-                replay = await self._supervisor.submit(job, plan, key)
+                replay = await self._supervisor.submit(job, plan, _order(principal, call, plan), key)
             except Unavailable:
                 await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
                 raise
@@ -326,6 +326,16 @@ class Service:
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), tz=UTC)
+
+
+def _order(principal: Principal, call: Call, plan: Plan) -> Order:
+    return Order(
+        principal=principal.name,
+        command=plan.command,
+        policy=plan.policy,
+        params=call.params,
+        timeout=call.wish.timeout,
+    )
 
 
 def _require_allowed(decisions: Mapping[str, Decision]) -> None:

@@ -6,7 +6,7 @@ sets the pace and memory stays bounded. When `stop` is requested it ends the pro
 `Exited.stopped` whether the process is known to be dead. When its own task is cancelled it kills what it started first.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -117,11 +117,26 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What was asked, as it was asked: whoever holds the policy of that digest can make the same step from it.
+
+    `timeout` in seconds is the caller's wish, None if there was none.
+    """
+
+    principal: str
+    command: str
+    policy: str
+    params: Mapping[str, object] = field(default_factory=dict, repr=False)
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """Where a run lives: its job, and a private 0700 folder on this machine that goes with the run."""
+    """Where a run lives: its job, and a private 0700 folder on this machine that goes with the run; and what was asked."""
 
     job_id: str
     folder: Path
+    order: Order
 
 
 Emit = Callable[[Started | Output], Awaitable[None]]

@@ -17,7 +17,7 @@ import anyio
 
 from cmdhttp.clock import Clock
 from cmdhttp.errors import Unavailable
-from cmdhttp.execution.model import Executor, RunContext, RunError, RunErrorCode, Stop, StopReason
+from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
@@ -75,6 +75,7 @@ class Limits:
 class _Live:
     job_id: str
     plan: Plan
+    order: Order
     recorder: Recorder
     stops: tuple[Stop, ...]
     since: float
@@ -140,15 +141,17 @@ class Supervisor:
         finally:
             self._arriving -= 1
 
-    async def submit(self, job: Job, plan: Plan, key: IdempotencyKey | None) -> Replay | None:
+    async def submit(self, job: Job, plan: Plan, order: Order, key: IdempotencyKey | None) -> Replay | None:
         """Keep the job and start it. Returns a Replay, and does nothing, if the key was used before.
 
+        `order` is what was asked, for whoever checks the plan's steps once more.
         The caller holds a `place`. Raises Unavailable if the job cannot be put on disk; nothing runs then.
         """
         feed = self._hub.open(job)
         live = _Live(
             job_id=job.id,
             plan=plan,
+            order=order,
             recorder=Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now),
             stops=tuple(Stop() for _ in plan.steps),
             since=self._clock.monotonic(),
@@ -241,7 +244,9 @@ class Supervisor:
                 stop=stop,
                 recorder=live.recorder,
                 executor=self._executors.for_step(step),
-                context=RunContext(job_id=live.job_id, folder=self._runs / live.job_id / str(step.run)),
+                context=RunContext(
+                    job_id=live.job_id, folder=self._runs / live.job_id / str(step.run), order=live.order
+                ),
                 success_codes=live.plan.success_codes,
                 monotonic=self._clock.monotonic,
             )

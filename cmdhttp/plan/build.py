@@ -47,6 +47,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
             stdin=wish.stdin,
             timeout=min(wish.timeout or command.timeout, command.timeout),
             output_limit=command.output.max_bytes,
+            limits=command.limits,
         )
         for run, host in enumerate(hosts)
     )

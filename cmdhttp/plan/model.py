@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cmdhttp.policy.compiled import Script
+from cmdhttp.policy.compiled import Limits, Script
 
 
 class Shell(StrEnum):
@@ -22,7 +22,10 @@ class Shell(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalTarget:
-    """Here: as the account that the service runs as."""
+    """Here: as `account` (None: as whoever starts processes), and `isolated` in a PID namespace of its own or not."""
+
+    account: str | None = None
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,7 @@ Target = LocalTarget | SshTarget | UnsupportedTarget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams."""
+    """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams; `limits` are for local runs."""
 
     run: int
     host: str
@@ -60,6 +63,7 @@ class Step:
     stdin: bytes | None = field(default=None, repr=False)
     timeout: float
     output_limit: int
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def shown_argv(self) -> tuple[str, ...]:

@@ -12,7 +12,18 @@ import anyio
 import pytest
 
 from cmdhttp.execution.local import LocalExecutor
-from cmdhttp.execution.model import Exited, Output, RunContext, RunErrorCode, Started, Stop, Stopped, StopReason, Stream
+from cmdhttp.execution.model import (
+    Exited,
+    Order,
+    Output,
+    RunContext,
+    RunErrorCode,
+    Started,
+    Stop,
+    Stopped,
+    StopReason,
+    Stream,
+)
 from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.policy.compiled import Script
 from tests.support.sshd import is_alive
@@ -28,7 +39,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def context(tmp_path: Path) -> RunContext:
-    return RunContext(job_id="job_TEST", folder=tmp_path / "runs" / "job_TEST.0")
+    order = Order(principal="ann", command="test", policy="sha256:0")
+    return RunContext(job_id="job_TEST", folder=tmp_path / "runs" / "job_TEST.0", order=order)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from cmdhttp.execution.model import (
     Emit,
     Executor,
     Exited,
+    Order,
     Output,
     RunContext,
     RunErrorCode,
@@ -38,7 +39,8 @@ from tests.support.sshd import Sshd, is_alive, make_key
 
 pytestmark = pytest.mark.anyio
 
-CONTEXT = RunContext(job_id="job_01TEST", folder=Path("/nonexistent"))
+ORDER = Order(principal="ann", command="test", policy="sha256:0")
+CONTEXT = RunContext(job_id="job_01TEST", folder=Path("/nonexistent"), order=ORDER)
 MIB = 1024 * 1024
 
 
