@@ -18,6 +18,7 @@ from pathlib import Path
 
 import anyio
 
+from cmdhttp.execution.local.staging import stage
 from cmdhttp.execution.model import RunContext, RunError, RunErrorCode
 from cmdhttp.plan.model import Step
 
@@ -69,6 +70,8 @@ def prepare_and_start(step: Step, context: RunContext) -> Process:
         work = context.folder / "work"
         work.mkdir(mode=0o700, parents=True)
         context.folder.chmod(0o700)
+        entries = [(staged.place, staged.data, staged.mode) for staged in step.staged]
+        stage(str(context.folder), entries, uid=os.geteuid(), gid=os.getegid())
         return _start(_argv(step, context.folder), env=_environment(step, context, work), cwd=work, stdin=step.stdin)
     except BaseException:
         remove_folder(context.folder)
@@ -97,12 +100,13 @@ def spawn_error(error: OSError) -> RunError:
 
 
 def _argv(step: Step, folder: Path) -> list[str]:
+    argv = step.argv_in(str(folder))
     if step.script is None:
-        return list(step.argv)
+        return list(argv)
     path = folder / "script"
     path.write_text(step.script.text)
     path.chmod(0o400)
-    return [*step.script.interpreter, str(path), *step.argv]
+    return [*step.script.interpreter, str(path), *argv]
 
 
 def _environment(step: Step, context: RunContext, work: Path) -> Mapping[str, str]:
@@ -115,7 +119,7 @@ def _environment(step: Step, context: RunContext, work: Path) -> Mapping[str, st
         "LOGNAME": account.pw_name,
         "SHELL": "/bin/sh",
         "TMPDIR": str(work),
-        **step.env,
+        **step.env_in(str(context.folder)),
         "CMDHTTP_JOB_ID": context.job_id,
     }
 
