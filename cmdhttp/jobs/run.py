@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 import anyio
 
 from cmdhttp.execution.model import (
+    Collected,
     Executor,
     Exited,
+    LeftOut,
+    LeftOutMore,
+    News,
     Output,
     RunContext,
     RunError,
     RunErrorCode,
-    Started,
     Stop,
     Stopped,
     StopReason,
     Stream,
 )
 from cmdhttp.jobs import state
+from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.recorder import Recorder, Splitter
 from cmdhttp.jobs.state import RunEnded, State
 from cmdhttp.plan.model import Step
@@ -44,6 +48,7 @@ class StepRun:
     context: RunContext
     success_codes: Collection[int]
     monotonic: Callable[[], float]
+    keeper: Keeper
     _splitters: dict[Stream, Splitter] = field(init=False)
     _left: int = field(init=False)
 
@@ -88,10 +93,13 @@ class StepRun:
             group.cancel_scope.cancel()
         return exited
 
-    async def _emit(self, news: Started | Output) -> None:
+    async def _emit(self, news: News) -> None:
         step = self.step
         if isinstance(news, Output):
             await self._keep(news)
+            return
+        if isinstance(news, Collected | LeftOut | LeftOutMore):
+            await self.keeper.take(news)
             return
         await self.recorder.record(
             lambda seq, ts: state.Started(
@@ -134,6 +142,7 @@ class StepRun:
                 stdout=stdout,
                 stderr=stderr,
                 truncated=self.stop.reason is StopReason.OUTPUT_LIMIT,
+                kept=self.keeper.kept if self.step.collect is not None else None,
             )
         )
 

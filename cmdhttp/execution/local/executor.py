@@ -6,14 +6,27 @@ has ended, whatever still holds its output open gets `drain` seconds; then the w
 
 import os
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import anyio
 from anyio import to_thread
 
+from cmdhttp.execution.local.collecting import Found, Left, Unnamed, collect
 from cmdhttp.execution.local.process import Process, prepare_and_start, remove_folder, spawn_error
-from cmdhttp.execution.model import Emit, Exited, Output, RunContext, Started, Stop, Stopped, Stream
+from cmdhttp.execution.model import (
+    Collected,
+    Emit,
+    Exited,
+    LeftOut,
+    LeftOutMore,
+    Output,
+    RunContext,
+    Started,
+    Stop,
+    Stopped,
+    Stream,
+)
 from cmdhttp.plan.model import Step
 
 _READ_BYTES = 256 << 10
@@ -37,10 +50,14 @@ class LocalExecutor:
             return Exited(error=spawn_error(error))
         run = _Run(process=process, emit=emit, stop=stop, kill_grace=self.kill_grace, drain=self.drain)
         try:
-            await run.to_end()
+            try:
+                await run.to_end()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    status = await to_thread.run_sync(process.reap)
+            await _collect(step, context, emit)
         finally:
             with anyio.CancelScope(shield=True):
-                status = await to_thread.run_sync(process.reap)
                 await to_thread.run_sync(remove_folder, context.folder)
         return Exited(
             exit_code=status if status >= 0 else None,
@@ -50,6 +67,25 @@ class LocalExecutor:
 
     async def aclose(self) -> None:
         """Nothing is kept between runs."""
+
+
+async def _collect(step: Step, context: RunContext, emit: Emit) -> None:
+    """Tell of each file that the run left and the step collects, once nothing of the run is there any more."""
+    if (wanted := step.collect) is None:
+        return
+    folder = str(context.folder / "work")
+    with closing(collect(folder, wanted.patterns, max_bytes=wanted.max_bytes, uid=os.geteuid())) as found:
+        while (item := await to_thread.run_sync(next, found, None)) is not None:
+            match item:
+                case Found(name, descriptor, size):
+                    try:
+                        await emit(Collected(name=name, descriptor=descriptor, size=size))
+                    finally:
+                        os.close(descriptor)
+                case Left(name, why):
+                    await emit(LeftOut(name=name, why=why))
+                case Unnamed(count):
+                    await emit(LeftOutMore(count=count))
 
 
 @dataclass(slots=True, kw_only=True)
