@@ -30,6 +30,10 @@ TOO_MANY = "too_many"
 TOO_DEEP = "too_deep"
 NAME_TOO_LONG = "name_too_long"
 UNREADABLE = "unreadable"
+REASONS = (
+    SYMLINK, NOT_REGULAR, LINKED, NOT_OWNED, TOO_LARGE, NO_ROOM, TOO_MANY, TOO_DEEP, NAME_TOO_LONG, UNREADABLE,
+)  # fmt: skip
+"""Why a file or folder is left out."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
