@@ -1,7 +1,8 @@
 """The files that runs leave, one file each: `artefacts/<day>/<job>/<run>/<number>`, of mode 0600.
 
 Names on disk are ours; the run's own name for a file is text in the job's record, and nothing more. A file counts from the
-moment when the record of its run's end names it: then all of its bytes are on disk.
+moment when the record of its run's end names it: then all of its bytes are written. Like output they survive a kill of the
+service; what a power cut took shows in the sum. (A hundred files that are each forced to a busy disk took 15 s.)
 """
 
 import hashlib
@@ -37,7 +38,6 @@ class ArtefactStore:
         file = os.open(path, _NEW, 0o600)
         try:
             copied = _copy(descriptor, file, size=size)
-            os.fsync(file)
         except BaseException:
             path.unlink()
             raise

@@ -62,7 +62,7 @@ COMMANDS: Mapping[str, Document] = {
         },
         "on": "local",
     },
-    "unlock": {
+    "reveal": {
         "script": 'cat /proc/$$/environ /proc/$$/cmdline; sha256sum < "$P_PW_FILE"; stat -c %a "$P_PW_FILE"',
         "interpreter": "sh",
         "params": {"pw": {"type": "secret"}},
@@ -242,7 +242,7 @@ def test_a_path_stands_in_the_argument_and_a_placeholder_in_every_record(service
 
 def test_a_secret_is_a_file_and_nothing_else(service: Service) -> None:
     """The file has exactly the secret's text; neither arguments nor variables have it, and the job shows ***."""
-    job = service.result("unlock", {"params": {"pw": SECRET}})
+    job = service.result("reveal", {"params": {"pw": SECRET}})
     assert job["ok"]
     assert SECRET not in json.dumps(job)
     assert f"{hashlib.sha256(SECRET.encode()).hexdigest()}  -\n400\n" in job["stdout"]

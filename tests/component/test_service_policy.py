@@ -18,7 +18,7 @@ hosts:
 commands:
   approved: {run: [/usr/bin/true], on: local, approval: {by: bob}, timeout: 5s}
   redacted: {run: [/usr/bin/echo, canary-7f3a], on: local, output: {redact: ["canary-[0-9a-f]+"]}, timeout: 5s}
-  uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: local, timeout: 5s}
+  uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: far, timeout: 5s}
   noted:
     script: 'test -n "$P_NOTE"'
     interpreter: sh
@@ -81,7 +81,7 @@ def test_a_call_that_needs_approval_is_refused(service: Service) -> None:
     ("command", "body", "what"),
     [
         ("redacted", {}, "'redact'"),
-        ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "parameters of type file"),
+        ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "files on SSH hosts"),
         ("certain", {}, "a login by certificate"),
     ],
 )

@@ -1,5 +1,6 @@
 """What the real program refuses: callers, requests, values, and to start at all."""
 
+import base64
 import json
 import socket
 import sqlite3
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from cmdhttp.api.routes import Api, ApiSettings
-from tests.support.service import Document, Service, as_document, proc_command_lines, wait_until
+from tests.support.service import Document, Service, as_document, proc_command_lines, proc_environments, wait_until
 from tests.support.sshd import Sshd
 
 JSON = {"Content-Type": "application/json"}
@@ -27,7 +28,7 @@ def all_routes() -> list[tuple[str, str]]:
     """Return (method, path) of every route, with made-up values in the path."""
     settings = ApiSettings(wait=1, heartbeat=1, body_max=1024, inline_max=1024)
     routes = Api(cast("Any", None), settings=settings, now=lambda: 0.0).routes()
-    names = {"{command}": "exit", "{name}": "exit", "{id}": "job_0", "{stream}": "stdout"}
+    names = {"{command}": "exit", "{name}": "exit", "{id}": "job_0", "{stream}": "stdout", "{number}": "0"}
     found = []
     for route in routes:
         path = route.path
@@ -252,7 +253,7 @@ def test_no_policy_and_no_tokens_mean_no_service(tmp_path: Path) -> None:
 
 
 def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
-    """Tokens and a secret stdin appear in no log, record, answer or command line; only what the caller holds has them."""
+    """Tokens, a secret stdin and a secret parameter are in no log, record, answer or command line."""
     secret = "stdin-canary-4f7d1c"  # never printed by the command
     answers: list[str] = []
     with Service.running(tmp_path / "service", **{"log-level": "debug"}) as service:
@@ -269,6 +270,20 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
                 assert not [canary for canary in canaries if canary in lines]
                 answers += [event.raw for event in events]
             answers.append(json.dumps(service.job(launched["id"])))
+        note = {"name": "note.txt", "base64": base64.b64encode(b"a note").decode()}
+        body: Document = {"params": {"pw": secret, "note": note, "seconds": 0.8}, "idempotency_key": "unlock"}
+        unlocked = service.launch("unlock", body)
+        wait_until(lambda: any(b"sleep\x000.8" in line for line in proc_command_lines()), "the run is under way")
+        assert not [
+            canary for canary in canaries if canary in b"\n".join([*proc_command_lines(), *proc_environments()])
+        ]
+        answers.append(json.dumps(service.job(unlocked["id"], wait=10)))
+        assert "succeeded" in answers[-1]
+        answers += [event.raw for event in service.events(unlocked["id"])]
+        with service.client() as client:
+            for verb in ("explain", "run"):
+                for wrong in ({**body["params"], "note": None}, {**body["params"], "pw": [secret]}, body["params"]):
+                    answers.append(client.post(f"/v1/{verb}/unlock", json={"params": wrong}).text)
         with service.client("old") as client:
             answers.append(client.get("/v1/me").text)
         with service.client() as client:
