@@ -21,7 +21,7 @@ RULES = """\
 version: 1
 hosts: {}
 commands:
-  say: {run: [/bin/echo, --, <word>], params: {word: {type: enum, values: [yes, no]}}, on: local}
+  say: {run: [/bin/echo, --, <word>], params: {word: {type: enum, values: [yes, no]}, size: {type: int, required: false}}, on: local}
 principals: {p: {}, q: {}}
 roles:
   r:
@@ -72,6 +72,11 @@ def test_a_case_that_comes_out_passes(written: str) -> None:
         (
             case("allow", word="maybe"),
             "expected allow, and the decision is invalid (bad_parameter by a.yaml:4:3); word: is not one of the listed values",
+        ),
+        (
+            case("allow").replace("word: yes", "word: maybe, size: big"),
+            "expected allow, and the decision is invalid (bad_parameter by a.yaml:4:3); word: is not one of the listed values"
+            "; size: must be a whole number in plain decimals, without a leading zero",
         ),
         (
             case("deny", by="q", more=", because: closed"),
