@@ -13,7 +13,7 @@ from cmdhttp.broker.check import Checker, Wanted, size_of
 from cmdhttp.broker.loop import Broker
 from cmdhttp.execution.local import containment
 from cmdhttp.execution.local.guard.folder import clear
-from cmdhttp.execution.local.wire import Message, send
+from cmdhttp.execution.local.wire import Message
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.reload.source import read_policy
 from cmdhttp.settings import Settings
@@ -41,7 +41,7 @@ def main() -> None:
 
         broker = Broker(front, make_order=make_order, refresh=checker.refresh, ready=config["ready"])
         wrong = checker.refresh()
-        send(front, {"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": wrong})
+        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": wrong})
         broker.serve()
 
 

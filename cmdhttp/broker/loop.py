@@ -44,7 +44,7 @@ class Broker:
                 lost = self._guards.lost
                 self._guards.heard(key.data)
                 if self._guards.lost > lost:
-                    self._tell({"log": "a guard has died; what it ran was ended"})
+                    self.tell({"log": "a guard has died; what it ran was ended"})
             elif not self._hear():
                 return False
         return True
@@ -62,7 +62,7 @@ class Broker:
                 self._run(message, descriptors)
             case "policy":
                 close_all(descriptors)
-                self._tell({"policy": self._refresh()})
+                self.tell({"policy": self._refresh()})
             case _:
                 close_all(descriptors)
         return True
@@ -78,6 +78,7 @@ class Broker:
         else:
             self._guards.run(order, descriptors)
 
-    def _tell(self, message: Message) -> None:
+    def tell(self, message: Message) -> None:
+        """Tell the front something."""
         with suppress(OSError):  # a front that does not listen has gone, which its socket says
             send(self._front, message)

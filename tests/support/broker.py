@@ -20,7 +20,7 @@ from cmdhttp.broker.loop import Broker
 from cmdhttp.execution.local import containment
 from cmdhttp.execution.local.link import BrokerLink
 from cmdhttp.execution.local.orders import AccountError, spawn_order
-from cmdhttp.execution.local.wire import Message, send
+from cmdhttp.execution.local.wire import Message
 from cmdhttp.execution.model import Order, RunContext
 from cmdhttp.plan.model import Step
 
@@ -64,7 +64,7 @@ def main() -> None:
                 raise Refused(str(error)) from None
 
         broker = Broker(front, make_order=make_order, refresh=lambda: "", ready=2)
-        send(front, {"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": ""})
+        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": ""})
         broker.serve()
 
 

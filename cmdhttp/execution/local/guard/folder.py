@@ -40,10 +40,9 @@ def clear(folder: str) -> None:
     try:
         os.rmdir(f"{folder}/work")
         os.rmdir(folder)
-    except FileNotFoundError:
-        pass
     except OSError:
-        _clear_tree(folder)
+        if os.path.lexists(folder):
+            _clear_tree(folder)
     with suppress(OSError):
         os.rmdir(os.path.dirname(folder))
 
