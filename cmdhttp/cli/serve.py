@@ -45,13 +45,16 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
     clock = SystemClock()
+    may_switch = os.geteuid() == 0
     if not demo:
-        serve(settings, PolicyFolder(settings, now=clock.now))
+        serve(settings, PolicyFolder(settings, now=clock.now, may_switch=may_switch))
         return 0
     token = _demo_token(_token_file(settings))
     record = _demo_record(token, made_at=_token_file(settings).stat().st_mtime)
     calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
-    source = PolicyFolder(settings, now=clock.now, prepare=lambda policy: _with_demo_token(policy, record))
+    source = PolicyFolder(
+        settings, now=clock.now, prepare=lambda policy: _with_demo_token(policy, record), may_switch=may_switch
+    )
     serve(settings, source, announce=lambda: print(calls, flush=True))
     return 0
 

@@ -30,7 +30,10 @@ class PolicySource(Protocol):
 
 
 class PolicyFolder:
-    """The policy folder of the settings. `prepare` gets each policy that loads, and returns the one to serve."""
+    """The policy folder of the settings. `prepare` gets each policy that loads, and returns the one to serve.
+
+    `may_switch`: whether local runs can have an account of their own; None where that is not known.
+    """
 
     def __init__(
         self,
@@ -38,10 +41,12 @@ class PolicyFolder:
         *,
         now: Callable[[], float],
         prepare: Callable[[Policy], Policy] = lambda policy: policy,
+        may_switch: bool | None = None,
     ) -> None:
         self._settings = settings
         self._now = now
         self._prepare = prepare
+        self._may_switch = may_switch
         self._warned: tuple[Finding, ...] = ()
 
     def load(self) -> Policy:
@@ -54,6 +59,7 @@ class PolicyFolder:
             interpreters=self._settings.interpreters,
             parsers=parsers,
             more_parsers=parsers.more,
+            may_switch=self._may_switch,
         )
         loaded = load(self._settings.policies, inputs)
         self._warn(loaded.warnings)

@@ -13,8 +13,19 @@ import anyio
 from anyio import to_thread
 
 from cmdhttp.execution.local.process import Process, prepare_and_start, remove_folder, spawn_error
-from cmdhttp.execution.model import Emit, Exited, Output, RunContext, Started, Stop, Stopped, Stream
-from cmdhttp.plan.model import Step
+from cmdhttp.execution.model import (
+    Emit,
+    Exited,
+    Output,
+    RunContext,
+    RunError,
+    RunErrorCode,
+    Started,
+    Stop,
+    Stopped,
+    Stream,
+)
+from cmdhttp.plan.model import LocalTarget, Step
 
 _READ_BYTES = 256 << 10
 
@@ -30,6 +41,8 @@ class LocalExecutor:
         """Run `step` to its end. Raises nothing but cancellation, and what `emit` raises."""
         if stop.requested:
             return Exited(stopped=Stopped.CONFIRMED)
+        if (refusal := _cannot_keep(step)) is not None:
+            return Exited(error=refusal)
         try:
             with anyio.CancelScope(shield=True):
                 process = await to_thread.run_sync(prepare_and_start, step, context)
@@ -50,6 +63,15 @@ class LocalExecutor:
 
     async def aclose(self) -> None:
         """Nothing is kept between runs."""
+
+
+def _cannot_keep(step: Step) -> RunError | None:
+    """Whether the step asks for an account or isolation that this executor does not give: it never runs without."""
+    target = step.target
+    if not isinstance(target, LocalTarget) or (target.account is None and not target.isolated):
+        return None
+    what = "'as' on local" if target.account is not None else "'isolation'"
+    return RunError(code=RunErrorCode.UNSUPPORTED, detail=f"This version cannot do {what}; nothing has run.")
 
 
 @dataclass(slots=True, kw_only=True)
