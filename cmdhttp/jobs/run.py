@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from cmdhttp.execution.model import (
+    LIMITS,
     Executor,
     Exited,
     Output,
@@ -142,6 +143,8 @@ def judge(exited: Exited, reason: StopReason | None, success_codes: Collection[i
     """Return the state of a run, and why it is not the state of a process that ended by itself. Pure."""
     if exited.lost:
         return State.LOST, exited.error
+    if exited.error is not None and exited.error.code in LIMITS:
+        return State.FAILED, exited.error
     if exited.stopped is not None and reason is not None:
         verdict, code, detail = _STOPPED[reason]
         hint = "" if exited.stopped is Stopped.CONFIRMED else "It is not known whether the process has ended."

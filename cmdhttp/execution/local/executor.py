@@ -7,11 +7,13 @@ has ended, whatever still holds its output open gets `drain` seconds; then the w
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import anyio
 from anyio import to_thread
 
+from cmdhttp.execution.local.limit_errors import limit_error
+from cmdhttp.execution.local.limits import named
 from cmdhttp.execution.local.process import Process, prepare_and_start, remove_folder, spawn_error
 from cmdhttp.execution.model import (
     Emit,
@@ -53,12 +55,14 @@ class LocalExecutor:
             await run.to_end()
         finally:
             with anyio.CancelScope(shield=True):
-                status = await to_thread.run_sync(process.reap)
+                status, used = await to_thread.run_sync(process.reap)
                 await to_thread.run_sync(remove_folder, context.folder)
+        passed = None if run.signalled else named(status, asdict(step.limits), used=used)
         return Exited(
             exit_code=status if status >= 0 else None,
             signal=signal.Signals(-status).name.removeprefix("SIG") if status < 0 else None,
             stopped=Stopped.CONFIRMED if run.signalled else None,
+            error=limit_error(passed, step.limits) if passed else None,
         )
 
     async def aclose(self) -> None:

@@ -13,11 +13,13 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
 
+from cmdhttp.execution.local.limits import apply
 from cmdhttp.execution.model import RunContext, RunError, RunErrorCode
 from cmdhttp.plan.model import Step
 
@@ -54,13 +56,17 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
 
-    def reap(self) -> int:
-        """End what is left of the group, reap the leader and close every descriptor. Returns the wait status as Popen's."""
+    def reap(self) -> tuple[int, float]:
+        """End what is left of the group, reap the leader and close every descriptor.
+
+        Returns its status as Popen's, and the seconds of CPU that it and those that it waited for have used.
+        """
         self.signal_group(signal.SIGKILL)
-        status = self.popen.wait()
+        _, status, usage = os.wait4(self.popen.pid, 0)
+        self.popen.returncode = os.waitstatus_to_exitcode(status)
         for descriptor in (self.pidfd, self.stdout, self.stderr):
             os.close(descriptor)
-        return status
+        return self.popen.returncode, usage.ru_utime + usage.ru_stime
 
 
 def prepare_and_start(step: Step, context: RunContext) -> Process:
@@ -69,7 +75,13 @@ def prepare_and_start(step: Step, context: RunContext) -> Process:
         work = context.folder / "work"
         work.mkdir(mode=0o700, parents=True)
         context.folder.chmod(0o700)
-        return _start(_argv(step, context.folder), env=_environment(step, context, work), cwd=work, stdin=step.stdin)
+        return _start(
+            _argv(step, context.folder),
+            env=_environment(step, context, work),
+            cwd=work,
+            stdin=step.stdin,
+            limits=asdict(step.limits),
+        )
     except BaseException:
         remove_folder(context.folder)
         raise
@@ -120,7 +132,9 @@ def _environment(step: Step, context: RunContext, work: Path) -> Mapping[str, st
     }
 
 
-def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, stdin: bytes | None) -> Process:
+def _start(
+    argv: list[str], *, env: Mapping[str, str], cwd: Path, stdin: bytes | None, limits: Mapping[str, float | None]
+) -> Process:
     opened: list[int] = []
     try:
         source = _stdin(stdin)
@@ -129,6 +143,7 @@ def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, stdin: bytes |
         opened += [read_out, write_out]
         read_err, write_err = os.pipe2(os.O_CLOEXEC)
         opened += [read_err, write_err]
+        limited = any(limit is not None for limit in limits.values())
         popen = subprocess.Popen(  # noqa: S603 - the argv comes from a plan, and no shell is involved
             argv,
             stdin=source,
@@ -138,10 +153,13 @@ def _start(argv: list[str], *, env: Mapping[str, str], cwd: Path, stdin: bytes |
             env=env,
             start_new_session=True,
             umask=0o077,
+            preexec_fn=partial(apply, limits) if limited else None,  # noqa: PLW1509 - it takes no lock
         )
-    except BaseException:
+    except BaseException as error:
         for descriptor in opened:
             os.close(descriptor)
+        if isinstance(error, subprocess.SubprocessError):  # what is run before the program has failed
+            raise OSError(errno.EINVAL, "its limits cannot be set") from error
         raise
     for descriptor in (source, write_out, write_err):
         os.close(descriptor)
