@@ -57,12 +57,13 @@ class LocalExecutor:
             with anyio.CancelScope(shield=True):
                 status, used = await to_thread.run_sync(process.reap)
                 await to_thread.run_sync(remove_folder, context.folder)
-        passed = None if run.signalled else named(status, asdict(step.limits), used=used)
+        limits = asdict(step.limits)
+        passed = None if run.signalled else named(status, limits, used=used)
         return Exited(
             exit_code=status if status >= 0 else None,
             signal=signal.Signals(-status).name.removeprefix("SIG") if status < 0 else None,
             stopped=Stopped.CONFIRMED if run.signalled else None,
-            error=limit_error(passed, step.limits) if passed else None,
+            error=limit_error(passed, limits) if passed else None,
         )
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
 """Which limit ended a run, in words: the limit, its value, and where it stands. Never what the run did with it."""
 
+from cmdhttp.execution.local.limits import Limits
 from cmdhttp.execution.model import RunError, RunErrorCode
-from cmdhttp.policy.compiled import Limits
 
 _KINDS: dict[str, tuple[RunErrorCode, str]] = {
     "memory": (RunErrorCode.MEMORY_LIMIT, "The run held more memory than its limit of {} bytes."),
@@ -15,4 +15,4 @@ def limit_error(name: str, limits: Limits) -> RunError:
     """The error of a run that passed the limit `name`, as `limits.named` and `limits.Meter` name it."""
     code, detail = _KINDS[name]
     hint = f"Ask for less work, or raise 'limits: {name}' of the command."
-    return RunError(code=code, detail=detail.format(getattr(limits, name)), hint=hint)
+    return RunError(code=code, detail=detail.format(limits[name]), hint=hint)

@@ -47,7 +47,7 @@ def test_what_a_status_stands_for(status: int, limits: dict[str, float | None], 
 
 def test_each_limit_that_can_be_seen_has_its_error() -> None:
     """The code, the limit's value, and where to raise it."""
-    limits = Limits(memory=1 << 20, cpu=0.5, processes=7, files=9, file_size=33)
+    limits = dataclasses.asdict(Limits(memory=1 << 20, cpu=0.5, processes=7, files=9, file_size=33))
     errors = {name: limit_error(name, limits) for name in ("memory", "cpu", "processes", "file_size")}
     assert {error.code for error in errors.values()} == LIMITS
     assert errors["memory"].detail == "The run held more memory than its limit of 1048576 bytes."
