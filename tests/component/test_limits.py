@@ -101,7 +101,7 @@ async def test_a_burner_of_cpu(context: RunContext, burner: str) -> None:
     exited, _ = await ran(context, Limits(cpu=1), "/bin/sh", "-c", burner)
     assert exited.error is not None
     assert exited.error.code is RunErrorCode.CPU_LIMIT
-    assert "1 seconds" in exited.error.detail
+    assert "limit of 1 s" in exited.error.detail
 
 
 @pytest.mark.anyio

@@ -5,7 +5,7 @@ from cmdhttp.execution.model import RunError, RunErrorCode
 
 _KINDS: dict[str, tuple[RunErrorCode, str]] = {
     "memory": (RunErrorCode.MEMORY_LIMIT, "The run held more memory than its limit of {} bytes."),
-    "cpu": (RunErrorCode.CPU_LIMIT, "The run used more CPU than its limit of {:g} seconds."),
+    "cpu": (RunErrorCode.CPU_LIMIT, "The run used more CPU than its limit of {:g} s."),
     "processes": (RunErrorCode.PROCESS_LIMIT, "The run had more processes than its limit of {}."),
     "file_size": (RunErrorCode.FILE_SIZE_LIMIT, "The run wrote a file that is larger than its limit of {} bytes."),
 }

@@ -51,7 +51,7 @@ def test_each_limit_that_can_be_seen_has_its_error() -> None:
     errors = {name: limit_error(name, limits) for name in ("memory", "cpu", "processes", "file_size")}
     assert {error.code for error in errors.values()} == LIMITS
     assert errors["memory"].detail == "The run held more memory than its limit of 1048576 bytes."
-    assert errors["cpu"].detail == "The run used more CPU than its limit of 0.5 seconds."
+    assert errors["cpu"].detail == "The run used more CPU than its limit of 0.5 s."
     assert errors["processes"].detail == "The run had more processes than its limit of 7."
     assert errors["file_size"].detail == "The run wrote a file that is larger than its limit of 33 bytes."
     for name, error in errors.items():
