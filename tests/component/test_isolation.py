@@ -66,7 +66,8 @@ async def test_it_sees_no_process_but_its_own(place: Place) -> None:
         place, isolated(f"echo $$; ls /proc | grep -c '^[0-9]'; kill -0 {os.getpid()} || echo gone")
     )
     assert exited == Exited(exit_code=0)
-    assert printed.split() == ["2", "4", "gone"]
+    own, seen, other = printed.split()
+    assert (own, seen in {"3", "4"}, other) == ("2", True, "gone")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +145,10 @@ async def test_a_kill_of_broker_and_guards_at_once_leaves_nothing(tmp_path: Path
             guards = [
                 pid for pid in descendants(place.link.pid) if b"guard" in Path(f"/proc/{pid}/cmdline").read_bytes()
             ]
-            family = descendants(place.link.pid)
-            assert len(family) > len(guards) + 2
-            os.kill(place.link.pid, signal.SIGSTOP)
-            for pid in [*guards, place.link.pid]:
+            family = descendants(broker)
+            assert len(family) >= len(guards) + 4
+            os.kill(broker, signal.SIGSTOP)
+            for pid in [*guards, broker]:
                 os.kill(pid, signal.SIGKILL)
             with anyio.fail_after(1):
                 while any(map(is_alive, family)):
