@@ -59,6 +59,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
             stdin=wish.stdin,
             timeout=min(wish.timeout or command.timeout, command.timeout),
             output_limit=command.output.max_bytes,
+            keep_ends=command.output.when_full == "keep_ends",
             limits=command.limits,
             staged=staged,
             unplaced=unplaced,
@@ -85,7 +86,7 @@ def _target(host: Host, command: Command, arguments: Arguments) -> Target:
     if missing := command.missing_on(host, arguments.values):
         return UnsupportedTarget(what=missing[0])
     if profile is None:
-        return LocalTarget()
+        return LocalTarget(account=command.account, isolated=command.isolated)
     if not isinstance(profile.login, KeyLogin) or profile.known_hosts is None:
         return UnsupportedTarget(what="this way to log in")
     return SshTarget(

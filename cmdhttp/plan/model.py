@@ -80,6 +80,7 @@ class Step:
 
     `staged` are the files to write before the start, `collect` says which to keep at the end. `unplaced` is the argv with
     `HERE` for the run's folder, if any argument is a file's path.
+    At the output limit the run ends, or with `keep_ends` goes on while the beginning and the end of its output are kept.
     """
 
     run: int
@@ -91,6 +92,7 @@ class Step:
     stdin: bytes | None = field(default=None, repr=False)
     timeout: float
     output_limit: int
+    keep_ends: bool = False
     limits: Limits = field(default_factory=Limits)
     staged: tuple[Staged, ...] = ()
     unplaced: tuple[str, ...] | None = field(default=None, repr=False)

@@ -1,30 +1,30 @@
 """Files around one local process: nothing of them is left open or on disk, whatever fails."""
 
 import os
-import stat
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from cmdhttp.execution.local import LocalExecutor
-from cmdhttp.execution.model import Collected, Exited, LeftOut, News, Order, RunContext, RunErrorCode, Stop
+from cmdhttp.execution.model import Collected, Exited, LeftOut, News, RunErrorCode
 from cmdhttp.plan.model import HERE, LocalTarget, Staged, Step, staged_path
 from cmdhttp.policy.compiled import Collect, Script
+from tests.support.broker import Place, trusting_place
 
 pytestmark = pytest.mark.anyio
 SECRET = Staged(param="pw", name="pw", data=b"local-canary", mode=0o400)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> RunContext:
-    order = Order(principal="ann", command="test", policy="sha256:0")
-    return RunContext(job_id="job_TEST", folder=tmp_path / "runs" / "job_TEST" / "0", order=order)
+@pytest.fixture(scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with trusting_place(tmp_path_factory.mktemp("runs")) as place:
+        yield place
 
 
 @dataclass
@@ -73,55 +73,51 @@ def step(*argv: str, text: str | None = None, unplaced: tuple[str, ...] | None =
     )
 
 
-async def test_a_program_gets_the_path(context: RunContext) -> None:
+async def test_a_program_gets_the_path(place: Place) -> None:
     """The argument is the path of a file that is there, and what the program makes of it is collected."""
     receiver = Receiver()
     copy = step("/bin/cp", "<pw>", "copy", unplaced=("/bin/cp", staged_path(HERE, SECRET), "copy"))
-    exited = await LocalExecutor().run(copy, context=context, emit=receiver.emit, stop=Stop())
+    exited = await place.go(copy, emit=receiver.emit)
     assert exited == Exited(exit_code=0)
     assert receiver.files == {b"copy": b"local-canary"}
-    assert not context.folder.exists()
+    assert not place.folder.exists()
 
 
-async def test_a_start_that_fails(context: RunContext) -> None:
+async def test_a_start_that_fails(place: Place) -> None:
     """A secret that was written before a start that failed is gone with its folder, and nothing is collected."""
     receiver = Receiver()
     missing = step("/nonexistent/program")
-    exited = await LocalExecutor().run(missing, context=context, emit=receiver.emit, stop=Stop())
+    exited = await place.go(missing, emit=receiver.emit)
     assert exited.error is not None
     assert exited.error.code is RunErrorCode.SPAWN_FAILED
     assert (receiver.files, receiver.left) == ({}, [])
-    assert not context.folder.exists()
+    assert not place.folder.exists()
 
 
-async def test_a_receiver_that_fails(context: RunContext) -> None:
+async def test_a_receiver_that_fails(place: Place) -> None:
     """When a file cannot be taken, the failure is the receiver's, and neither a descriptor nor the folder stays."""
     receiver = Receiver(refused=b"b")
     write = step(text='for f in a b c; do echo "$f" > "$f"; done')
-    with pytest.raises(OSError, match="no room"):
-        await LocalExecutor().run(write, context=context, emit=receiver.emit, stop=Stop())
+    with pytest.raises(ExceptionGroup) as caught:
+        await place.go(write, emit=receiver.emit)
+    assert caught.group_contains(OSError, match="no room")
     assert receiver.files == {b"a": b"a\n"}
-    assert not context.folder.exists()
-    assert open_files(context.folder) == []
+    assert not place.folder.exists()
+    assert open_files(place.folder) == []
 
 
-async def test_the_run_cannot_lead_the_service_to_the_secret(context: RunContext) -> None:
+async def test_the_run_cannot_lead_the_service_to_the_secret(place: Place) -> None:
     """A link to the secret's own file is as little collected as any other link."""
     receiver = Receiver()
     link = step(text='ln -s "$P_PW_FILE" soft; ln "$P_PW_FILE" hard')
-    exited = await LocalExecutor().run(link, context=context, emit=receiver.emit, stop=Stop())
+    exited = await place.go(link, emit=receiver.emit)
     assert exited == Exited(exit_code=0)
     assert receiver.files == {}
     assert receiver.left == [LeftOut(name=b"hard", why="linked"), LeftOut(name=b"soft", why="symlink")]
 
 
-async def test_folders_are_private(context: RunContext) -> None:
+async def test_folders_are_private(place: Place) -> None:
     """The folder above the files is for the run's user alone."""
-    seen: list[int] = []
-
-    async def emit(news: News) -> None:
-        if context.folder.exists():
-            seen.extend(stat.S_IMODE(path.stat().st_mode) for path in (context.folder, context.folder / "files"))
-
-    await LocalExecutor().run(step(text="true"), context=context, emit=emit, stop=Stop())
-    assert set(seen) == {0o700}
+    receiver = Receiver()
+    await place.go(step(text="stat -c %a .. ../files ../files/pw > modes"), emit=receiver.emit)
+    assert receiver.files == {b"modes": b"700\n700\n700\n"}

@@ -9,8 +9,8 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 MAX_FILES = 100
 MAX_DEPTH = 16
@@ -82,6 +82,22 @@ def collect(folder: str, patterns: Iterable[str], *, max_bytes: int, uid: int) -
         os.close(root)
     if walk.unnamed:
         yield Unnamed(walk.unnamed)
+
+
+def told(order: Mapping[str, Any], *, uid: int) -> Iterator[tuple[dict[str, object], list[int]]]:
+    """Yield what the run of an order left as messages, each with its descriptors.
+
+    Names are spelled in Latin-1, which has a character for every byte.
+    """
+    wanted = order["collect"]
+    for item in collect(f"{order['folder']}/work", wanted["patterns"], max_bytes=wanted["max_bytes"], uid=uid):
+        match item:
+            case Found(name, descriptor, size):
+                yield {"file": name.decode("latin-1"), "size": size}, [descriptor]
+            case Left(name, why):
+                yield {"omitted": name.decode("latin-1"), "why": why}, []
+            case Unnamed(how_many):
+                yield {"omitted_more": how_many}, []
 
 
 class _Walk:
