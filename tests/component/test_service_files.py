@@ -399,9 +399,10 @@ def test_a_hostile_run(service: Service) -> None:
     assert "root:" not in "".join(answer.text for answer in names.values())
 
 
+@pytest.mark.timeout(60)
 def test_ten_thousand_files(service: Service) -> None:
     """So many files are kept and no more; the rest is named or counted."""
-    job = service.result("many")
+    job = service.result("many", {"wait": 50}, timeout=55)
     assert len(job["artefacts"]) == MAX_FILES
     assert len(job["artefacts_left_out"]) == MAX_TOLD
     assert job["artefacts_left_out_count"] == 10_000 - MAX_FILES
