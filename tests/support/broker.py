@@ -4,12 +4,12 @@
 """
 
 import base64
-import hashlib
 import os
 import pickle
 import signal
 import socket
 import sys
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +21,6 @@ import anyio
 from cmdhttp.broker.check import Refused
 from cmdhttp.broker.loop import Broker
 from cmdhttp.execution.local import containment
-from cmdhttp.execution.local.cgroup import Cgroup
 from cmdhttp.execution.local.executor import LocalExecutor
 from cmdhttp.execution.local.link import BrokerLink, OwnBrokers
 from cmdhttp.execution.local.orders import AccountError, spawn_order
@@ -50,8 +49,6 @@ async def trusting_link(runs: str) -> AsyncIterator[BrokerLink]:
             group.cancel_scope.cancel()
     finally:
         link.close()
-        if (cgroup := Cgroup.find(_cgroup(runs))) is not None:
-            cgroup.remove()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +71,13 @@ async def trusting_place(runs: Path) -> AsyncIterator[Place]:
         yield Place(executor=executor, link=link, folder=runs / "job_TEST" / "0")
 
 
-def _cgroup(runs: str) -> str:
-    """A cgroup of its own for each folder: who enters one kills what is in it, and tests run side by side."""
-    return f"cmdhttp-tests-{hashlib.sha256(runs.encode()).hexdigest()[:12]}"
-
-
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
     runs = sys.argv[1]
     with socket.socket(fileno=os.dup(0)) as front:
-        rung, swept, left = containment.enter(_cgroup(runs), runs=runs)
+        held = containment.enter(f"cmdhttp-tests-{zlib.crc32(runs.encode()):08x}", runs=runs)
 
         def make_order(message: Message, _: int | None) -> dict[str, Any]:
             step: Step = pickle.loads(base64.b64decode(message["params"]["step"]))  # noqa: S301 - the test wrote it
@@ -96,8 +88,9 @@ def main() -> None:
                 raise Refused(str(error)) from None
 
         broker = Broker(front, make_order=make_order, refresh=lambda: "", ready=2)
-        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": ""})
+        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": ""})
         broker.serve()
+        held.leave()
 
 
 if __name__ == "__main__":
