@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 Limits = Mapping[str, float | None]
 
@@ -24,8 +23,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SPARE_DATA = 64 << 20
 _THREADS_EACH = 8
 _SHELL_SIGNAL = 128
-_NEARLY = 0.9
-"""The kernel holds a limit of CPU by counting ticks, and reports afterwards what it measured."""
+_CREDIBLE = 0.5
+"""The kernel holds a limit of CPU by counting ticks and reports afterwards what it measured, which on a busy machine is less:
+0.86 of it was seen. A signal that anyone may send is believed to be the limit's from this share on."""
 
 _ANONYMOUS = b"Pss_Anon"
 
@@ -79,14 +79,14 @@ def named(status: int, limits: Limits, *, used: float = 0.0) -> str | None:
     """Name the limit that ended a process; None if it was none of them.
 
     `status` is an exit status, or minus a signal. `used` are its seconds of CPU with those of its children: a KILL is that
-    of the CPU limit only after so many. A shell tells of a signal to what it started by 128 and the number.
+    of the CPU limit only if they were nearly used. A shell tells of a signal to what it started by 128 and the number.
     """
     number = -status if status < 0 else status - _SHELL_SIGNAL
     cpu = limits.get("cpu")
     if cpu is not None:
-        if number == signal.SIGXCPU and (status < 0 or used >= _NEARLY * cpu):
+        if number == signal.SIGXCPU and (status < 0 or used >= _CREDIBLE * cpu):
             return "cpu"
-        if number == signal.SIGKILL and used >= _NEARLY * (math.ceil(cpu) + 1):
+        if number == signal.SIGKILL and used >= _CREDIBLE * (math.ceil(cpu) + 1):
             return "cpu"
     return "file_size" if number == signal.SIGXFSZ and limits.get("file_size") is not None else None
 
@@ -152,11 +152,7 @@ class _Stat:
     def read(cls, pid: int) -> "_Stat | None":
         """Return None for a process that is gone. The name may hold anything, so fields count from its last bracket."""
         try:
-            descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                data = os.read(descriptor, 4096)
-            finally:
-                os.close(descriptor)
+            data = _contents(f"/proc/{pid}/stat")
         except OSError:
             return None
         return cls(pid, data[data.rindex(b")") + 2 :].split()) if data else None
@@ -175,14 +171,22 @@ def _holds_more(stats: list[_Stat], most: float) -> bool:
 
 def _held(stat: _Stat) -> int:
     """Bytes of one process. Where the kernel does not say exactly, all its pages; nothing, if it is gone."""
-    place = Path(f"/proc/{stat.pid}")
     try:
-        lines = (place / "smaps_rollup").read_bytes().splitlines()
+        lines = _contents(f"/proc/{stat.pid}/smaps_rollup").splitlines()
     except ProcessLookupError:
         return 0
     except OSError:
-        return stat.pages * _PAGE if place.exists() else 0
+        return stat.pages * _PAGE if _Stat.read(stat.pid) else 0
     found = {line[: line.index(b":")]: int(line.split()[1]) for line in lines[1:]}
     if _ANONYMOUS not in found:
         return stat.pages * _PAGE
     return 1024 * (found[_ANONYMOUS] + found.get(b"Pss_Shmem", 0) + found.get(b"SwapPss", 0))
+
+
+def _contents(path: str) -> bytes:
+    """The beginning of a file of /proc, which is all that is needed of the two that are read. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
