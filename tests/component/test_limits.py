@@ -333,6 +333,40 @@ def test_memory_that_is_shared_counts_once(tmp_path: Path) -> None:
         assert until(meter, pids) == "memory"
 
 
+def test_an_exact_count_is_not_made_at_every_look() -> None:
+    """Twenty forks of a large process are measured cheaply on average, though their pages are many times the limit."""
+    program = (
+        "import os, time\nheld = bytearray(b'x') * (40 << 20)\nfor _ in range(19):\n"
+        " if os.fork() == 0: time.sleep(20); os._exit(0)\nprint(1, flush=True); time.sleep(20)"
+    )
+    with tree(program) as (_, pids):
+        found, meter = pids(), Meter({"memory": 200 * MIB})
+        took = []
+        for _ in range(20):
+            began = time.perf_counter()
+            assert meter.exceeded(found) is None
+            took.append(time.perf_counter() - began)
+        assert sorted(took)[12] < sorted(took)[17] / 3
+        assert Meter({"memory": 30 * MIB}).exceeded(found) == "memory"
+
+
+def test_memory_that_comes_between_two_exact_counts(tmp_path: Path) -> None:
+    """More pages than there was room for are counted at the next look."""
+    program = (
+        "import os, time\nheld = bytearray(b'x') * (40 << 20)\nfor _ in range(19):\n"
+        " if os.fork() == 0: time.sleep(20); os._exit(0)\nprint(1, flush=True)\n"
+        f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.02)\n"
+        f"more = bytearray(b'x') * (120 << 20); open({str(tmp_path / 'done')!r}, 'w'); time.sleep(20)"
+    )
+    with tree(program) as (_, pids):
+        found, meter = pids(), Meter({"memory": 120 * MIB})
+        assert meter.exceeded(found) is None
+        (tmp_path / "go").touch()
+        while not (tmp_path / "done").exists():
+            time.sleep(0.02)
+        assert meter.exceeded(found) == "memory"
+
+
 def test_memory_in_segments_that_are_shared() -> None:
     """Shared memory is memory: it is not forgotten because no process holds it alone."""
     program = "import mmap, time; m = mmap.mmap(-1, 80 << 20); m.write(b'x' * (80 << 20)); print(1, flush=True); time.sleep(20)"
