@@ -117,7 +117,7 @@ async def kept(
         stop=Stop(),
         recorder=recorder,
         executor=Says(writes=writes, stopped_by=stopped_by),
-        context=RunContext(job_id=job.id, folder=Path("/nowhere"), order=Order(principal="p", command="c", policy="")),
+        context=RunContext(job_id=job.id, order=Order(principal="p", command="c", policy="")),
         success_codes=(0,),
         monotonic=lambda: 0.0,
     )

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 import anyio
 import pytest
 
-from cmdhttp.execution.local import LocalExecutor
 from cmdhttp.execution.local.limits import Meter, apply, tasks_of
-from cmdhttp.execution.model import Exited, Order, Output, RunContext, RunErrorCode, Started, Stop
+from cmdhttp.execution.model import Exited, Output, RunErrorCode, Started
 from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.policy.compiled import Limits
+from tests.support.broker import Place, trusting_place
 
 NOBODY = 65534
 PYTHON = "/usr/bin/python3"
@@ -27,18 +27,18 @@ MIB = 1 << 20
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another account")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> RunContext:
-    order = Order(principal="ann", command="test", policy="sha256:0")
-    return RunContext(job_id="job_TEST", folder=tmp_path / "runs" / "job_TEST" / "0", order=order)
+@pytest.fixture(scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with trusting_place(tmp_path_factory.mktemp("runs")) as shared:
+        yield shared
 
 
-async def ran(context: RunContext, limits: Limits, *argv: str, target: LocalTarget | None = None) -> tuple[Exited, str]:
+async def ran(place: Place, limits: Limits, *argv: str, target: LocalTarget | None = None) -> tuple[Exited, str]:
     """How a run with limits ended, and all that it printed."""
     step = Step(
         run=0,
@@ -57,8 +57,8 @@ async def ran(context: RunContext, limits: Limits, *argv: str, target: LocalTarg
             printed.append(event.data)
 
     with anyio.fail_after(15):
-        exited = await LocalExecutor(kill_grace=0.3, drain=0.3).run(step, context=context, emit=emit, stop=Stop())
-    assert not context.folder.exists()
+        exited = await place.go(step, emit=emit)
+    assert not place.folder.exists()
     return exited, b"".join(printed).decode()
 
 
@@ -76,11 +76,11 @@ SHOW = (
 
 
 @pytest.mark.anyio
-async def test_a_process_finds_its_limits_set(context: RunContext) -> None:
+async def test_a_process_finds_its_limits_set(place: Place) -> None:
     """Each limit is there before the program starts; what is not limited is as it was."""
     before = {name: list(resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))) for name in ("NPROC", "AS")}
     limits = Limits(memory=64 * MIB, cpu=1.5, processes=5, files=64, file_size=3 * MIB)
-    exited, printed = await ran(context, limits, PYTHON, "-c", SHOW)
+    exited, printed = await ran(place, limits, PYTHON, "-c", SHOW)
     assert exited == Exited(exit_code=0)
     assert bounds(printed) == {
         "CORE": [0, 0],
@@ -96,64 +96,64 @@ async def test_a_process_finds_its_limits_set(context: RunContext) -> None:
 @pytest.mark.parametrize(
     "burner", ["while :; do :; done", "(while :; do :; done)", "sh -c 'while :; do :; done'; exit $?"]
 )
-async def test_a_burner_of_cpu(context: RunContext, burner: str) -> None:
+async def test_a_burner_of_cpu(place: Place, burner: str) -> None:
     """It ends for its CPU limit, also when a shell tells of it."""
-    exited, _ = await ran(context, Limits(cpu=1), "/bin/sh", "-c", burner)
+    exited, _ = await ran(place, Limits(cpu=1), "/bin/sh", "-c", burner)
     assert exited.error is not None
     assert exited.error.code is RunErrorCode.CPU_LIMIT
     assert "limit of 1 s" in exited.error.detail
 
 
 @pytest.mark.anyio
-async def test_a_burner_that_ignores_the_warning(context: RunContext) -> None:
+async def test_a_burner_that_ignores_the_warning(place: Place) -> None:
     """Who ignores SIGXCPU is killed a second later, and that has the same name."""
-    exited, _ = await ran(context, Limits(cpu=0.2), "/bin/sh", "-c", "trap '' XCPU; while :; do :; done")
+    exited, _ = await ran(place, Limits(cpu=0.2), "/bin/sh", "-c", "trap '' XCPU; while :; do :; done")
     assert (exited.signal, exited.error and exited.error.code) == ("KILL", RunErrorCode.CPU_LIMIT)
 
 
 @pytest.mark.anyio
-async def test_a_burst_within_the_limit(context: RunContext) -> None:
+async def test_a_burst_within_the_limit(place: Place) -> None:
     """A run that keeps to its limits ends as it would without."""
     limits = Limits(memory=256 * MIB, cpu=5, processes=9, files=99, file_size=MIB)
-    assert (await ran(context, limits, "/bin/sh", "-c", "echo x; kill -KILL $$"))[0] == Exited(signal="KILL")
+    assert (await ran(place, limits, "/bin/sh", "-c", "echo x; kill -KILL $$"))[0] == Exited(signal="KILL")
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("writer", ["exec head -c 5000000 /dev/zero >big", "head -c 5000000 /dev/zero >big"])
-async def test_a_writer_of_a_large_file(context: RunContext, writer: str) -> None:
+async def test_a_writer_of_a_large_file(place: Place, writer: str) -> None:
     """It ends for its limit of file sizes; what it may write is written."""
     text = f"head -c 1000000 /dev/zero >small && stat -c %s small; {writer}"
-    exited, printed = await ran(context, Limits(file_size=MIB), "/bin/sh", "-c", text)
+    exited, printed = await ran(place, Limits(file_size=MIB), "/bin/sh", "-c", text)
     assert printed.startswith("1000000\n")
     assert exited.error is not None
     assert exited.error.code is RunErrorCode.FILE_SIZE_LIMIT
 
 
 @pytest.mark.anyio
-async def test_stdout_is_no_file(context: RunContext) -> None:
+async def test_stdout_is_no_file(place: Place) -> None:
     """What a run prints counts against `output`, not against the size of files."""
-    exited, printed = await ran(context, Limits(file_size=10), "/usr/bin/seq", "1000")
+    exited, printed = await ran(place, Limits(file_size=10), "/usr/bin/seq", "1000")
     assert (exited, len(printed)) == (Exited(exit_code=0), 3893)
 
 
 @pytest.mark.anyio
-async def test_a_program_sees_that_it_has_too_many_files(context: RunContext) -> None:
+async def test_a_program_sees_that_it_has_too_many_files(place: Place) -> None:
     """Open files are refused to the program; nobody else can see it."""
     text = "import errno, os\ntry:\n while True: os.open('/', 0)\nexcept OSError as e: print(errno.errorcode[e.errno])"
-    assert await ran(context, Limits(files=32), PYTHON, "-c", text) == (Exited(exit_code=0), "EMFILE\n")
+    assert await ran(place, Limits(files=32), PYTHON, "-c", text) == (Exited(exit_code=0), "EMFILE\n")
 
 
 @pytest.mark.anyio
-async def test_a_jump_over_the_memory_limit(context: RunContext) -> None:
+async def test_a_jump_over_the_memory_limit(place: Place) -> None:
     """What no look could be quick enough for, the kernel refuses: more than twice the limit at once."""
     text = "try: bytearray(600 << 20)\nexcept MemoryError: print('refused')"
-    assert await ran(context, Limits(memory=64 * MIB), PYTHON, "-c", text) == (Exited(exit_code=0), "refused\n")
+    assert await ran(place, Limits(memory=64 * MIB), PYTHON, "-c", text) == (Exited(exit_code=0), "refused\n")
 
 
 @pytest.mark.anyio
 @needs_root
 @pytest.mark.parametrize("name", ["CPU", "DATA", "NOFILE", "FSIZE", "CORE"])
-async def test_a_child_that_raises_its_own_limits(context: RunContext, name: str) -> None:
+async def test_a_child_that_raises_its_own_limits(place: Place, name: str) -> None:
     """The soft limit goes up to the hard one, which is no more than was allowed, and no further."""
     text = (
         f"import resource as r; kind = r.RLIMIT_{name}; soft, hard = r.getrlimit(kind); r.setrlimit(kind, (hard, hard))\n"
@@ -164,31 +164,20 @@ async def test_a_child_that_raises_its_own_limits(context: RunContext, name: str
     )
     limits = Limits(memory=64 * MIB, cpu=1, files=64, file_size=MIB)
     become = ("/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    exited, printed = await ran(context, limits, *become, PYTHON, "-c", text)
+    exited, printed = await ran(place, limits, *become, PYTHON, "-c", text)
     allowed = {"CPU": 2, "DATA": 192 * MIB, "NOFILE": 64, "FSIZE": MIB, "CORE": 0}
     assert (exited, printed) == (Exited(exit_code=0), f"{allowed[name]}\n")
 
 
 @pytest.mark.anyio
 @needs_root
-async def test_a_burner_that_gives_itself_more_time(context: RunContext) -> None:
+async def test_a_burner_that_gives_itself_more_time(place: Place) -> None:
     """The soft CPU limit is raised by the process itself; the hard one ends it, with the same name."""
     text = "import resource as r; hard = r.getrlimit(r.RLIMIT_CPU)[1]; r.setrlimit(r.RLIMIT_CPU, (hard, hard))\nwhile 1: pass"
     become = ("/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    exited, _ = await ran(context, Limits(cpu=1), *become, PYTHON, "-c", text)
+    exited, _ = await ran(place, Limits(cpu=1), *become, PYTHON, "-c", text)
     assert exited.error is not None
     assert exited.error.code is RunErrorCode.CPU_LIMIT
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("target", "what"), [(LocalTarget(account="www"), "'as' on local"), (LocalTarget(isolated=True), "'isolation'")]
-)
-async def test_what_cannot_be_kept_does_not_run(context: RunContext, target: LocalTarget, what: str) -> None:
-    """An account or isolation that is not given is never left out: nothing starts."""
-    exited, printed = await ran(context, Limits(), "/bin/echo", "ran", target=target)
-    assert exited.error is not None
-    assert (exited.error.code, what in exited.error.detail, printed) == (RunErrorCode.UNSUPPORTED, True, "")
 
 
 # -- apply

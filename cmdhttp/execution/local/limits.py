@@ -72,7 +72,7 @@ def tasks_of(uid: int) -> int:
         for entry in entries:
             try:
                 if entry.name.isdigit() and entry.stat().st_uid == uid:
-                    count += max(os.stat(f"{entry.path}/task").st_nlink - 2, 1)  # noqa: PTH116 - hundreds at a time
+                    count += max(os.stat(f"{entry.path}/task").st_nlink - 2, 1)
             except OSError:
                 continue
     return count
