@@ -80,7 +80,7 @@ COMMANDS: Mapping[str, Document] = {
         "script": 'yes flood | head -c "$P_BYTES"; echo "the last words" >&2; echo; echo done',
         "params": {"bytes": {"type": "int", "min": 0}},
         "output": {"max": "64KiB", "when_full": "keep_ends"},
-        "timeout": "20s",
+        "timeout": "1m",
         "on": _BOTH,
     },
     "burn": {"script": "while :; do :; done", "limits": {"cpu": "1s"}, "timeout": "20s", "on": "local"},
