@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
 import pytest
 
-from cmdhttp.execution.model import Collected, Exited, LeftOut, News, RunErrorCode
+from cmdhttp.execution.model import Collected, Exited, LeftOut, News, RunErrorCode, Stop, StopReason
 from cmdhttp.plan.model import HERE, LocalTarget, Staged, Step, staged_path
 from cmdhttp.policy.compiled import Collect, Script
 from tests.support.broker import Place, trusting_place
@@ -57,11 +58,11 @@ def open_files(folder: Path) -> list[str]:
     return found
 
 
-def step(*argv: str, text: str | None = None, unplaced: tuple[str, ...] | None = None) -> Step:
+def step(*argv: str, text: str | None = None, unplaced: tuple[str, ...] | None = None, isolated: bool = False) -> Step:
     return Step(
         run=0,
         host="local",
-        target=LocalTarget(),
+        target=LocalTarget(isolated=isolated),
         argv=argv,
         env={},
         script=Script(interpreter=("/bin/sh",), text=text, sha256="") if text is not None else None,
@@ -81,6 +82,45 @@ async def test_a_program_gets_the_path(place: Place) -> None:
     assert exited == Exited(exit_code=0)
     assert receiver.files == {b"copy": b"local-canary"}
     assert not place.folder.exists()
+
+
+async def test_an_isolated_run(place: Place) -> None:
+    """A run in a namespace of its own has its files and leaves some, like any other."""
+    receiver = Receiver()
+    exited = await place.go(step(text='cat "$P_PW_FILE" > copy', isolated=True), emit=receiver.emit)
+    assert exited == Exited(exit_code=0)
+    assert receiver.files == {b"copy": b"local-canary"}
+
+
+async def test_a_late_stop(place: Place) -> None:
+    """A stop that comes while files are handed over ends nothing: the run had ended by itself, and that is its verdict."""
+    stop = Stop()
+    receiver = Receiver()
+
+    async def emit(news: News) -> None:
+        if isinstance(news, Collected):
+            stop.request(StopReason.TIMEOUT)
+            await anyio.sleep(0.5)
+        await receiver.emit(news)
+
+    exited = await place.go(step(text="echo a > a; echo b > b; exit 3"), emit=emit, stop=stop)
+    assert exited == Exited(exit_code=3)
+    assert set(receiver.files) == {b"a", b"b"}
+
+
+async def test_a_cancellation_while_files_are_handed_over(place: Place) -> None:
+    """Whoever gives up in between leaves no descriptor and no folder."""
+
+    async def emit(news: News) -> None:
+        if isinstance(news, Collected):
+            scope.cancel()
+            await anyio.sleep(5)
+
+    with anyio.CancelScope() as scope:
+        await place.go(step(text="for f in a b c d; do echo x > $f; done"), emit=emit)
+    assert scope.cancelled_caught
+    assert not place.folder.exists()
+    assert open_files(place.folder) == []
 
 
 async def test_a_start_that_fails(place: Place) -> None:
