@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
+from anyio import to_thread
 
 from cmdhttp.execution.model import (
     Executor,
@@ -19,6 +21,7 @@ from cmdhttp.execution.model import (
     StopReason,
     Stream,
 )
+from cmdhttp.execution.redaction import Redactor, Rules
 from cmdhttp.jobs import state
 from cmdhttp.jobs.recorder import Recorder, Splitter
 from cmdhttp.jobs.state import RunEnded, State
@@ -32,10 +35,17 @@ _STOPPED: dict[StopReason, tuple[State, RunErrorCode, str]] = {
     StopReason.SHUTDOWN: (State.CANCELED, RunErrorCode.SERVICE_STOPPED, "The service was stopped."),
 }
 
+_LONG_SECRETS = 16 << 10  # bytes that take more than a moment to prepare for
+_SLICE = 32 << 10
+_TURN = 0.005  # seconds
+
 
 @dataclass(slots=True, kw_only=True)
 class StepRun:
-    """Runs one step and records what happens."""
+    """Runs one step and records what happens.
+
+    The output limit counts what the process wrote; everything that is kept, offsets and sums with it, is masked before.
+    """
 
     step: Step
     stop: Stop
@@ -45,10 +55,12 @@ class StepRun:
     success_codes: Collection[int]
     monotonic: Callable[[], float]
     _splitters: dict[Stream, Splitter] = field(init=False)
+    _redactors: dict[Stream, Redactor] = field(init=False)
     _left: int = field(init=False)
 
     def __post_init__(self) -> None:
         self._splitters = {stream: Splitter() for stream in Stream}
+        self._redactors = {}
         self._left = self.step.output_limit
 
     async def to_end(self, *, limiters: tuple[anyio.CapacityLimiter, ...]) -> None:
@@ -58,6 +70,7 @@ class StepRun:
             if self.stop.requested:
                 await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
                 return
+            await self._prepare_redaction()
             await self.recorder.dispatched(self.step.run)
             since = self.monotonic()
             exited = await self._execute()
@@ -105,17 +118,42 @@ class StepRun:
             )
         )
 
+    async def _prepare_redaction(self) -> None:
+        masks, redact = self.step.masks, self.step.redact
+        if not masks and not redact:
+            return
+        if sum(map(len, masks)) > _LONG_SECRETS:
+            rules = await to_thread.run_sync(Rules.of, masks, redact)
+        else:
+            rules = Rules.of(masks, redact)
+        if rules is not None:
+            self._redactors = {stream: Redactor(rules) for stream in Stream}
+
     async def _keep(self, output: Output) -> None:
         data = output.data[: self._left]
         self._left -= len(data)
         if len(data) < len(output.data):
             self.stop.request(StopReason.OUTPUT_LIMIT)
+        if redactor := self._redactors.get(output.stream):
+            data = await self._redacted(redactor, data)
         if told := self._splitters[output.stream].feed(data):
             await self.recorder.output(self.step.run, output.stream, told)
 
+    async def _redacted(self, redactor: Redactor, data: bytes) -> bytes:
+        """Mask in slices: output made to be slow to mask must not keep the other runs waiting."""
+        told, since = [], self.monotonic()
+        for start in range(0, len(data), _SLICE):
+            if self.monotonic() - since > _TURN:
+                await anyio.lowlevel.checkpoint()
+                since = self.monotonic()
+            told.append(redactor.feed(data[start : start + _SLICE]))
+        return b"".join(told)
+
     async def _record_end(self, exited: Exited, *, duration: float | None) -> None:
         for stream, splitter in self._splitters.items():
-            if rest := splitter.rest():
+            redactor = self._redactors.get(stream)
+            unmasked = splitter.feed(redactor.rest()) if redactor else b""
+            if rest := unmasked + splitter.rest():
                 await self.recorder.output(self.step.run, stream, rest)
         stdout, stderr = await self.recorder.tallies(self.step.run)
         verdict, error = judge(exited, self.stop.reason, self.success_codes)

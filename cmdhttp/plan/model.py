@@ -52,7 +52,10 @@ Target = LocalTarget | SshTarget | UnsupportedTarget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams; `limits` are for local runs."""
+    """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams; `limits` are for local runs.
+
+    `masks` are the secrets of the call and `redact` the patterns of the policy that its output must not show.
+    """
 
     run: int
     host: str
@@ -64,6 +67,8 @@ class Step:
     timeout: float
     output_limit: int
     limits: Limits = field(default_factory=Limits)
+    masks: tuple[bytes, ...] = field(default=(), repr=False)
+    redact: tuple[str, ...] = ()
 
     @property
     def shown_argv(self) -> tuple[str, ...]:
