@@ -104,7 +104,9 @@ def _redact(defined: Defined[CommandSpec], report: Report) -> tuple[str, ...]:
         try:
             compile_mask(text)
         except ValueError as error:
-            report.say("P222", f"output is not masked so: {error}", defined.where("output", "redact", index))
+            report.say(
+                "P222", f"the output cannot be masked by this: {error}", defined.where("output", "redact", index)
+            )
     return defined.spec.output.redact
 
 
