@@ -80,7 +80,6 @@ def test_a_call_that_needs_approval_is_refused(service: Service) -> None:
 @pytest.mark.parametrize(
     ("command", "body", "what"),
     [
-        ("redacted", {}, "'redact'"),
         ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "parameters of type file"),
         ("certain", {}, "a login by certificate"),
     ],
@@ -92,6 +91,15 @@ def test_what_cannot_be_done_yet_never_runs(service: Service, command: str, body
     assert (job["state"], job["ok"], job["exit_code"], job["stdout_bytes"]) == ("failed", False, None, 0)
     assert job["error"]["code"] == "unsupported"
     assert job["error"]["detail"] == f"This version cannot do {what}; nothing has run."
+
+
+def test_patterns_of_the_policy_are_masked(service: Service) -> None:
+    """In the answer and in what is kept; the argv, which the caller may see, is not output."""
+    with service.client() as client:
+        job = client.post("/v1/run/redacted", json={}).json()
+        assert client.get(f"/v1/jobs/{job['id']}/output/stdout").text == "***\n"
+    assert (job["stdout"], job["stdout_bytes"]) == ("***\n", 4)
+    assert [path.read_text() for path in service.data.rglob(f"{job['id']}/0.stdout")] == ["***\n"]
 
 
 def started_with(service: Service, params: Document) -> Document:
@@ -180,8 +188,6 @@ def test_explain_says_what_cannot_be_done(service: Service) -> None:
         ("allow", None),
         ("allow", "a login by certificate"),
     ]
-    _, redacted = explain(service, "redacted")
-    assert redacted["hosts"][0]["unsupported"] == "'redact'"
     _, denied = explain(service, "narrow", params={"word": "green"}, hosts=["certified"])
     assert (denied["decision"], denied["hosts"][0]["unsupported"]) == ("deny", None)
 
@@ -200,7 +206,7 @@ def test_explain_and_run_agree(service: Service) -> None:
 
 def test_warnings_are_in_the_log(service: Service) -> None:
     """What the policy asks for in vain is said when the service starts, at its place."""
-    assert "P216 warning: this version cannot do 'redact'" in service.log
+    assert "P216 warning: this version cannot do a login by certificate" in service.log
 
 
 def test_serve_takes_named_interpreters(tmp_path: Path) -> None:

@@ -263,6 +263,7 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
     answers: list[str] = []
     with Service.running(tmp_path / "service", **{"log-level": "debug"}) as service:
         canaries = [secret.encode(), *(token.encode() for token in service.tokens.values())]
+        spills = [service.launch("spill", {"stdin": secret + "\n", "hosts": [host]})["id"] for host in ("local", "far")]
         for host in ("local", "far"):
             launched = service.launch("digest", {"stdin": secret, "hosts": [host], "params": {"seconds": 0.7}})
             canaries = [secret.encode(), *(token.encode() for token in service.tokens.values())]
@@ -275,7 +276,7 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
                 assert not [canary for canary in canaries if canary in lines]
                 answers += [event.raw for event in events]
             answers.append(json.dumps(service.job(launched["id"])))
-            spilled = service.launch("spill", {"stdin": secret + "\n", "hosts": [host]})["id"]
+        for spilled in spills:
             for media in (NDJSON, SSE):
                 with service.follow(spilled, media=media) as events:
                     answers += [event.raw for event in events]

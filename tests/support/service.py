@@ -58,9 +58,9 @@ COMMANDS: Mapping[str, Document] = {
     },
     "spill": {
         "script": """
-            date +%s.%N; echo "ready, steady" >&2; sleep 0.2
+            date +%s.%N; echo "ready, steady" >&2
             secret=$(cat)
-            slowly() { first=${1%?????}; printf "$2 %s" "$first"; sleep 0.1; printf "%s.\\n" "${1#"$first"}"; }
+            slowly() { first=${1%?????}; printf "$2 %s" "$first"; sleep 0.05; printf "%s.\\n" "${1#"$first"}"; }
             slowly "$secret" raw; slowly "$secret" err >&2
             hex=$(printf %s "$secret" | od -An -v -tx1 | tr -d " \\n")
             slowly "$hex" hex; slowly "$(printf %s "$hex" | tr a-f A-F)" HEX
