@@ -154,8 +154,8 @@ class Rules:
 
         Runs at the same time share them; they go with the last of these.
         """
-        if (rules := _in_use.get((secrets, masks))) is not None:
-            return rules
+        if shared := _in_use.get((secrets, masks)):
+            return shared
         needles = _needles(secrets)
         if not needles and not masks:
             return None
@@ -179,17 +179,17 @@ class Secrets:
         self._starts = frozenset(needle[:size] for needle in self._needles for size in range(1, _START + 1))
         self._shorter = list(self._longest_starts())
 
-    def find(self, data: bytes, *, ended: bool = False) -> tuple[list[tuple[int, int]], int]:
+    def find(self, data: bytes) -> tuple[list[tuple[int, int]], int]:
         """Return where spellings are, sorted, overlaps and all, and where one may begin that is not all there yet.
 
-        Nothing that begins at that second place or after it is among the first. Nothing can be missing once it has `ended`.
+        Nothing that begins at that second place or after it is among the first.
         """
-        held = len(data) if ended else self._open_tail(data)
+        held = self._open_tail(data)
         spans: list[tuple[int, int]] = []
         found = self._anchors.search(data)
         while found is not None and (at := found.start()) < held:
             size, open_ended = self._at(data[at : at + self._longest])
-            if open_ended and not ended:
+            if open_ended:
                 return spans, at
             if size:
                 spans.append((at, at + size))
