@@ -8,27 +8,15 @@ holds each line until it ends. Masked text becomes `***`.
 A net, not a wall: whoever writes the program can spell a secret in a way that is not here.
 """
 
-import base64
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from urllib.parse import quote, quote_plus
 from weakref import WeakValueDictionary
 
+from cmdhttp.execution.spellings import FLOOR, needles
 from cmdhttp.linear import Mask, compile_any_of, compile_mask
 
 MASK = b"***"
-
-FLOOR = 4
-"""Bytes of the shortest text that counts as a secret, or as a spelling of one: shorter ones are in every output."""
-
-LONGEST_PIECE = 512
-"""A longer secret is looked for in pieces of about this size, each by itself, so what is held back stays small."""
-
-MAX_LINES = 1000
-"""Lines of the secrets of one run that are looked for by themselves. The whole texts always are."""
 
 LONGEST_LINE = 64 << 10
 """Bytes of a line that wait for its end. Of a longer one all but the last `OVERLAP` are told."""
@@ -36,106 +24,8 @@ LONGEST_LINE = 64 << 10
 OVERLAP = 4 << 10
 """Bytes of the longest match that is sure to be masked in a line over `LONGEST_LINE`."""
 
-LONGEST_WRAPPED = 16 << 10
-"""Bytes of the longest secret that is also looked for as tools break its encoding into lines."""
-
 _ANCHOR = 16
 _START = 4
-_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
-_BYTES_OF_BASE64_LINE = (48, 57)  # openssl and PEM; base64
-_BYTES_OF_HEX_LINE = 30  # xxd -p
-
-
-# How a secret is spelled.
-
-
-def spellings(secret: bytes) -> Iterator[bytes]:
-    """Yield the secret as it is, and as hex, base64, percent-encoding and JSON spell it; shorter than `FLOOR` they may be."""
-    yield secret
-    yield from _as_hex(secret)
-    yield from _as_base64(secret)
-    yield from _as_percent(secret)
-    yield from _as_json(secret)
-
-
-def _as_hex(secret: bytes) -> Iterator[bytes]:
-    text = secret.hex().encode()
-    yield text
-    yield text.upper()
-
-
-def _as_base64(secret: bytes) -> Iterator[bytes]:
-    """Wherever the secret begins in what is encoded: only the characters that it alone decides."""
-    for before in range(3):
-        encoded = base64.b64encode(bytes(before) + secret)
-        text = encoded[(before * 8 + 5) // 6 : (before + len(secret)) * 8 // 6]
-        yield text
-        yield text.translate(_URL_SAFE)
-
-
-def _as_percent(secret: bytes) -> Iterator[bytes]:
-    for safe in ("", "/", "!'()*", ";,/?:@&=+$!*'()#"):  # RFC 3986, Python, encodeURIComponent, encodeURI
-        yield from _both_cases(quote(secret, safe=safe))
-    yield from _both_cases(quote_plus(secret))
-
-
-def _both_cases(quoted: str) -> Iterator[bytes]:
-    first, *others = quoted.split("%")
-    yield quoted.encode()
-    yield "%".join([first, *(other[:2].lower() + other[2:] for other in others)]).encode()
-
-
-def _as_json(secret: bytes) -> Iterator[bytes]:
-    """As encoders write it: in ASCII only or not, with slashes escaped or not, and the HTML-safe spelling."""
-    try:
-        text = secret.decode()
-    except UnicodeDecodeError:
-        return
-    for ascii_only in (True, False):
-        plain = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        for spelled in (plain, plain.replace("/", "\\/"), "".join(_HTML.get(char, char) for char in plain)):
-            first, *others = spelled.split("\\u")
-            yield spelled.encode()
-            yield "\\u".join([first, *(other[:4].upper() + other[4:] for other in others)]).encode()
-
-
-def _needles(secrets: Iterable[bytes]) -> set[bytes]:
-    """Every text to look for."""
-    whole = [secret for secret in dict.fromkeys(secrets) if secret]
-    lines = [line for secret in whole if b"\n" in secret or b"\r" in secret for line in secret.splitlines()]
-    pieces = {piece for text in (*whole, *lines[:MAX_LINES]) for piece in _pieces(text.strip())}
-    texts = {spelled for piece in pieces if len(piece) >= FLOOR for spelled in spellings(piece)}
-    texts.update(line for secret in whole for line in _wrapped(secret))
-    return {text for text in texts if len(text) >= FLOOR}
-
-
-def _pieces(text: bytes) -> Iterator[bytes]:
-    """Cut a long text into even pieces, between characters where it is UTF-8."""
-    count = -(-len(text) // LONGEST_PIECE)
-    cuts = [0, *(_character_start(text, len(text) * number // count) for number in range(1, count)), len(text)]
-    yield from (text[start:end].strip() for start, end in pairwise(cuts))
-
-
-def _character_start(text: bytes, at: int) -> int:
-    return next((place for place in range(at, at - 4, -1) if text[place] & 0xC0 != 0x80), at)  # noqa: PLR2004 - UTF-8
-
-
-def _wrapped(secret: bytes) -> Iterator[bytes]:
-    """Yield the lines that tools break a long secret into when they encode it from its beginning."""
-    if len(secret) > LONGEST_WRAPPED:
-        return
-    for size in _BYTES_OF_BASE64_LINE:
-        for line in _every(size, secret):
-            text = base64.b64encode(line)[: len(line) * 8 // 6]
-            yield from (text, text.translate(_URL_SAFE))
-    for line in _every(_BYTES_OF_HEX_LINE, secret):
-        yield from _as_hex(line)
-
-
-def _every(size: int, secret: bytes) -> Iterator[bytes]:
-    if len(secret) > size:
-        yield from (secret[start : start + size] for start in range(0, len(secret) - FLOOR + 1, size))
 
 
 # What a run looks for.
@@ -156,10 +46,10 @@ class Rules:
         """
         if shared := _in_use.get((secrets, masks)):
             return shared
-        needles = _needles(secrets)
-        if not needles and not masks:
+        texts = needles(secrets)
+        if not texts and not masks:
             return None
-        rules = cls(secrets=Secrets(needles) if needles else None, masks=tuple(map(compile_mask, masks)))
+        rules = cls(secrets=Secrets(texts) if texts else None, masks=tuple(map(compile_mask, masks)))
         _in_use[secrets, masks] = rules
         return rules
 
@@ -186,15 +76,28 @@ class Secrets:
         """
         held = self._open_tail(data)
         spans: list[tuple[int, int]] = []
+        before, size_before = -_ANCHOR, -1
         found = self._anchors.search(data)
         while found is not None and (at := found.start()) < held:
             size, open_ended = self._at(data[at : at + self._longest])
             if open_ended:
                 return spans, at
+            start, shift = at, at - before
+            if shift < _ANCHOR and size == size_before and (shift < size or not size):
+                at += shift * self._repeats(data, before, shift=shift, held=held)
             if size:
-                spans.append((at, at + size))
+                spans.append((start, at + size))
+            before, size_before = at, size
             found = self._anchors.search(data, at + 1)
         return spans, held
+
+    def _repeats(self, data: bytes, at: int, *, shift: int, held: int) -> int:
+        """How often what begins at `at`, and again after `shift`, does so once more: the same is found there, and nothing between.
+
+        Without this, a row of one character would take a search for each byte of it.
+        """
+        same = _same(data, at, at + shift)
+        return max(0, min((shift + same - self._longest) // shift, (held - 1 - at) // shift) - 1)
 
     def _longest_starts(self) -> Iterator[int]:
         """For each needle, the longest other one that it starts with: its place, or -1."""
@@ -225,6 +128,23 @@ class Secrets:
             ),
             size,
         )
+
+
+def _same(data: bytes, first: int, second: int) -> int:
+    """How many bytes from the one place on are those from the other place on."""
+    same, step, most = 0, 64, len(data) - second
+    while (
+        same + step <= most and data[first + same : first + same + step] == data[second + same : second + same + step]
+    ):
+        same, step = same + step, step * 2
+    while step > 1:
+        step //= 2
+        if (
+            same + step <= most
+            and data[first + same : first + same + step] == data[second + same : second + same + step]
+        ):
+            same += step
+    return same
 
 
 # What a stream holds back.

@@ -36,7 +36,7 @@ _STOPPED: dict[StopReason, tuple[State, RunErrorCode, str]] = {
 }
 
 _LONG_SECRETS = 16 << 10  # bytes that take more than a moment to prepare for
-_SLICE = 32 << 10
+_SLICE = 16 << 10
 _TURN = 0.005  # seconds
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from cmdhttp.api.routes import Api, ApiSettings
-from cmdhttp.execution.redaction import spellings
+from cmdhttp.execution.spellings import spellings
 from tests.support.service import NDJSON, SSE, Document, Service, as_document, proc_command_lines, wait_until
 from tests.support.sshd import Sshd
 

@@ -7,7 +7,8 @@ import weakref
 import pytest
 
 from cmdhttp.execution import redaction
-from cmdhttp.execution.redaction import FLOOR, LONGEST_LINE, MASK, OVERLAP, Redactor, Rules, spellings
+from cmdhttp.execution.redaction import LONGEST_LINE, MASK, OVERLAP, Redactor, Rules
+from cmdhttp.execution.spellings import FLOOR, LONGEST_PIECE, spellings
 
 PEM = b"-----BEGIN PRIVATE KEY-----\n" + b"\n".join(
     base64.b64encode(bytes(range(start, start + 48))) for start in range(0, 192, 48)
@@ -104,7 +105,7 @@ def test_a_long_secret_is_masked_in_pieces() -> None:
     stream = redactor(secret)
     seen = stream.feed(secret[:-1])
     assert seen == MASK * (len(seen) // 3)
-    assert len(seen) // 3 == -(-len(secret) // redaction.LONGEST_PIECE) - 1
+    assert len(seen) // 3 == -(-len(secret) // LONGEST_PIECE) - 1
     assert stream.feed(secret[-1:] + b".") == b"***."
     text = "".join(chr(0x4E00 + number) for number in range(2000)).encode()
     assert told(text, text).strip(b"*") == b""
