@@ -92,7 +92,7 @@ class Secrets:
         return spans, held
 
     def _repeats(self, data: bytes, at: int, *, shift: int, held: int) -> int:
-        """How often what begins at `at`, and again after `shift`, does so once more: the same is found there, and nothing between.
+        """How often what begins at `at`, and again after `shift`, does so once more: the same is there, and nothing between.
 
         Without this, a row of one character would take a search for each byte of it.
         """

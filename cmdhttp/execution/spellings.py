@@ -22,7 +22,6 @@ MAX_LINES = 1000
 LONGEST_WRAPPED = 16 << 10
 """Bytes of the longest secret that is also looked for as tools break its encoding into lines."""
 
-
 _HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _BYTES_OF_BASE64_LINE = (48, 57)  # openssl and PEM; base64
