@@ -1,7 +1,8 @@
 """A decided call becomes a plan. Limits are lowered here and never raised."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import Resolver
@@ -19,6 +20,8 @@ from cmdhttp.plan.model import (
 from cmdhttp.plan.remote import posix_line, remote_argv
 from cmdhttp.policy.compiled import Command, Host, KeyLogin, Policy
 from cmdhttp.policy.decide import Arguments
+from cmdhttp.policy.params import Value
+from cmdhttp.policy.params.values import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
     argv, env, staged = resolver.argv(), resolver.env(), resolver.staged()
     placed = replace(resolver, paths={file.param: staged_path(HERE, file) for file in staged})
     unplaced = placed.argv() if staged else None
+    masks = tuple(_masks(command, arguments, wish))
     steps = tuple(
         Step(
             run=run,
@@ -64,6 +68,8 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
             staged=staged,
             unplaced=unplaced,
             collect=command.collect,
+            masks=masks,
+            redact=command.output.redact,
         )
         for run, host in enumerate(hosts)
     )
@@ -79,6 +85,21 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         max_parallel=command.max_parallel,
         parser=command.parser,
     )
+
+
+def _masks(command: Command, arguments: Arguments, wish: Wish) -> Iterator[bytes]:
+    """Yield every secret that the processes of the call get to know."""
+    if command.stdin is not None and command.stdin.secret and wish.stdin:
+        yield wish.stdin
+    for value in arguments.values.values():
+        yield from _secrets(value)
+
+
+def _secrets(value: Value) -> Iterator[bytes]:
+    if isinstance(value, Secret):
+        yield value.text.encode()
+    elif isinstance(value, tuple):
+        yield from chain.from_iterable(map(_secrets, value))
 
 
 def _target(host: Host, command: Command, arguments: Arguments) -> Target:

@@ -81,6 +81,7 @@ class Step:
     `staged` are the files to write before the start, `collect` says which to keep at the end. `unplaced` is the argv with
     `HERE` for the run's folder, if any argument is a file's path.
     At the output limit the run ends, or with `keep_ends` goes on while the beginning and the end of its output are kept.
+    `masks` are the secrets of the call and `redact` the patterns of the policy that its output must not show.
     """
 
     run: int
@@ -97,6 +98,8 @@ class Step:
     staged: tuple[Staged, ...] = ()
     unplaced: tuple[str, ...] | None = field(default=None, repr=False)
     collect: Collect | None = None
+    masks: tuple[bytes, ...] = field(default=(), repr=False)
+    redact: tuple[str, ...] = ()
 
     def argv_in(self, folder: str) -> tuple[str, ...]:
         """Return the exact argv of the run whose private folder is `folder`."""

@@ -196,7 +196,7 @@ def test_files_belong_to_the_account(house: House) -> None:
     job = house.run("files", {"note": {"name": "a.txt", "base64": "bm90ZQo="}, "pw": "account-canary"})
     uid = str(pwd.getpwnam(OTHER).pw_uid)
     lines = job["stdout"].split("\n")
-    assert lines == [uid, f"{uid} 600", f"{uid} 400", f"{uid} 700", f"{uid} 700", "note", "account-canary"], job
+    assert lines == [uid, f"{uid} 600", f"{uid} 400", f"{uid} 700", f"{uid} 700", "note", "***"], job
     assert [(file["name"], file["bytes"]) for file in job["artefacts"]] == [("out", 5)]
     assert job["artefacts_left_out"] == [{"name": "shadow", "why": "symlink"}]
     answer = httpx.get(
