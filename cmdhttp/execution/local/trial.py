@@ -1,0 +1,192 @@
+"""Whether this machine lets a guard do its work: tried with a real guard, in a process of its own that ends with the trial.
+
+A program through a guard, again and again, says what a run costs here. A process that its parent has left says whether guards
+keep what they start: it must become the guard's child, and be gone when the guard is told to kill. Nothing is left behind.
+"""
+
+import ctypes
+import json
+import os
+import selectors
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cmdhttp.execution.local import tree
+from cmdhttp.execution.local.guards import Guards
+from cmdhttp.execution.local.wire import close_all, pair, receive, send
+
+_SECONDS = 30.0
+_PATIENCE = 5.0
+_NEWUSER, _NEWPID = 0x10000000, 0x20000000
+
+Order = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came out. A text is empty if all went well, else it says what did not; `median` is in seconds, of `times` runs."""
+
+    subreaper: str = ""
+    children: str = ""
+    guard: str = ""
+    orphan: str = ""
+    namespace: str = ""
+    median: float = 0.0
+    times: int = 0
+
+
+def try_machine(order: Order, orphan: Order, *, times: int = 20) -> Verdict:
+    """Try it: `order` runs a short program, `orphan` leaves a process behind; nothing else may use their folders.
+
+    Raises OSError if the trial cannot be begun or does not end.
+    """
+    command = [sys.executable, "-P", "-m", "cmdhttp.execution.local.trial", json.dumps([order, orphan, times])]
+    try:
+        done = subprocess.run(  # noqa: S603 - this program itself
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True
+        )
+        return Verdict(**json.loads(done.stdout))
+    except (subprocess.SubprocessError, ValueError) as error:
+        raise OSError(f"the trial did not come to its end: {type(error).__name__}") from error
+
+
+def main() -> None:
+    """Try what `sys.argv[1]` says, and print the verdict as JSON."""
+    order, orphan, times = json.loads(sys.argv[1])
+    os.umask(0o077)
+    namespace = _said(_try_namespace)
+    subreaper = _said(tree.become_subreaper)
+    children = _said(_try_children)
+    medians: list[float] = []
+    guard = _said(lambda: medians.append(_median(order, times=times)))
+    verdict = Verdict(
+        subreaper=subreaper,
+        children=children,
+        guard=guard,
+        orphan="" if guard else _said(lambda: _try_orphan(orphan)),
+        namespace=namespace,
+        median=medians[0] if medians else 0.0,
+        times=times,
+    )
+    print(json.dumps(asdict(verdict)))  # noqa: T201 - to whoever started the trial
+
+
+def _said(attempt: Callable[[], None]) -> str:
+    try:
+        attempt()
+    except (OSError, ValueError) as error:
+        return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ""
+
+
+def _try_children() -> None:
+    """See a child of this process where guards look for the children of theirs."""
+    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)  # noqa: S603
+    try:
+        if child.pid not in tree.descendants(os.getpid()):
+            raise OSError("a child of this process does not stand in /proc/PID/task/TID/children")
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def _try_namespace() -> None:
+    """Make a PID namespace, with a user namespace around it where only root may make one, and be process 1 in it."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_first_of_namespace())
+    number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if number != 0:
+        raise OSError(number, os.strerror(number) if number > 0 else "it was killed")
+
+
+def _first_of_namespace() -> int:
+    """0, or the number of the error."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEWPID if os.geteuid() == 0 else _NEWPID | _NEWUSER) != 0:
+        return ctypes.get_errno()
+    try:
+        child = os.fork()
+    except OSError as error:
+        return error.errno or 1
+    if child == 0:
+        os._exit(0 if os.getpid() == 1 else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class _Trial:
+    """One guard, and runs of it one after the other."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._guards = Guards(selector=self._selector, ready=1)
+
+    def __enter__(self) -> "_Trial":
+        self._until_free()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._guards.close()
+        self._selector.close()
+
+    def run(self, order: Order, *, killed_after: str = "") -> list[str]:
+        """Run an order to its end; returns what the guard said. After the word `killed_after` it is told to kill."""
+        ours, theirs = pair()
+        with ours:
+            ours.settimeout(_PATIENCE)
+            nowhere = [os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) for _ in range(2)]
+            self._guards.run(order, [*nowhere, theirs.detach()])
+            words: list[str] = []
+            while "ended" not in words:
+                received = receive(ours)
+                if received is None:
+                    raise OSError("the guard has died")
+                message, descriptors = received
+                close_all(descriptors)
+                if "failed" in message:
+                    raise OSError(message["failed"], os.strerror(message["failed"]))
+                words += message
+                if killed_after in message:
+                    send(ours, {"do": "kill"})
+        if message["left"]:
+            raise OSError("the guard could not end what it ran")
+        self._until_free()
+        return words
+
+    def _until_free(self) -> None:
+        ready = self._selector.select(_PATIENCE)
+        for key, _ in ready:
+            self._guards.heard(key.data)
+        if self._guards.lost:
+            raise OSError("the guard has died")
+        if not ready:
+            raise OSError("the guard says nothing")
+
+
+def _median(order: Order, *, times: int) -> float:
+    """Seconds from an order to its end, its folder made and taken away in between."""
+    spans = []
+    with _Trial() as trial:
+        for _ in range(times):
+            begin = time.perf_counter()
+            trial.run(order)
+            spans.append(time.perf_counter() - begin)
+    return statistics.median(spans)
+
+
+def _try_orphan(order: Order) -> None:
+    with _Trial() as trial:
+        if "exited" not in trial.run(order, killed_after="exited"):
+            raise OSError("what its parent has left did not become a child of the guard")
+
+
+if __name__ == "__main__":
+    main()
