@@ -8,20 +8,24 @@ import ctypes
 import json
 import os
 import selectors
+import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from cmdhttp.execution.local import tree
 from cmdhttp.execution.local.guards import Guards
-from cmdhttp.execution.local.wire import close_all, pair, receive, send
+from cmdhttp.execution.local.wire import Message, close_all, pair, receive, send
 
 _SECONDS = 30.0
 _PATIENCE = 5.0
+_ROOT = str(Path(__file__).parents[3])
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from cmdhttp.execution.local.trial import main; main()"
 _NEWUSER, _NEWPID = 0x10000000, 0x20000000
 
 Order = Mapping[str, Any]
@@ -31,49 +35,61 @@ Order = Mapping[str, Any]
 class Verdict:
     """What came out. A text is empty if all went well, else it says what did not; `median` is in seconds, of `times` runs."""
 
-    subreaper: str = ""
-    children: str = ""
-    guard: str = ""
-    orphan: str = ""
-    namespace: str = ""
-    median: float = 0.0
-    times: int = 0
+    subreaper: str
+    children: str
+    guard: str
+    orphan: str
+    median: float
+    times: int
 
 
-def try_machine(order: Order, orphan: Order, *, times: int = 20) -> Verdict:
-    """Try it: `order` runs a short program, `orphan` leaves a process behind; nothing else may use their folders.
+def try_guard(order: Order, orphan: Order, *, times: int = 20) -> Verdict:
+    """Try a guard: `order` runs a short program, `orphan` leaves a process behind; nothing else may use their folders.
 
     Raises OSError if the trial cannot be begun or does not end.
     """
-    command = [sys.executable, "-P", "-m", "cmdhttp.execution.local.trial", json.dumps([order, orphan, times])]
+    return Verdict(**_try({"order": order, "orphan": orphan, "times": times}))
+
+
+def try_namespace() -> str:
+    """Try to make a PID namespace. Returns why it cannot be made, empty if it can. Raises OSError as `try_guard`."""
+    why: str = _try({})["namespace"]
+    return why
+
+
+def _try(what: Mapping[str, object]) -> dict[str, Any]:
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, json.dumps(what)]
     try:
         done = subprocess.run(  # noqa: S603 - this program itself
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True
         )
-        return Verdict(**json.loads(done.stdout))
+        found: dict[str, Any] = json.loads(done.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
         raise OSError(f"the trial did not come to its end: {type(error).__name__}") from error
+    return found
 
 
 def main() -> None:
-    """Try what `sys.argv[1]` says, and print the verdict as JSON."""
-    order, orphan, times = json.loads(sys.argv[1])
+    """Try what `sys.argv[1]` says, and print what came out as JSON."""
     os.umask(0o077)
-    namespace = _said(_try_namespace)
+    what: dict[str, Any] = json.loads(sys.argv[1])
+    found = asdict(_guard(**what)) if what else {"namespace": _said(_try_namespace)}
+    print(json.dumps(found))  # noqa: T201 - to whoever started the trial
+
+
+def _guard(order: Order, orphan: Order, times: int) -> Verdict:
     subreaper = _said(tree.become_subreaper)
     children = _said(_try_children)
     medians: list[float] = []
     guard = _said(lambda: medians.append(_median(order, times=times)))
-    verdict = Verdict(
+    return Verdict(
         subreaper=subreaper,
         children=children,
         guard=guard,
         orphan="" if guard else _said(lambda: _try_orphan(orphan)),
-        namespace=namespace,
         median=medians[0] if medians else 0.0,
         times=times,
     )
-    print(json.dumps(asdict(verdict)))  # noqa: T201 - to whoever started the trial
 
 
 def _said(attempt: Callable[[], None]) -> str:
@@ -86,7 +102,7 @@ def _said(attempt: Callable[[], None]) -> str:
 
 def _try_children() -> None:
     """See a child of this process where guards look for the children of theirs."""
-    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)  # noqa: S603
+    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)
     try:
         if child.pid not in tree.descendants(os.getpid()):
             raise OSError("a child of this process does not stand in /proc/PID/task/TID/children")
@@ -126,7 +142,7 @@ class _Trial:
         self._selector = selectors.DefaultSelector()
         self._guards = Guards(selector=self._selector, ready=1)
 
-    def __enter__(self) -> "_Trial":
+    def __enter__(self) -> Self:
         self._until_free()
         return self
 
@@ -146,20 +162,24 @@ class _Trial:
             self._guards.run(order, [*nowhere, theirs.detach()])
             words: list[str] = []
             while "ended" not in words:
-                received = receive(ours)
-                if received is None:
-                    raise OSError("the guard has died")
-                message, descriptors = received
-                close_all(descriptors)
-                if "failed" in message:
-                    raise OSError(message["failed"], os.strerror(message["failed"]))
-                words += message
+                words += (message := self._hear(ours))
                 if killed_after in message:
                     send(ours, {"do": "kill"})
-        if message["left"]:
-            raise OSError("the guard could not end what it ran")
+                if message.get("left"):
+                    raise OSError("the guard could not end what it ran")
         self._until_free()
         return words
+
+    @staticmethod
+    def _hear(guard: socket.socket) -> Message:
+        received = receive(guard)
+        if received is None:
+            raise OSError("the guard has died")
+        message, descriptors = received
+        close_all(descriptors)
+        if "failed" in message:
+            raise OSError(message["failed"], os.strerror(message["failed"]))
+        return message
 
     def _until_free(self) -> None:
         ready = self._selector.select(_PATIENCE)
@@ -186,7 +206,3 @@ def _try_orphan(order: Order) -> None:
     with _Trial() as trial:
         if "exited" not in trial.run(order, killed_after="exited"):
             raise OSError("what its parent has left did not become a child of the guard")
-
-
-if __name__ == "__main__":
-    main()
