@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from cmdhttp.execution.local.trial import Verdict, try_guard, try_namespace
 from cmdhttp.plan.model import LocalTarget, Step
 from tests.support.cli import cmdhttp
 from tests.support.reloading import ReloadingService
-from tests.support.service import Service, free_port, wait_until
+from tests.support.service import Service, environment, free_port, wait_until
 
 STRANGER = 12345
 TOKEN = mint(bytes(ENTROPY_BYTES))
@@ -354,6 +355,27 @@ def test_a_namespace_is_possible_where_unshare_can_make_one() -> None:
     argv = ["unshare", "--pid", "--fork", "true"] if os.geteuid() == 0 else ["unshare", "-U", "--pid", "--fork", "true"]
     possible = subprocess.run(argv, capture_output=True, check=False).returncode == 0
     assert (try_namespace() == "") is possible
+
+
+def test_the_first_process_of_a_namespace(machine: Machine) -> None:
+    """As process 1 it would serve on the rung 'container'; where no namespace can be made, the doctor says so."""
+    looked = machine.look()
+    assert "would have 'container'" not in looked.of("containment")[1]
+    if looked.state("namespace") != "ok":
+        assert looked.of("namespace")[1].startswith("no PID namespace can be made: ")
+        return
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    program = [sys.executable, "-m", "cmdhttp.cli.main", "doctor", *machine.flags(), "--json"]
+    done = subprocess.run(
+        ["unshare", *rights, "--pid", "--fork", "--mount-proc", *program],
+        capture_output=True,
+        timeout=20,
+        check=False,
+        env=environment(),
+    )
+    inside = Looked(code=done.returncode, document=json.loads(done.stdout))
+    assert inside.of("containment")[:2] == ("ok", "a service started from here would have 'container'")
+    assert inside.state("guard") == "ok"
 
 
 # -- beside a running service
