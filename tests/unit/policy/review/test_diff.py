@@ -435,6 +435,38 @@ def test_entries(change: tuple[str, str], expected: list[tuple[str, str, str, st
     assert {(one.what.value, one.command, one.hosts) for one in found} <= {("entry", "", ())}
 
 
+JWT = "{oidc: {issuer: 'https://i.example', aud: a, email: b@example.com}%s}"
+PROVED = "email=b@example.com for a by https://i.example"
+ORIGINS: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
+    ("", ", from: [10.0.0.0/8]", [("lost", "from", "anywhere", "10.0.0.0/8")]),
+    (", from: [10.0.0.0/8]", "", [("gained", "from", "10.0.0.0/8", "anywhere")]),
+    (", from: [10.0.0.0/8]", ", from: [192.0.2.0/24]", [("changed", "from", "10.0.0.0/8", "192.0.2.0/24")]),
+    (", from: [10.0.0.0/8]", ", from: [10.0.0.0/8]", []),
+]
+
+
+@pytest.mark.parametrize(("before", "now", "expected"), ORIGINS)
+def test_where_a_jwt_holds(before: str, now: str, expected: list[tuple[str, str, str, str]]) -> None:
+    """The networks of a principal that has only a JWT are compared as those of one with tokens."""
+    assert brief(changed(("bob: {}", f"bob: {JWT % now}"))) == [("gained", "oidc", "none", PROVED)]
+    old, new = (made(BASE.replace("bob: {}", f"bob: {JWT % origin}")) for origin in (before, now))
+    assert brief(diff(old, new, since=NOW)) == expected
+
+
+def test_a_token_in_the_place_of_a_jwt() -> None:
+    """Where the way in changes and the networks with it, both are told; where none was, the networks are part of it."""
+    token = TOKEN.replace("k7Q", "Zt1")
+    old = made(BASE.replace("bob: {}", f"bob: {JWT % ', from: [10.0.0.0/8]'}"))
+    new = made(BASE.replace("bob: {}", f"bob: {{tokens: [{token}]}}"))
+    assert sorted(brief(diff(old, new, since=NOW))) == [
+        ("gained", "from", "10.0.0.0/8", "anywhere"),
+        ("gained", "token Zt1m2ZpA", "none", f"{SHORT}, no end"),
+        ("lost", "oidc", PROVED, "none"),
+    ]
+    none = made(BASE)
+    assert ("from" in {one.subject for one in diff(none, new, since=NOW)}) is False
+
+
 JSON = """
 commands: {{send: {{script: cat, interpreter: sh, params: {{doc: {{type: json}}}}, on: local}}}}
 principals: {{alice: {{}}}}
