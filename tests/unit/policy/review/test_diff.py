@@ -288,6 +288,48 @@ def test_another_way_to_a_host() -> None:
     assert [(one.subject, one.now) for one in found if one.command == "restart"] == ways
 
 
+BEHIND = """
+ssh_profiles:
+  near: {user: n, auth: {key: file:n}, host_keys: {known_hosts: near}, jump: inner}
+  inner: {user: i, auth: {key: file:i}, host_keys: {known_hosts: inner}, jump: outer}
+  outer: {user: o, auth: {key: file:o}, host_keys: {known_hosts: outer}}
+  other: {inherit: outer}
+hosts:
+  web: {address: 10.0.0.1, ssh: near}
+  inner: {address: 10.0.0.2, ssh: inner}
+  outer: {address: 10.0.0.3, ssh: outer}
+  other: {address: 10.0.0.4, ssh: other}
+commands: {c: {run: [/bin/c], on: web}}
+principals: {p: {}}
+roles: {r: [{commands: c, hosts: web}]}
+grants: [{to: p, roles: r}]
+"""
+HOPS: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
+    ("10.0.0.2", "10.9.9.9", [("changed", "jump inner address", "10.0.0.2 port 22", "10.9.9.9 port 22")]),
+    ("10.0.0.3,", "10.0.0.3, port: 2222,", [("changed", "jump outer address", "10.0.0.3 port 22", "10.0.0.3 port 2222")]),
+    ("user: i", "user: root", [("changed", "jump inner account", "i", "root")]),
+    ("known_hosts: outer", "known_hosts: more", [("changed", "jump outer host keys", "/nowhere/outer", "/nowhere/more")]),
+    (
+        "key: file:i",
+        "agent: /run/a",
+        [("changed", "jump inner login", "KeyLogin(path='/secrets/i')", "AgentLogin(socket='/run/a')")],
+    ),
+    ("jump: outer", "jump: other", [("changed", "jump", "inner, outer", "inner, other")]),
+    (", jump: outer", "", [("changed", "jump", "inner, outer", "inner")]),
+    (", jump: inner", "", [("changed", "jump", "inner, outer", "none")]),
+    ("10.0.0.4", "10.9.9.9", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "to", "expected"), HOPS)
+def test_the_way_to_a_host(change: str, to: str, expected: list[tuple[str, str, str, str]]) -> None:
+    """What changes of a host that the way goes through changes the way, however far it is; other hosts do not."""
+    assert change in BEHIND
+    found = diff(made(BEHIND), made(BEHIND.replace(change, to)), since=NOW)
+    assert brief(found) == expected
+    assert {(one.what.value, one.command, one.hosts) for one in found} <= {("host", "c", ("web",))}
+
+
 COMMAND = "commands: {c: {run: [/bin/c], on: local%s}}\nprincipals: {p: {}, q: {}}\n"
 GIVEN = COMMAND + "roles: {r: [{commands: c, hosts: local}]}\ngrants: [{to: p, roles: r}]"
 INT = ", params: {n: {type: int%s}}"
