@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from cmdhttp.errors import InvalidRequest
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.decide import Arguments, Question, Reason, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.findings import Position
@@ -266,9 +265,8 @@ def test_a_folder_is_denied_with_all_below_it_and_not_above() -> None:
     deny = compiled(HOSTS, text, access, "deny: [{why: not there, commands: walk, params: {path: {under: [/etc]}}}]")
     asked = {path: ask(deny, "walk", path=path).verdict for path in ("/etc", "/etc/ssl/x", "/etcetera", "/", "/srv")}
     assert [path for path, verdict in asked.items() if verdict is Verdict.DENY] == ["/etc", "/etc/ssl/x"]
-    for above in ("/", "/etc", "/srv/../etc"):
-        with pytest.raises(InvalidRequest):
-            bind(deny.commands["held"], {"path": above})
+    refused = [bind(deny.commands["held"], {"path": path}).errors for path in ("/", "/etc", "/srv")]
+    assert [[error.code for error in errors] for errors in refused] == [["not_under"], ["not_under"], []]
     narrowed = (
         "roles: {r: [{commands: walk, hosts: web1, params: {path: {under: [/srv]}}}]}\ngrants: [{to: p, roles: r}]"
     )
