@@ -32,7 +32,7 @@ def main() -> None:
         interpreters={name: tuple(argv) for name, argv in config["interpreters"].items()},
     )
     with socket.socket(fileno=os.dup(0)) as front:
-        rung, swept, left = containment.enter(config["cgroup"], runs=str(runs))
+        held = containment.enter(config["cgroup"], runs=str(runs))
         _clear_runs(runs)
         checker = Checker(load=lambda: _load(settings), runs=str(runs), account=config["account"])
 
@@ -41,17 +41,24 @@ def main() -> None:
 
         broker = Broker(front, make_order=make_order, refresh=checker.refresh, ready=config["ready"])
         wrong = checker.refresh()
-        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": wrong})
+        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": wrong})
         broker.serve()
+        held.leave()
 
 
 def _load(settings: Settings) -> Policy:
-    return read_policy(settings, now=time.time()).usable()
+    return read_policy(settings, now=time.time(), may_switch=os.geteuid() == 0).usable()
 
 
 def _clear_runs(runs: Path) -> None:
-    """Nothing runs in these folders any more: whoever did has been ended."""
-    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Nothing runs in these folders any more: whoever did has been ended.
+
+    Where runs have accounts of their own, what leads there may be passed by all, and listed by none.
+    """
+    for folder in (*reversed(runs.parents), runs):
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     for job in runs.iterdir():
         for run in job.iterdir():
             clear(str(run))

@@ -17,7 +17,7 @@ import pytest
 from cmdhttp.auth.tokens import ENTROPY_BYTES, mint
 from cmdhttp.cli.doctor import places
 from cmdhttp.execution.local.orders import spawn_order
-from cmdhttp.execution.local.trial import Verdict, try_guard, try_namespace
+from cmdhttp.execution.local.trial import Verdict, try_guard
 from cmdhttp.plan.model import LocalTarget, Step
 from tests.support.cli import cmdhttp
 from tests.support.reloading import ReloadingService
@@ -25,13 +25,16 @@ from tests.support.service import Service, environment, free_port, wait_until
 
 STRANGER = 12345
 TOKEN = mint(bytes(ENTROPY_BYTES))
-POLICY = """\
+SWITCH = ", as: nobody" if os.geteuid() == 0 else ""
+"""A command that would run as root is warned of."""
+
+POLICY = f"""\
 version: 1
-commands: {c: {on: local, run: [/usr/bin/true], effect: read, timeout: 5s}}
-principals: {p: %s}
-roles: {r: [{commands: c, hosts: local}]}
-grants: [{to: p, roles: r}]
-tests: [{as: p, run: c, on: local, expect: allow}]
+commands: {{c: {{on: local, run: [/usr/bin/true], effect: read, timeout: 5s{SWITCH}}}}}
+principals: {{p: %s}}
+roles: {{r: [{{commands: c, hosts: local}}]}}
+grants: [{{to: p, roles: r}}]
+tests: [{{as: p, run: c, on: local, expect: allow}}]
 """
 
 
@@ -350,11 +353,18 @@ def test_a_trial_ends_its_orphan(job: Path) -> None:
     assert subprocess.run(["pgrep", "-f", f"sleep {marked}"], capture_output=True, check=False).returncode == 1
 
 
-def test_a_namespace_is_possible_where_unshare_can_make_one() -> None:
-    """The trial and util-linux come to the same end."""
-    argv = ["unshare", "--pid", "--fork", "true"] if os.geteuid() == 0 else ["unshare", "-U", "--pid", "--fork", "true"]
+def test_a_trial_of_a_program_that_fails(job: Path) -> None:
+    """An exit status other than 0, or a signal, is not taken for success, by either trial."""
+    assert trial(job, ["/bin/false"], ["/bin/true"]).guard == "it ended with 1"
+    assert trial(job, ["/bin/sh", "-c", "kill -9 $$"], ["/bin/true"]).guard == "it ended with -9"
+
+
+def test_a_namespace_is_possible_where_unshare_can_make_one(machine: Machine) -> None:
+    """The doctor and util-linux come to the same end."""
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    argv = ["unshare", *rights, "--pid", "--fork", "--mount-proc", "true"]
     possible = subprocess.run(argv, capture_output=True, check=False).returncode == 0
-    assert (try_namespace() == "") is possible
+    assert (machine.look().state("namespace") == "ok") is possible
 
 
 def test_the_first_process_of_a_namespace(machine: Machine) -> None:
@@ -362,7 +372,7 @@ def test_the_first_process_of_a_namespace(machine: Machine) -> None:
     looked = machine.look()
     assert "would have 'container'" not in looked.of("containment")[1]
     if looked.state("namespace") != "ok":
-        assert looked.of("namespace")[1].startswith("no PID namespace can be made: ")
+        assert looked.of("namespace")[1].startswith("no program can run in a PID namespace of its own: ")
         return
     rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     program = [sys.executable, "-m", "cmdhttp.cli.main", "doctor", *machine.flags(), "--json"]

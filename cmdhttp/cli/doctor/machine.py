@@ -14,7 +14,7 @@ from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local import cgroup, containment
 from cmdhttp.execution.local.containment import Rung
 from cmdhttp.execution.local.orders import AccountError, spawn_order
-from cmdhttp.execution.local.trial import Verdict, try_guard, try_namespace
+from cmdhttp.execution.local.trial import Verdict, try_guard, try_program
 from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.results.library import find_library
 from cmdhttp.settings import Settings
@@ -23,6 +23,7 @@ _OLDEST_PYTHON = (3, 11)
 _CLOCK_SLACK = 5.0
 _TIMEX_BYTES, _TIME_ERROR = 1024, 5
 _ORPHAN = "/bin/sleep 60 </dev/null >/dev/null 2>&1 &"
+_NUMBERED_ANEW = 'test "$$" -lt 9'
 
 
 def check_python(_: Case) -> Iterator[Seen]:
@@ -110,21 +111,28 @@ def check_guard(case: Case) -> Iterator[Seen]:
         yield ok(f"a guard ends what a program leaves behind; it takes {spent}")
 
 
-def check_namespace(_: Case) -> Iterator[Seen]:
-    if wrong := try_namespace():
-        yield warn(f"no PID namespace can be made: {wrong}", "Commands with 'isolation: namespace' cannot run here.")
+def check_namespace(case: Case) -> Iterator[Seen]:
+    """Let a real guard run a program in a PID namespace of its own, where numbers of processes begin anew."""
+    with borrowed(case.settings.runs_folder) as runs:
+        order = _order(case.settings, runs / f"doctor-{os.getpid()}", 0, "/bin/sh", "-c", _NUMBERED_ANEW, isolated=True)
+        wrong = try_program(order)
+    if wrong:
+        hint = "Commands with 'isolation: namespace' cannot run here; it takes user namespaces, or root."
+        yield warn(f"no program can run in a PID namespace of its own: {wrong}", hint)
     else:
-        yield ok("a PID namespace can be made")
+        yield ok("a program can run in a PID namespace of its own")
 
 
 def _trial(settings: Settings, job: Path) -> Verdict:
-    def order(run: int, *argv: str) -> dict[str, object]:
-        target = LocalTarget()
-        step = Step(run=run, host="local", target=target, argv=argv, env={}, timeout=10, output_limit=1)
-        return spawn_order(step, folder=f"{job}/{run}", job_id="doctor", account=settings.local_account)
+    return try_guard(_order(settings, job, 0, "/bin/true"), _order(settings, job, 1, "/bin/sh", "-c", _ORPHAN))
 
+
+def _order(settings: Settings, job: Path, run: int, *argv: str, isolated: bool = False) -> dict[str, object]:
+    """The order for a program, as the broker makes it. Raises ConfigError if its account cannot be had."""
+    target = LocalTarget(isolated=isolated)
+    step = Step(run=run, host="local", target=target, argv=argv, env={}, timeout=10, output_limit=1)
     try:
-        return try_guard(order(0, "/bin/true"), order(1, "/bin/sh", "-c", _ORPHAN))
+        return spawn_order(step, folder=f"{job}/{run}", job_id="doctor", account=settings.local_account)
     except AccountError as error:
         raise ConfigError(str(error), hint="Look at --user and --local-user.") from None
 

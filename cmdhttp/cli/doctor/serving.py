@@ -42,7 +42,7 @@ def check_service(case: Case) -> Iterator[Seen]:
 def check_policy(case: Case) -> Iterator[Seen]:
     """Whether the policy loads, and whether anybody could call."""
     folder, now = case.settings.policies, SystemClock().now()
-    loaded = read_policy(case.settings, now=now)
+    loaded = read_policy(case.settings, now=now, may_switch=os.geteuid() == 0)
     errors, warnings = len(loaded.errors), len(loaded.warnings)
     hint = f"'cmdhttp check {folder}' says what and where."
     if loaded.policy is None:

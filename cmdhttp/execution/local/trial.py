@@ -4,7 +4,6 @@ A program through a guard, again and again, says what a run costs here. A proces
 keep what they start: it must become the guard's child, and be gone when the guard is told to kill. Nothing is left behind.
 """
 
-import ctypes
 import json
 import os
 import selectors
@@ -26,7 +25,6 @@ _SECONDS = 30.0
 _PATIENCE = 5.0
 _ROOT = str(Path(__file__).parents[3])
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from cmdhttp.execution.local.trial import main; main()"
-_NEWUSER, _NEWPID = 0x10000000, 0x20000000
 
 Order = Mapping[str, Any]
 
@@ -51,9 +49,9 @@ def try_guard(order: Order, orphan: Order, *, times: int = 20) -> Verdict:
     return Verdict(**_try({"order": order, "orphan": orphan, "times": times}))
 
 
-def try_namespace() -> str:
-    """Try to make a PID namespace. Returns why it cannot be made, empty if it can. Raises OSError as `try_guard`."""
-    why: str = _try({})["namespace"]
+def try_program(order: Order) -> str:
+    """Have a guard run one order, which must end with 0. Returns why it did not, or nothing. Raises OSError as `try_guard`."""
+    why: str = _try({"order": order})["program"]
     return why
 
 
@@ -73,7 +71,7 @@ def main() -> None:
     """Try what `sys.argv[1]` says, and print what came out as JSON."""
     os.umask(0o077)
     what: dict[str, Any] = json.loads(sys.argv[1])
-    found = asdict(_guard(**what)) if what else {"namespace": _said(_try_namespace)}
+    found = asdict(_guard(**what)) if "orphan" in what else {"program": _said(lambda: _try_program(**what))}
     print(json.dumps(found))  # noqa: T201 - to whoever started the trial
 
 
@@ -111,30 +109,6 @@ def _try_children() -> None:
         child.communicate()
 
 
-def _try_namespace() -> None:
-    """Make a PID namespace, with a user namespace around it where only root may make one, and be process 1 in it."""
-    child = os.fork()
-    if child == 0:
-        os._exit(_first_of_namespace())
-    number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if number != 0:
-        raise OSError(number, os.strerror(number) if number > 0 else "it was killed")
-
-
-def _first_of_namespace() -> int:
-    """0, or the number of the error."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_NEWPID if os.geteuid() == 0 else _NEWPID | _NEWUSER) != 0:
-        return ctypes.get_errno()
-    try:
-        child = os.fork()
-    except OSError as error:
-        return error.errno or 1
-    if child == 0:
-        os._exit(0 if os.getpid() == 1 else 1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 class _Trial:
     """One guard, and runs of it one after the other."""
 
@@ -153,22 +127,28 @@ class _Trial:
         self._guards.close()
         self._selector.close()
 
-    def run(self, order: Order, *, killed_after: str = "") -> list[str]:
+    def run_well(self, order: Order) -> None:
+        """Run an order to its end. Raises OSError if that is not an exit with 0."""
+        status = self.run(order)[-1]["ended"]
+        if status != 0:
+            raise OSError(f"it ended with {status}")
+
+    def run(self, order: Order, *, killed_after: str = "") -> list[Message]:
         """Run an order to its end; returns what the guard said. After the word `killed_after` it is told to kill."""
         ours, theirs = pair()
         with ours:
             ours.settimeout(_PATIENCE)
             nowhere = [os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) for _ in range(2)]
             self._guards.run(order, [*nowhere, theirs.detach()])
-            words: list[str] = []
-            while "ended" not in words:
-                words += (message := self._hear(ours))
-                if killed_after in message:
+            heard = [self._hear(ours)]
+            while "ended" not in heard[-1]:
+                if killed_after in heard[-1]:
                     send(ours, {"do": "kill"})
-                if message.get("left"):
-                    raise OSError("the guard could not end what it ran")
+                heard.append(self._hear(ours))
+        if heard[-1]["left"]:
+            raise OSError("the guard could not end what it ran")
         self._until_free()
-        return words
+        return heard
 
     @staticmethod
     def _hear(guard: socket.socket) -> Message:
@@ -197,12 +177,17 @@ def _median(order: Order, *, times: int) -> float:
     with _Trial() as trial:
         for _ in range(times):
             begin = time.perf_counter()
-            trial.run(order)
+            trial.run_well(order)
             spans.append(time.perf_counter() - begin)
     return statistics.median(spans)
 
 
+def _try_program(order: Order) -> None:
+    with _Trial() as trial:
+        trial.run_well(order)
+
+
 def _try_orphan(order: Order) -> None:
     with _Trial() as trial:
-        if "exited" not in trial.run(order, killed_after="exited"):
+        if not any("exited" in message for message in trial.run(order, killed_after="exited")):
             raise OSError("what its parent has left did not become a child of the guard")

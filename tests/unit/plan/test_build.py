@@ -7,10 +7,11 @@ import pytest
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
-from cmdhttp.plan.build import Wish, build_plan, check_wish
+from cmdhttp.plan.build import Wish, _secrets, build_plan, check_wish
 from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget
-from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.compiled import Limits, Policy
 from cmdhttp.policy.decide import bind
+from cmdhttp.policy.params.values import Secret
 from tests.unit.policies import compiled, judged
 
 HOSTS = """
@@ -20,8 +21,9 @@ hosts: {web1: {address: 10.0.0.1, ssh: linux}, web2: {address: 10.0.0.2, port: 2
 ANY = "{type: string, pattern: '(?s).*', unicode: true, max_length: 8192, leading_dash: true}"
 
 
-def made(fields: str, params: str = "") -> Policy:
-    return compiled(HOSTS + f"commands: {{c: {{on: [local, '*'], {fields}, params: {{{params}}}}}}}")
+def made(fields: str, params: str = "", *, may_switch: bool = False) -> Policy:
+    text = HOSTS + f"commands: {{c: {{on: [local, '*'], {fields}, params: {{{params}}}}}}}"
+    return compiled(text, may_switch=may_switch)
 
 
 def argv(run: str, params: str, **values: Any) -> tuple[str, ...]:
@@ -201,6 +203,17 @@ def test_a_step_for_each_host() -> None:
     ]
 
 
+def test_what_a_local_run_keeps_to() -> None:
+    """Account, isolation, limits, and what happens at the output cap stand in the step, for whoever starts it."""
+    fields = "as: www, isolation: namespace, limits: {cpu: 2s, files: 9}, output: {max: 5B, when_full: keep_ends}"
+    step, far = plan(made(f"run: [/bin/c], {fields}", may_switch=True), "local", "web1").steps
+    assert (step.target, step.limits) == (LocalTarget(account="www", isolated=True), Limits(cpu=2.0, files=9))
+    assert (step.keep_ends, far.keep_ends) == (True, True)
+    assert isinstance(far.target, SshTarget)
+    assert far.target.account == "www"
+    assert plan(made("run: [/bin/c]")).steps[0].keep_ends is False
+
+
 def test_the_shell_of_the_host_comes_along() -> None:
     """Which family of shells takes the line is the profile's word, not a guess."""
     policy = made("run: [/bin/c]")
@@ -271,3 +284,25 @@ def test_argv_is_not_shown_by_accident() -> None:
     step = plan(policy, wish=Wish(stdin=b"CANARY1"), x="CANARY2").steps[0]
     assert "CANARY" not in repr(step)
     assert "CANARY" not in repr(Wish(stdin=b"CANARY"))
+
+
+def test_a_step_knows_what_its_output_must_not_show() -> None:
+    """Secret stdin, every secret value and the patterns of the policy; nothing else that came in."""
+    fields = "script: x, interpreter: sh, stdin: {type: secret}, output: {redact: [tok, key]}"
+    policy = made(fields, "s: {type: secret}, t: {type: secret, required: false}, n: {type: int}")
+    step = plan(policy, wish=Wish(stdin=b"CANARY1\n"), s="CANARY2", n=7).steps[0]
+    assert step.masks == (b"CANARY1\n", b"CANARY2")
+    assert step.redact == ("tok", "key")
+    assert "CANARY" not in repr(step)
+
+
+def test_secrets_are_found_inside_lists() -> None:
+    """However deep, and among values that are none."""
+    assert list(_secrets((Secret("one"), "no", (Secret("two"), 3)))) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(("stdin", "sent"), [("{}", b"text"), ("{type: secret}", None), ("{type: secret}", b"")])
+def test_what_is_not_secret_is_no_mask(stdin: str, sent: bytes | None) -> None:
+    """Stdin of type text may be shown, and what was not sent cannot."""
+    step = plan(made(f"run: [/bin/c, <x>], stdin: {stdin}", f"x: {ANY}"), wish=Wish(stdin=sent), x="v").steps[0]
+    assert (step.masks, step.redact) == ((), ())
