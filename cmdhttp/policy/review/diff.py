@@ -177,7 +177,8 @@ def _side(policy: Policy, principal: str, command: str) -> Side | None:
 
 def _place(one: Side) -> Place:
     host = one.policy.hosts[one.host]
-    return Place(command=one.command, host=host, through=tuple(_through(host, one.policy.hosts)))
+    through = tuple((hop, hop.profile) for hop in _through(host, one.policy.hosts) if hop.profile)
+    return Place(command=one.command, host=host, through=through)
 
 
 def _through(host: Host, hosts: Mapping[str, Host]) -> Iterator[Host]:

@@ -78,11 +78,11 @@ def command_shifts(before: Command, now: Command) -> list[Shift]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A host for a command, and the hosts that the way to it goes through, nearest to it first."""
+    """A host for a command, and the hosts that the way to it goes through with their profiles, nearest to it first."""
 
     command: Command
     host: Host
-    through: tuple[Host, ...] = ()
+    through: tuple[tuple[Host, Profile], ...] = ()
 
 
 def place_shifts(before: Place, now: Place) -> list[Shift]:
@@ -91,7 +91,7 @@ def place_shifts(before: Place, now: Place) -> list[Shift]:
     found = [compare("account", account(before.command, before.host), account(now.command, now.host), _same)]
     if old and new:
         found += [
-            *_machine_shifts(before.host, now.host),
+            *_machine_shifts((before.host, old), (now.host, new)),
             compare("jump", _way(before), _way(now), _same),
             compare("shell", old.shell, new.shell, _same),
             compare("become", old.become, new.become, _same),
@@ -102,20 +102,20 @@ def place_shifts(before: Place, now: Place) -> list[Shift]:
     return [shift for shift in found if shift]
 
 
-def _machine_shifts(before: Host, now: Host, *, prefix: str = "") -> Iterator[Shift | None]:
+def _machine_shifts(
+    before: tuple[Host, Profile], now: tuple[Host, Profile], *, prefix: str = ""
+) -> Iterator[Shift | None]:
     """Which machine it is, and how it and the service know each other."""
-    old, new = before.profile, now.profile
-    if old and new:
-        yield compare(f"{prefix}address", _address(before), _address(now), _same)
-        yield compare(f"{prefix}login", old.login, new.login, _same)
-        yield compare(f"{prefix}host keys", _trust(old), _trust(new), _same)
+    (old_host, old), (new_host, new) = before, now
+    yield compare(f"{prefix}address", _address(old_host), _address(new_host), _same)
+    yield compare(f"{prefix}login", old.login, new.login, _same)
+    yield compare(f"{prefix}host keys", _trust(old), _trust(new), _same)
 
 
-def _hop_shifts(before: Host, now: Host) -> Iterator[Shift | None]:
+def _hop_shifts(before: tuple[Host, Profile], now: tuple[Host, Profile]) -> Iterator[Shift | None]:
     """A host to go through sees who goes where; whoever holds another one in its place may turn the way elsewhere."""
-    prefix = f"jump {before.name} "
-    if before.profile and now.profile:
-        yield compare(f"{prefix}account", before.profile.account, now.profile.account, _same)
+    prefix = f"jump {before[0].name} "
+    yield compare(f"{prefix}account", before[1].account, now[1].account, _same)
     yield from _machine_shifts(before, now, prefix=prefix)
 
 
@@ -249,7 +249,7 @@ def _address(host: Host) -> str:
 
 
 def _way(place: Place) -> str | None:
-    return ", ".join(host.name for host in place.through) or None
+    return ", ".join(host.name for host, _ in place.through) or None
 
 
 def _trust(profile: Profile) -> str:
