@@ -194,16 +194,17 @@ def test_a_policy_that_another_account_may_write(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("mode", "state"), [(0o777, "fail"), (0o720, "fail"), (0o755, "warn"), (0o700, "ok")])
-@pytest.mark.parametrize("name", ["data", "secrets"])
-def test_modes(machine: Machine, name: str, mode: int, state: str) -> None:
+def test_modes(machine: Machine, mode: int, state: str) -> None:
     """What others may write fails, what they may look into warns, and the mode stays as it is."""
-    folder = machine.folder / name
-    folder.mkdir()
-    folder.chmod(mode)
-    looked = machine.look(secrets=str(machine.folder / "secrets"))
-    assert (looked.state(name), looked.failed) == (state, [name] if state == "fail" else [])
-    assert folder.stat().st_mode & 0o7777 == mode
-    assert list(folder.iterdir()) == []
+    folders = [machine.data, machine.folder / "secrets"]
+    for folder in folders:
+        folder.mkdir()
+        folder.chmod(mode)
+    looked = machine.look(secrets=str(folders[1]))
+    assert [looked.state(name) for name in ("data", "secrets")] == [state, state]
+    assert looked.failed == (["data", "secrets"] if state == "fail" else [])
+    assert [folder.stat().st_mode & 0o7777 for folder in folders] == [mode, mode]
+    assert [list(folder.iterdir()) for folder in folders] == [[], []]
 
 
 def test_a_data_folder_that_is_a_file(machine: Machine) -> None:
@@ -257,11 +258,12 @@ def test_an_address_that_is_taken(machine: Machine, flag: str) -> None:
     assert looked.of(flag.replace("-", "_"))[1] == f"{address} is taken"
 
 
-@pytest.mark.parametrize("address", ["nowhere", ":80", "127.0.0.1:", "192.0.2.1:80", "127.0.0.1:99999999", "[::x]:80"])
-def test_no_address(machine: Machine, address: str) -> None:
+@pytest.mark.parametrize(
+    ("listen", "ops"), [("nowhere", ":80"), ("127.0.0.1:", "127.0.0.1:99999999"), ("192.0.2.1:80", "[::x]:80")]
+)
+def test_no_address(machine: Machine, listen: str, ops: str) -> None:
     """What is no address of this machine fails, in either place, without a traceback."""
-    assert machine.look(listen=address).failed == ["listen"]
-    assert machine.look(**{"ops-listen": address}).failed == ["ops_listen"]
+    assert machine.look(listen=listen, **{"ops-listen": ops}).failed == ["listen", "ops_listen"]
 
 
 def test_one_address_for_both(machine: Machine) -> None:
