@@ -58,6 +58,7 @@ _HEAD_FIELDS = 100
 _DESCRIPTORS = 65536
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
+_HIGHEST_PORT = 65535
 _BROKER_SECONDS = 30.0
 
 
@@ -373,7 +374,7 @@ def broker_config(settings: Settings) -> str:
         runs=settings.runs_folder,
         cgroup=f"cmdhttp-{settings.instance}",
         interpreters=settings.interpreters,
-        account=settings.local_user or ("nobody" if settings.user else None),
+        account=settings.local_account,
     )
     return config.text()
 
@@ -440,7 +441,7 @@ def _listener(address: str, *, flag: str) -> Iterator[socket.socket]:
     """Bind and listen on `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`."""
     hint = f"Write {flag} HOST:PORT, like 127.0.0.1:8080, or {flag} unix:/path."
     try:
-        listener = _unix(address.removeprefix("unix:")) if address.startswith("unix:") else _tcp(address)
+        listener = _unix(address.removeprefix("unix:")) if address.startswith("unix:") else bind_tcp(address)
         listener.listen(_BACKLOG)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -451,9 +452,10 @@ def _listener(address: str, *, flag: str) -> Iterator[socket.socket]:
         yield listener
 
 
-def _tcp(address: str) -> socket.socket:
+def bind_tcp(address: str) -> socket.socket:
+    """Return a socket that is bound to `HOST:PORT` or `[IPV6]:PORT`. Raises OSError, or ValueError for another form."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or not host:
+    if not colon or not port.isdecimal() or not host or int(port) > _HIGHEST_PORT:
         raise ValueError("not an address")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     # The protocol is named because asyncio sets TCP_NODELAY only then; without it an answer waits 40 ms for an ACK.

@@ -7,6 +7,7 @@ up by the atoms of the command, so a decision costs the same with ten commands a
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from typing import TypeVar
 
@@ -173,13 +174,17 @@ class Callback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oidc:
-    """The JWT that proves a principal: issuer, audience, and the value of one claim (`email` or `common_name`)."""
+    """The JWT that proves a principal: issuer, audience, and the value of one claim (`email` or `common_name`).
+
+    It holds from these networks alone; none means from everywhere.
+    """
 
     principal: str
     issuer: str
     audience: str
     claim: str
     value: str
+    sources: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

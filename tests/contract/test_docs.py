@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from cmdhttp.api import body
 from cmdhttp.api.routes import Api
 from cmdhttp.audit.codes import Code
+from cmdhttp.cli.doctor.verb import CHECKS
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.execution.local.collecting import REASONS
 from cmdhttp.execution.model import RunErrorCode
@@ -134,6 +135,11 @@ def test_findings_are_documented() -> None:
 def test_words_of_the_policy_verbs_are_documented() -> None:
     """Every word that `explain` and `diff` print as data for what they looked at stands in the page of the command line."""
     assert {word.value for words in (Check, Kind, What) for word in words} <= quoted("cli")
+
+
+def test_checks_of_the_doctor_are_documented() -> None:
+    """Every check of `cmdhttp doctor` has a row, and every row a check."""
+    assert rows("cli") == set(CHECKS)
 
 
 def test_routes_are_documented() -> None:

@@ -40,6 +40,16 @@ class Containment:
             self.cgroup.leave()
 
 
+def probe(name: str) -> Rung:
+    """The rung that a service started by this process, in its place, would take; enters nothing and leaves nothing.
+
+    `name` is for a cgroup that is made to see whether one can be, so it must be that of no service.
+    """
+    if os.getpid() == 1:
+        return Rung.CONTAINER
+    return Rung.CGROUP if Cgroup.can_be_entered(name) else Rung.SUBREAPER
+
+
 def enter(name: str, *, runs: str) -> Containment:
     """End what an earlier life left, and take the strongest rung for what this process will start.
 

@@ -3,6 +3,7 @@
 # ruff: noqa: ISC004 - a long message goes on in the next line
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -243,7 +244,7 @@ def test_a_jwt_proves_one_principal() -> None:
         "  b: {oidc: {issuer: 'https://i.example', aud: x, common_name: a@example.com}}\n"
         "  c: {oidc: {issuer: 'https://i.example', aud: x, email: a@example.com}}\n"
     )
-    proof = {"issuer": "https://i.example", "audience": "x", "value": "a@example.com"}
+    proof: dict[str, Any] = {"issuer": "https://i.example", "audience": "x", "value": "a@example.com"}
     assert made.policy.oidc[1] == Oidc(principal="b", claim="common_name", **proof)
     assert [line for line in found if "P216" not in line] == [
         "a.yaml:5:13: P214 the same JWT proves 'a' already\n    hint: one of them must differ"
