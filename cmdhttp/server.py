@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import anyio
 import uvicorn
+from anyio.abc import TaskStatus
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -109,9 +110,9 @@ async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> No
             _Server(_config(house.api, settings), sockets=[api]),
             _Server(_config(house.ops, settings), sockets=[ops]),
         ]
+        await group.start(_watch_signals, stop, house.hub)  # before anyone can be told that the service is ready
         for server in servers:
             group.start_soon(server.run_until_told)
-        group.start_soon(_watch_signals, stop, house.hub)
         _log.info("serving on %s, operations on %s", settings.listen, settings.ops_listen)
         await house.supervisor.serve(until=stop, drain=settings.drain)
         for server in servers:
@@ -339,8 +340,9 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     )
 
 
-async def _watch_signals(stop: anyio.Event, hub: Hub) -> None:
+async def _watch_signals(stop: anyio.Event, hub: Hub, *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             hub.drain()
             stop.set()

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.service import environment, free_port, wait_until
-from tests.support.sshd import descendants, is_alive
+from tests.support.service import Service, environment, free_port, wait_until
+from tests.support.sshd import Sshd, descendants, is_alive
 
 FRONT, OTHER = "daemon", "games"
 _ROOT = Path(__file__).parents[2]
@@ -248,6 +249,43 @@ def test_a_killed_front_takes_everything_with_it() -> None:
     finally:
         serving.log.close()
         shutil.rmtree(folder)
+
+
+def test_the_first_process_of_a_container(tmp_path: Path) -> None:
+    """What loses its parent there leaves no zombie, a dead broker is replaced, and its first process takes all with it."""
+    with Sshd.start(tmp_path / "sshd") as sshd:
+        service = Service(tmp_path, sshd, flags={})
+        service.prefix = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        service.write_policy()
+        service.start()
+        try:
+            assert service.ask_ops("/readyz").json()["containment"] == "container"
+            [broker] = [pid for pid in descendants(service.pid) if b"cmdhttp.broker" in command_line(pid)]
+            job = service.launch("sleep")
+            service.first_line(job["id"])
+            family = descendants(service.pid)
+            os.kill(broker, signal.SIGKILL)
+            assert service.job(job["id"], wait=10)["error"]["code"] == "broker_lost"
+            wait_until(lambda: service.ready() and service.result("exit", {"params": {"code": 0}})["ok"], "it goes on")
+            assert [pid for pid in descendants(service.pid) if state_of(pid) == "Z"] == []
+            family = descendants(service.pid)
+            [first] = children_of(service.pid)
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: not any(map(is_alive, family)), "nothing is left", seconds=1)
+        finally:
+            service.kill()
+            service.end_orphans()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize(
