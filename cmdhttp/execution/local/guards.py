@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 from cmdhttp.execution.local import tree
+from cmdhttp.execution.local.guard.folder import clear
 from cmdhttp.execution.local.wire import close_all, pair, receive, send
 
 _IDLE_SECONDS = 60.0
@@ -35,12 +36,16 @@ class _State(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Guard:
-    """One guard, as the broker knows it; `since` is when its state began, on the monotonic clock."""
+    """One guard, as the broker knows it; `since` is when its state began, on the monotonic clock.
+
+    `folder` is that of the run which it has in hand, or had last.
+    """
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
     state: _State = _State.STARTING
     since: float = field(default_factory=time.monotonic)
+    folder: str | None = None
 
     def enter(self, state: _State) -> None:
         self.state, self.since = state, time.monotonic()
@@ -108,6 +113,7 @@ class Guards:
             guard.enter(_State.BUSY)
             with suppress(OSError):  # else it has died, which its socket will say, and the next one takes the order
                 send(guard.socket, order, descriptors)
+                guard.folder = str(order["folder"])
                 self._waiting.popleft()
                 close_all(descriptors)
         self._start_missing()
@@ -133,12 +139,14 @@ class Guards:
         self._selector.register(ours, selectors.EVENT_READ, guard)
 
     def _bury(self, guard: Guard) -> None:
-        """End what a dead guard ran: its orphans have become children of this process."""
+        """End what a dead guard ran, whose orphans have become children of this process, and take its folder away."""
         self._forget(guard)
         guard.process.kill()
         guard.process.wait()
         self.lost += 1
         tree.end_all(within=_END_SECONDS, spare=self._all.keys())
+        if guard.folder is not None:
+            clear(guard.folder)
 
     def _forget(self, guard: Guard) -> None:
         del self._all[guard.process.pid]
