@@ -34,7 +34,7 @@ from cmdhttp.auth.principal import Authenticator
 from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local.executor import LocalExecutor
-from cmdhttp.execution.local.link import BrokerConfig, BrokerLink
+from cmdhttp.execution.local.link import BrokerConfig, BrokerLink, Brokers, OwnBrokers
 from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub
@@ -61,15 +61,21 @@ _BACKLOG = 2048
 _BROKER_SECONDS = 30.0
 
 
-def serve(settings: Settings, source: PolicySource, *, announce: Callable[[], None] = lambda: None) -> None:
+def serve(
+    settings: Settings,
+    source: PolicySource,
+    *,
+    announce: Callable[[], None] = lambda: None,
+    brokers: Brokers | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError if the policy, the data folder or a listen address cannot be used.
 
-    `announce` is called once they are taken.
+    `announce` is called once they are taken. `brokers` starts brokers where this process has not the rights to.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload, it must not end the program
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with _data_folder(settings.data), _broker(settings) as link:
+    with _data_folder(settings.data), _broker(brokers or OwnBrokers(broker_config(settings))) as link:
         holder = PolicyHolder(source)
         with (
             _listener(settings.listen, flag="--listen") as api,
@@ -359,17 +365,23 @@ async def _watch_hangups(reloader: Reloader) -> None:
 # -- the broker
 
 
-@contextmanager
-def _broker(settings: Settings) -> Iterator[BrokerLink]:
-    """Start the broker, so that it loads its copy of the policy while the front loads its own; it ends with the block."""
+def broker_config(settings: Settings) -> str:
+    """What a broker for these settings is told."""
     config = BrokerConfig(
         policies=settings.policies,
         secrets=settings.secrets_folder,
         runs=settings.runs_folder,
         cgroup=f"cmdhttp-{settings.instance}",
         interpreters=settings.interpreters,
+        account=settings.local_user or ("nobody" if settings.user else None),
     )
-    link = BrokerLink(config.text())
+    return config.text()
+
+
+@contextmanager
+def _broker(brokers: Brokers) -> Iterator[BrokerLink]:
+    """Start the broker, so that it loads its copy of the policy while the front loads its own; it ends with the block."""
+    link = BrokerLink(brokers)
     try:
         link.start()
         yield link

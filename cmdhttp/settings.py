@@ -25,6 +25,8 @@ class Settings:
     data: Path = Path(".data")
     secrets: Path | None = None
     runs: Path | None = None
+    user: str = ""
+    local_user: str = ""
     policy_poll: float = 2.0
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listen: str = "127.0.0.1:8080"
@@ -65,6 +67,9 @@ SETTINGS: Mapping[str, str] = {
     "secrets": "folder of the files that 'file:NAME' in a policy means; default: 'secrets' in the data folder",
     "runs": "folder in which each run gets a private one of its own; default: 'runs' in the data folder, or for a service"
     " that runs as root, whose commands may have other accounts, a folder of its own in /var/lib/cmdhttp/runs",
+    "user": "account that the service takes when it is started as root; a small process that starts local programs stays root",
+    "local_user": "account of local commands whose policy names none ('as'), for a service that is started as root; default:"
+    " 'nobody' with --user, else root",
     "policy_poll": "seconds between looks for a change of the policy files; 0: only a SIGHUP makes it read them again",
     "interpreters": "more interpreters for scripts: NAME=/ABSOLUTE/PROGRAM ARGUMENT..., separated by ';'",
     "listen": "where callers reach the API: HOST:PORT or unix:/path",

@@ -34,7 +34,7 @@ def main() -> None:
     with socket.socket(fileno=os.dup(0)) as front:
         rung, swept, left = containment.enter(config["cgroup"], runs=str(runs))
         _clear_runs(runs)
-        checker = Checker(load=lambda: _load(settings), runs=str(runs))
+        checker = Checker(load=lambda: _load(settings), runs=str(runs), account=config["account"])
 
         def make_order(message: Message, stdin: int | None) -> dict[str, Any]:
             return checker.order(Wanted.read(message, stdin=None if stdin is None else size_of(stdin)))

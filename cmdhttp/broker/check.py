@@ -62,8 +62,10 @@ class Wanted:
 class Checker:
     """Keeps the newest policies that loaded, so that a call which was decided just before a reload still runs."""
 
-    def __init__(self, *, load: Callable[[], Policy], runs: str) -> None:
+    def __init__(self, *, load: Callable[[], Policy], runs: str, account: str | None = None) -> None:
+        """`account` is that of commands whose policy names none."""
         self._load = load
+        self._account = account
         self._runs = runs
         self._copies: dict[str, Policy] = {}
 
@@ -85,7 +87,8 @@ class Checker:
         if step_digest(step) != wanted.step:
             raise Refused("the step that the front recorded is not the one that the policy gives")
         try:
-            return spawn_order(step, folder=f"{self._runs}/{wanted.job}/{wanted.run}", job_id=wanted.job)
+            folder = f"{self._runs}/{wanted.job}/{wanted.run}"
+            return spawn_order(step, folder=folder, job_id=wanted.job, account=self._account)
         except AccountError as error:
             raise Refused(str(error), "Look at 'as' in the policy.") from None
 

@@ -18,7 +18,7 @@ import anyio
 from cmdhttp.broker.check import Refused
 from cmdhttp.broker.loop import Broker
 from cmdhttp.execution.local import containment
-from cmdhttp.execution.local.link import BrokerLink
+from cmdhttp.execution.local.link import BrokerLink, OwnBrokers
 from cmdhttp.execution.local.orders import AccountError, spawn_order
 from cmdhttp.execution.local.wire import Message
 from cmdhttp.execution.model import Order, RunContext
@@ -34,7 +34,7 @@ def context_of(step: Step, *, job: str = "job_TEST") -> RunContext:
 @asynccontextmanager
 async def trusting_link(runs: str) -> AsyncIterator[BrokerLink]:
     """A believing broker for the length of the block; its end leaves nothing behind."""
-    link = BrokerLink(runs, arguments=("-m", "tests.support.broker"))
+    link = BrokerLink(OwnBrokers(runs, arguments=("-m", "tests.support.broker")))
     link.start()
     try:
         async with anyio.create_task_group() as group:

@@ -25,6 +25,7 @@ _log = logging.getLogger("cmdhttp.broker")
 _PATIENCE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _STEADY_SECONDS = 30.0
+_END_SECONDS = 12.0
 _ARGUMENTS = ("-P", "-m", "cmdhttp.broker")
 
 
@@ -41,7 +42,10 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
-    """What a broker is told at its start. `cgroup` is a name of its own for each data folder; `ready` guards are kept."""
+    """What a broker is told at its start. `cgroup` is a name of its own for each data folder; `ready` guards are kept.
+
+    `account` is that of commands whose policy names none; None for the broker's own.
+    """
 
     policies: Path
     secrets: Path
@@ -49,6 +53,7 @@ class BrokerConfig:
     cgroup: str
     interpreters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ready: int = 4
+    account: str | None = None
 
     def text(self) -> str:
         told: dict[str, Any] = {
@@ -58,38 +63,62 @@ class BrokerConfig:
             "cgroup": self.cgroup,
             "interpreters": {name: list(argv) for name, argv in self.interpreters.items()},
             "ready": self.ready,
+            "account": self.account,
         }
         return json.dumps(told)
+
+
+class Brokers(Protocol):
+    """Starts brokers, one at a time."""
+
+    def start(self) -> "socket.socket":
+        """Start a broker; returns the socket to it, which does not block. Raises OSError."""
+
+    def bury(self) -> str:
+        """See to it that the last one is gone, and say how it ended."""
+
+
+class OwnBrokers:
+    """Brokers that are children of this process."""
+
+    def __init__(self, config: str, *, arguments: Sequence[str] = _ARGUMENTS) -> None:
+        self._command = [sys.executable, *arguments, config]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "socket.socket":
+        ours, theirs = pair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this program itself
+                self._command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True
+            )
+        ours.settimeout(0)
+        return ours
+
+    def bury(self) -> str:
+        if self._process is None:
+            return "it never started"
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+        self._process.kill()
+        return f"status {self._process.wait()}"
 
 
 class BrokerLink:
     """One broker at a time. `start` may be called before there is an event loop, so that it loads while the front does."""
 
-    def __init__(self, config: str, *, arguments: Sequence[str] = _ARGUMENTS) -> None:
-        self._command = [sys.executable, *arguments, config]
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
         self._socket: socket.socket | None = None
         self._up = anyio.Event()
-        self._since = 0.0
+        self.pid: int | None = None
         self.rung = ""
         self.restarts = 0
         self.trouble = "the broker has not started yet"
         self.on_restart: Callable[[], Awaitable[None]] | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The broker's process, or None between two of them."""
-        return self._process.pid if self._process is not None else None
-
     def start(self) -> None:
         """Start a broker; it says hello later. Raises OSError."""
-        ours, theirs = pair()
-        ours.settimeout(0)
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this program itself
-                self._command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True
-            )
-        self._socket = ours
+        self._socket = self._brokers.start()
 
     async def serve(self) -> None:
         """Keep a broker there until this is cancelled."""
@@ -136,9 +165,7 @@ class BrokerLink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            self._process.wait()
-            self._process = None
+            self._brokers.bury()
 
     async def _listen(self) -> None:
         """Take in what the broker says until it has gone."""
@@ -157,7 +184,7 @@ class BrokerLink:
 
     def _heard(self, message: Message) -> None:
         if "hello" in message:
-            self.rung, self.trouble = message["rung"], ""
+            self.rung, self.pid = message["rung"], message["hello"]
             if message["swept"]:
                 _log.warning("%d processes of an earlier life were still there and have been ended", message["swept"])
             if message["left"]:
@@ -167,9 +194,9 @@ class BrokerLink:
         if "log" in message:
             _log.error("%s", message["log"])
         if "policy" in message:
-            self.trouble = message["policy"]
+            self.trouble = message["policy"] and f"its copy of the policy does not load: {message['policy']}"
             if self.trouble:
-                _log.error("the broker's copy of the policy does not load: %s", self.trouble)
+                _log.error("the broker starts nothing: %s", self.trouble)
 
     def _bury(self) -> None:
         self._up = anyio.Event()
@@ -177,8 +204,7 @@ class BrokerLink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            self._process.kill()  # with its socket closed it is of no use, dead or not
-            status = self._process.wait()
-            _log.error("the broker has ended with %d; what it ran has been ended, and another one is started", status)
-            self._process = None
+        _log.error(
+            "the broker has ended (%s); what it ran has been ended, and another one is started", self._brokers.bury()
+        )
+        self.pid = None

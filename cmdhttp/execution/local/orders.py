@@ -20,12 +20,13 @@ class AccountError(Exception):
     """A step asks for an account that its process cannot have; the message says why."""
 
 
-def spawn_order(step: Step, *, folder: str, job_id: str) -> dict[str, Any]:
-    """Return the order for a step. Raises AccountError."""
+def spawn_order(step: Step, *, folder: str, job_id: str, account: str | None = None) -> dict[str, Any]:
+    """Return the order for a step; `account` is that of a step that names none. Raises AccountError."""
     target = step.target
     if not isinstance(target, LocalTarget):
         raise TypeError("not a step for this machine")
-    entry = _entry(target.account)
+    account = target.account or account
+    entry = _entry(account)
     argv = list(step.argv)
     if step.script is not None:
         argv = [*step.script.interpreter, f"{folder}/script", *argv]
@@ -34,7 +35,7 @@ def spawn_order(step: Step, *, folder: str, job_id: str) -> dict[str, Any]:
         "env": _environment(step, entry, work=f"{folder}/work", job_id=job_id),
         "folder": folder,
         "script": step.script.text if step.script is not None else None,
-        "account": _account(entry) if target.account is not None else None,
+        "account": _account(entry) if account is not None else None,
         "isolated": target.isolated,
         "deadline": step.timeout + _SPARE_SECONDS,
     }
