@@ -373,6 +373,7 @@ def broker_config(settings: Settings) -> str:
         runs=settings.runs_folder,
         cgroup=f"cmdhttp-{settings.instance}",
         interpreters=settings.interpreters,
+        most=settings.max_running,
         account=settings.local_user or ("nobody" if settings.user else None),
     )
     return config.text()

@@ -4,6 +4,7 @@ A free guard takes an order at once; with none free one more is started, and the
 nothing with it: what it ran becomes this process's to end. Standard library only, and no loop of its own: the broker polls.
 """
 
+import resource
 import selectors
 import socket
 import subprocess
@@ -54,9 +55,13 @@ class Guard:
 class Guards:
     """All guards, and the orders that wait for one. `ready` of them are kept even if there is nothing to do."""
 
-    def __init__(self, *, selector: selectors.BaseSelector, ready: int) -> None:
-        """`selector` gets each guard's socket, with the guard as its data; what can be read there is for `heard`."""
+    def __init__(self, *, selector: selectors.BaseSelector, ready: int, files: tuple[int, int]) -> None:
+        """`selector` gets each guard's socket, with the guard as its data; what can be read there is for `heard`.
+
+        `files` is the limit on open files of what they start, soft and hard.
+        """
         self._selector = selector
+        self._files = files
         self._ready = ready
         self._all: dict[int, Guard] = {}
         self._waiting: deque[tuple[Mapping[str, object], list[int]]] = deque()
@@ -80,6 +85,11 @@ class Guards:
             close_all(received[1])
             guard.enter(_State.FREE)
         self._hand_out()
+
+    @property
+    def in_hand(self) -> int:
+        """How many orders run or wait for a guard."""
+        return len(self._waiting) + len(self._in(_State.BUSY))
 
     def thin_out(self) -> None:
         """Let go of guards that have had nothing to do for a while."""
@@ -135,6 +145,8 @@ class Guards:
                 env={},
                 cwd="/",
             )
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, self._files)
         guard = self._all[process.pid] = Guard(process=process, socket=ours)
         self._selector.register(ours, selectors.EVENT_READ, guard)
 

@@ -42,7 +42,9 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
-    """What a broker is told at its start. `cgroup` is a name of its own for each data folder; `ready` guards are kept.
+    """What a broker is told at its start. `cgroup` is a name of its own for each data folder.
+
+    `ready` guards are kept, and `most` runs go on at once; the broker refuses more.
 
     `account` is that of commands whose policy names none; None for the broker's own.
     """
@@ -53,6 +55,7 @@ class BrokerConfig:
     cgroup: str
     interpreters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ready: int = 4
+    most: int = 64
     account: str | None = None
 
     def text(self) -> str:
@@ -63,6 +66,7 @@ class BrokerConfig:
             "cgroup": self.cgroup,
             "interpreters": {name: list(argv) for name, argv in self.interpreters.items()},
             "ready": self.ready,
+            "most": self.most,
             "account": self.account,
         }
         return json.dumps(told)
