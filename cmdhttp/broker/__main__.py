@@ -52,6 +52,7 @@ def main() -> None:
         wrong = checker.refresh()
         broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": wrong})
         broker.serve()
+    containment.leave(config["cgroup"])
 
 
 def _load(settings: Settings) -> Policy:

@@ -98,11 +98,14 @@ class Broker:
         if self._guards.in_hand >= self._most:
             raise Refused("more runs are under way than the service is set to run at once")
         try:
-            return self._make_order(message, stdin)
+            order = self._make_order(message, stdin)
         except Refused:
             raise
         except Exception as error:  # noqa: BLE001 - the law: what cannot be checked does not start
             raise Refused(f"it could not be checked ({type(error).__name__})") from None
+        if self._guards.has(order["folder"]):
+            raise Refused("this run of the job is under way")
+        return order
 
     def _refuse(self, descriptors: list[int], refused: Refused) -> None:
         with suppress(OSError), socket.socket(fileno=os.dup(descriptors[2])) as control:

@@ -4,6 +4,7 @@
 """
 
 import base64
+import hashlib
 import os
 import pickle
 import signal
@@ -53,7 +54,8 @@ def main() -> None:
     os.umask(0o077)
     runs = sys.argv[1]
     with socket.socket(fileno=os.dup(0)) as front:
-        rung, swept, left = containment.enter("cmdhttp-tests", runs=runs)
+        cgroup = f"cmdhttp-test-{hashlib.sha256(runs.encode()).hexdigest()[:12]}"
+        rung, swept, left = containment.enter(cgroup, runs=runs)
 
         def make_order(message: Message, _: int | None) -> dict[str, Any]:
             step: Step = pickle.loads(base64.b64decode(message["params"]["step"]))  # noqa: S301 - the test wrote it
@@ -66,6 +68,7 @@ def main() -> None:
         broker = Broker(front, make_order=make_order, refresh=lambda: "", ready=2)
         broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": ""})
         broker.serve()
+    containment.leave(cgroup)
 
 
 if __name__ == "__main__":

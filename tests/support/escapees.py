@@ -22,7 +22,7 @@ _POLITE = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 def marked(*marks: str) -> dict[str, list[int]]:
     """The processes with each of `marks` in their argv that are more than zombies, by one walk of /proc."""
     found: dict[str, list[int]] = {}
-    for name in os.listdir("/proc"):
+    for name in (entry.name for entry in Path("/proc").iterdir()):
         if name.isdigit() and int(name) != os.getpid():
             argv = _argv(name)
             for mark in marks:
@@ -81,7 +81,7 @@ class Escape:
             self._live()
 
     def daemon(self) -> None:
-        """What daemon(3) does: two forks, a session, no descriptor left open."""
+        """Two forks, a session of its own, and no descriptor left open."""
         self._detach(self._live)
 
     def unbound(self) -> None:
@@ -121,7 +121,7 @@ class Escape:
         def become() -> None:
             os.chdir("/")
             self.ready()
-            os.execve("/bin/sleep", [f"stranger-{self._mark}", str(int(_LIFE))], {})
+            os.execve("/bin/sleep", [f"stranger-{self._mark}", str(int(_LIFE))], {})  # noqa: S606 - the point of it
 
         self._detach(become)
 
@@ -143,7 +143,7 @@ class Escape:
         os.kill(guard, signal.SIGKILL)
         os.kill(broker, signal.SIGKILL)
         os.chdir("/")
-        os.execve("/bin/sleep", [f"stranger-{self._mark}", str(int(_LIFE))], {})
+        os.execve("/bin/sleep", [f"stranger-{self._mark}", str(int(_LIFE))], {})  # noqa: S606 - the point of it
 
     def freezer(self) -> None:
         """Stops who watches it, so that nobody is left to end it."""
@@ -161,7 +161,8 @@ class Escape:
 
     def wait(self) -> None:
         """Return once somebody is ready."""
-        while not (os.path.exists(self._file) and os.path.getsize(self._file)):
+        path = Path(self._file)
+        while not (path.exists() and path.stat().st_size):
             time.sleep(0.001)
 
     def _detach(self, go_on: Callable[[], None]) -> None:

@@ -58,10 +58,15 @@ class Cgroup:
             return True
         return False
 
-    def remove(self) -> None:
-        """Take it away if it is empty."""
+    @staticmethod
+    def leave(name: str) -> None:
+        """Put this process back to where the cgroup `name` is, if it is in it, and take that away once it is empty."""
+        place = _own_place()
+        if place is None or place.name != name:
+            return
         with suppress(OSError):
-            self._folder.rmdir()
+            (place.parent / "cgroup.procs").write_text(str(os.getpid()))
+            place.rmdir()
 
 
 def _own_place() -> Path | None:

@@ -24,6 +24,11 @@ class Rung(StrEnum):
     SUBREAPER = "subreaper"
 
 
+def leave(name: str) -> None:
+    """Undo `enter` when nothing is left of what this process has started, so that a machine does not fill with cgroups."""
+    Cgroup.leave(name)
+
+
 def enter(name: str, *, runs: str) -> tuple[Rung, int, list[int]]:
     """End what an earlier life left, and take the strongest rung for what this process will start.
 

@@ -91,6 +91,12 @@ class Guards:
         """How many orders run or wait for a guard."""
         return len(self._waiting) + len(self._in(_State.BUSY))
 
+    def has(self, folder: str) -> bool:
+        """Whether a run in this folder goes on or waits: another one would have the same files."""
+        return any(guard.folder == folder for guard in self._in(_State.BUSY)) or any(
+            order["folder"] == folder for order, _ in self._waiting
+        )
+
     def thin_out(self) -> None:
         """Let go of guards that have had nothing to do for a while."""
         now = time.monotonic()
