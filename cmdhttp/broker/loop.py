@@ -3,13 +3,14 @@
 import os
 import resource
 import selectors
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from cmdhttp.broker.check import Refused
-from cmdhttp.execution.local.guards import Guards
+from cmdhttp.execution.local.guards import Guard, Guards
 from cmdhttp.execution.local.wire import Message, close_all, is_end_of_pair, receive, send
 
 _TIDY_SECONDS = 10.0
@@ -45,26 +46,41 @@ class Broker:
     def serve(self) -> None:
         """Serve until the front has gone; then nothing is left of what was started."""
         self._selector.register(self._front, selectors.EVENT_READ)
+        bell, ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(bell, selectors.EVENT_READ, bell)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
         try:
             while self._round():
                 self._guards.thin_out()
                 if (wrong := self._look()) is not None:
                     self.tell({"policy": wrong})
         finally:
+            signal.set_wakeup_fd(-1)
             self._guards.close()
             self._selector.close()
+            close_all([bell, ring])
 
     def _round(self) -> bool:
         """Do what there is to do. Returns False once the front has gone."""
+        lost = self._guards.lost
         for key, _ in self._selector.select(_TIDY_SECONDS):
-            if key.fileobj is not self._front:
-                lost = self._guards.lost
+            if key.fileobj is self._front:
+                if not self._hear():
+                    return False
+            elif isinstance(key.data, Guard):
                 self._guards.heard(key.data)
-                if self._guards.lost > lost:
-                    self.tell({"log": "a guard has died; what it ran was ended"})
-            elif not self._hear():
-                return False
+            else:
+                self._answer_bell(key.data)
+        if self._guards.lost > lost:
+            self.tell({"log": "a guard has died or was stopped; what it ran was ended"})
         return True
+
+    def _answer_bell(self, bell: int) -> None:
+        """A child has ended, which its socket says too, or was stopped."""
+        with suppress(BlockingIOError):
+            os.read(bell, 4096)
+        self._guards.bury_stopped()
 
     def _hear(self) -> bool:
         try:

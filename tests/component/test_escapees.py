@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.escapees import KINDS, marked
-from tests.support.escaping import Attempt, EscapeService, end_all, survivors
+from tests.support.escapees import HOSTILE, KINDS, marked
+from tests.support.escaping import Attempt, EscapeService, end_all, open_files, survivors, zombies
 from tests.support.service import Document, wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -49,7 +49,7 @@ def check_nothing_left(service: EscapeService, attempts: list[Attempt], *, secon
         assert survivors(attempts, seconds=seconds) == {}
     finally:
         end_all(attempts)
-    wait_until(lambda: service.run_folders() == [], "run folders are gone", seconds=2)
+    wait_until(lambda: service.run_folders() == [], "run folders are gone", seconds=2 + 3 * seconds)
 
 
 def ended(service: EscapeService, jobs: list[Document]) -> list[Document]:
@@ -139,7 +139,7 @@ def test_a_killed_broker(killed: EscapeService) -> None:
     assert (told["state"], told["error"]["code"], told["stopped"]) == ("failed", "broker_lost", "confirmed")
     assert told["stdout"].startswith("tick 0\ntick 1\n")
     assert service.metric("cmdhttp_broker_restarts_total") == before + 1
-    assert "the broker has ended with -9" in service.log
+    assert "the broker has ended (status -9)" in service.log
     assert "broker.restarted" in service.audit_codes()
     assert service.ready()
 
@@ -249,3 +249,56 @@ def test_all_killed_at_once(tmp_path: Path, rung: str) -> None:
         service.stderr.write_text("")
         if seen == "container":
             os.kill(service.front, signal.SIGTERM)  # unshare would not hand it on
+
+
+# -- escapees that attack who watches them
+
+
+ATTACKS = {
+    "killer": ("lost", "guard_lost"),
+    "strange_killer": ("lost", "guard_lost"),
+    "freezer": ("lost", "guard_lost"),
+    "deep_freezer": ("lost", "guard_lost"),
+}
+
+
+@pytest.mark.parametrize("rung", ["any", "subreaper"])
+def test_attacks_on_who_watches(tmp_path: Path, rung: str) -> None:
+    """A command with the service's account can kill and stop the processes around it; it gains no life by it."""
+    with EscapeService.running(tmp_path / "service", prefix=under(rung)) as service:
+        verdicts = {}
+        for attempt in service.attempts(HOSTILE):
+            job = service.escape(attempt)
+            wait_until(attempt.away, f"{attempt.kind} has got away", seconds=15)
+            check_nothing_left(service, [attempt], seconds=_BROKER_BACK)
+            ended = service.job(job["id"], wait=10)
+            verdicts[attempt.kind] = (ended["state"], (ended["error"] or {}).get("code"))
+            assert service.result("exit", {"params": {"code": 0}})["ok"]
+        assert verdicts == ATTACKS
+        assert zombies(service.front) == []
+        service.stderr.write_text("")
+
+
+# -- two hundred runs
+
+
+def test_two_hundred_runs_leave_no_trace(service: EscapeService) -> None:
+    """No descriptor, no zombie and no folder is left of them, in the front or the broker."""
+    service.result("exit", {"params": {"code": 0}})
+
+    def one(number: int) -> str:
+        command, body = (("exit", {"params": {"code": 0}}), ("cat", {"stdin": "x"}), ("missing", {}))[number % 3]
+        return str(service.result(command, body)["state"])
+
+    def burst(count: int) -> set[str]:
+        with ThreadPoolExecutor(4) as pool:
+            return set(pool.map(one, range(count)))
+
+    burst(24)
+    wait_until(lambda: open_files(service.front) < 60, "the connections of the first burst are closed")
+    before = [open_files(pid) for pid in (service.front, service.broker)]
+    assert burst(200) == {"succeeded", "failed"}
+    for pid, count in zip((service.front, service.broker), before, strict=True):
+        wait_until(lambda: open_files(pid) <= count, "no descriptor is left")  # noqa: B023
+        assert zombies(pid) == []
+    assert service.run_folders() == []

@@ -134,14 +134,12 @@ def end_all(attempts: Iterable[Attempt]) -> None:
 
 def below(pid: int, name: str) -> list[int]:
     """The children of a process in whose argv `name` stands."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [child for child in map(int, children) if name in _argv(child)]
+    return [child for child in children(pid) if name in _argv(child)]
 
 
 def _called(pid: int, name: str) -> Iterable[int]:
     """A process and those below it in whose argv `name` stands as a word of its own, the lowest first."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for child in map(int, children):
+    for child in children(pid):
         yield from _called(child, name)
     if name in _argv(pid).split("\0"):
         yield pid
@@ -152,3 +150,18 @@ def _argv(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def zombies(pid: int) -> list[int]:
+    """The children of a process that have ended and whose status it has not taken."""
+    return [child for child in children(pid) if not is_alive(child)]
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]

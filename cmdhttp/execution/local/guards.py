@@ -104,6 +104,14 @@ class Guards:
         for guard in idle[: max(0, len(self._all) - self._ready)]:
             self._forget(guard)
             guard.process.wait()
+        self._hand_out()
+
+    def bury_stopped(self) -> None:
+        """Take a guard that was stopped by a signal for dead: it would never end its run. Nobody but an attacker does that."""
+        for guard in list(self._all.values()):
+            if tree.is_stopped(guard.process.pid):
+                self._bury(guard)
+        self._hand_out()
 
     def close(self) -> None:
         """Let go of every guard, and wait for them: each ends what it runs first. Then nothing is left."""
@@ -137,7 +145,10 @@ class Guards:
     def _start_missing(self) -> None:
         starting = len(self._in(_State.STARTING))
         for _ in range(max(len(self._waiting) - starting, self._ready - len(self._all))):
-            self._add()
+            try:
+                self._add()
+            except OSError:  # no process more at the moment: the next look tries again
+                return
 
     def _add(self) -> None:
         ours, theirs = pair()
