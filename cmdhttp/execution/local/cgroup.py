@@ -1,7 +1,8 @@
 """A cgroup for the broker and all that it starts, where this process may make one.
 
-Nothing leaves a cgroup by forking, only by writing to its files, which takes their owner's account; so one write ends all that a killed broker and its guards have left. Only cgroup v2 has
-that write (`cgroup.kill`, Linux 5.14). Standard library only.
+Nothing leaves a cgroup by forking, only by writing to its files, which takes their owner's account; so one write ends all
+that a killed broker and its guards have left. Only cgroup v2 has that write (`cgroup.kill`, Linux 5.14). Standard library
+only.
 
 Source: the kernel's Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files".
 """
