@@ -33,7 +33,7 @@ def main() -> None:
         interpreters={name: tuple(argv) for name, argv in config["interpreters"].items()},
     )
     with socket.socket(fileno=os.dup(0)) as front:
-        rung, swept, left = containment.enter(config["cgroup"], runs=str(runs))
+        held = containment.enter(config["cgroup"], runs=str(runs))
         _clear_runs(runs)
         folder = Folder(load=lambda: _load(settings), state=lambda: folder_state(settings.policies))
         checker = Checker(folder, runs=str(runs), account=config["account"])
@@ -50,9 +50,9 @@ def main() -> None:
             most=config["most"],
         )
         wrong = checker.refresh()
-        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": wrong})
+        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": wrong})
         broker.serve()
-    containment.leave(config["cgroup"])
+        held.leave()
 
 
 def _load(settings: Settings) -> Policy:

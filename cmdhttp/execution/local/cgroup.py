@@ -1,8 +1,7 @@
 """A cgroup for the broker and all that it starts, where this process may make one.
 
-Nothing leaves a cgroup by forking, only by writing to its files, which takes their owner's account; so one write ends all
-that a killed broker and its guards have left. Only cgroup v2 has that write (`cgroup.kill`, Linux 5.14). Standard library
-only.
+Nothing leaves a cgroup by forking, so one write ends all that a killed broker and its guards have left. Only cgroup v2 has
+that write (`cgroup.kill`, Linux 5.14). Standard library only.
 
 Source: the kernel's Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files".
 """
@@ -59,15 +58,16 @@ class Cgroup:
             return True
         return False
 
-    @staticmethod
-    def leave(name: str) -> None:
-        """Put this process back to where the cgroup `name` is, if it is in it, and take that away once it is empty."""
-        place = _own_place()
-        if place is None or place.name != name:
-            return
+    def leave(self) -> None:
+        """Put this process back where it came from, and take the cgroup away if nothing else is in it."""
         with suppress(OSError):
-            (place.parent / "cgroup.procs").write_text(str(os.getpid()))
-            place.rmdir()
+            (self._folder.parent / "cgroup.procs").write_text(str(os.getpid()))
+        self.remove()
+
+    def remove(self) -> None:
+        """Take it away if it is empty."""
+        with suppress(OSError):
+            self._folder.rmdir()
 
 
 def _own_place() -> Path | None:
