@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cmdhttp.broker.check import Checker, Folder, Refused, Wanted
 from cmdhttp.execution.local.link import BrokerConfig
 from cmdhttp.execution.local.wire import memory_file, pair, receive, send
 from cmdhttp.plan.build import Wish, build_plan
@@ -460,6 +461,33 @@ def test_a_front_that_says_nothing_of_a_change(tmp_path: Path) -> None:
         front.write_policy(without("echo"))
         assert front.works(), "with the copy that it was decided by"
         assert heard(front.wire) == {"policy": ""}
+
+
+def test_a_copy_that_was_replaced_counts_for_a_few_minutes(front: TakenFront) -> None:
+    """Rights that were taken away are gone after five minutes, however quiet the front is and however long nothing changes."""
+    now = 1000.0
+    policies = [front.policy, replace(front.policy, digest="sha256:new")]
+    state = ["old"]
+    folder = Folder(load=lambda: policies[0], state=lambda: state[0])
+    checker = Checker(folder, runs="/nowhere", monotonic=lambda: now)
+    assert checker.refresh() == ""
+    del policies[0]
+    state[0] = "new"
+    assert checker.look() is None, "it has only just looked"
+    now += 3
+    assert checker.look() == ""
+    assert checker.order(wanted(front)), "decided a moment before"
+    now += 299
+    assert checker.look() is None
+    assert checker.order(wanted(front))
+    now += 2
+    assert checker.look() is None
+    with pytest.raises(Refused, match="have changed"):
+        checker.order(wanted(front))
+
+
+def wanted(front: TakenFront) -> Wanted:
+    return Wanted.read({key: value for key, value in front.order().items() if key != "do"}, stdin=None)
 
 
 def test_a_broken_policy_folder(tmp_path: Path) -> None:
