@@ -119,31 +119,23 @@ class Escape:
         """Executes another program with an empty environment in another folder: nothing tells whose it was."""
 
         def become() -> None:
-            os.chdir("/")
             self.ready()
-            os.execve("/bin/sleep", [f"stranger-{self._mark}", str(int(_LIFE))], {})  # noqa: S606 - the point of it
+            self._become_strange()
 
         self._detach(become)
 
     def killer(self) -> None:
-        """Kills who watches it, its parent, and who watches that."""
+        """Kills who watches it, its parent, and who watches that, with neither the wiser in between."""
         self._detach(self._live)
         self.wait()
-        guard = os.getppid()
-        broker = _parent(guard)
-        os.kill(broker, signal.SIGKILL)
-        os.kill(guard, signal.SIGKILL)
+        self._kill_watchers()
 
     def strange_killer(self) -> None:
-        """The same for one that cannot be told by its environment or its folder."""
+        """The same, of one that cannot be told by its environment or its folder."""
         self.stranger()
         self.wait()
-        guard = os.getppid()
-        broker = _parent(guard)
-        os.kill(guard, signal.SIGKILL)
-        os.kill(broker, signal.SIGKILL)
-        os.chdir("/")
-        os.execve("/bin/sleep", [f"stranger-{self._mark}", str(int(_LIFE))], {})  # noqa: S606 - the point of it
+        self._kill_watchers()
+        self._become_strange()
 
     def freezer(self) -> None:
         """Stops who watches it, so that nobody is left to end it."""
@@ -164,6 +156,17 @@ class Escape:
         path = Path(self._file)
         while not (path.exists() and path.stat().st_size):
             time.sleep(0.001)
+
+    def _become_strange(self) -> None:
+        os.chdir("/")
+        os.execve("/bin/sleep", [f"stranger-{self._mark}", str(int(_LIFE))], {})  # noqa: S606 - the point of it
+
+    def _kill_watchers(self) -> None:
+        guard = os.getppid()
+        broker = _parent(guard)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in (broker, guard):
+                os.kill(pid, number)
 
     def _detach(self, go_on: Callable[[], None]) -> None:
         if os.fork() == 0:
