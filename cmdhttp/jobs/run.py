@@ -10,13 +10,16 @@ from anyio import to_thread
 
 from cmdhttp.execution.model import (
     LIMITS,
+    Collected,
     Executor,
     Exited,
+    LeftOut,
+    LeftOutMore,
+    News,
     Output,
     RunContext,
     RunError,
     RunErrorCode,
-    Started,
     Stop,
     Stopped,
     StopReason,
@@ -24,6 +27,7 @@ from cmdhttp.execution.model import (
 )
 from cmdhttp.execution.redaction import Redactor, Rules
 from cmdhttp.jobs import state
+from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.ends import Ends
 from cmdhttp.jobs.recorder import Recorder, Splitter
 from cmdhttp.jobs.state import RunEnded, State
@@ -57,6 +61,7 @@ class StepRun:
     context: RunContext
     success_codes: Collection[int]
     monotonic: Callable[[], float]
+    keeper: Keeper
     _splitters: dict[Stream, Splitter] = field(init=False)
     _redactors: dict[Stream, Redactor] = field(init=False)
     _left: int = field(init=False)
@@ -112,10 +117,13 @@ class StepRun:
             group.cancel_scope.cancel()
         return exited
 
-    async def _emit(self, news: Started | Output) -> None:
+    async def _emit(self, news: News) -> None:
         step = self.step
         if isinstance(news, Output):
             await self._keep(news)
+            return
+        if isinstance(news, Collected | LeftOut | LeftOutMore):
+            await self.keeper.take(news)
             return
         await self.recorder.record(
             lambda seq, ts: state.Started(
@@ -209,6 +217,7 @@ class StepRun:
                 stdout=stdout,
                 stderr=stderr,
                 truncated=left_out or self.stop.reason is StopReason.OUTPUT_LIMIT,
+                kept=self.keeper.kept if self.step.collect is not None else None,
             )
         )
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
 from cmdhttp.clock import Clock
 from cmdhttp.errors import Unavailable
 from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
+from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.recorder import Recorder
@@ -244,6 +246,7 @@ class Supervisor:
                 context=RunContext(job_id=live.job_id, order=live.order),
                 success_codes=live.plan.success_codes,
                 monotonic=self._clock.monotonic,
+                keeper=Keeper(store=self._journal.artefacts, job_id=live.job_id, run=step.run),
             )
             try:
                 await run.to_end(limiters=(places, self._slots))
@@ -293,6 +296,7 @@ class Supervisor:
             if run.state.terminal:
                 continue
             began = run.state is State.RUNNING
+            await to_thread.run_sync(self._journal.artefacts.drop, job.id, index)  # no record names them
             await recorder.surplus(index)
             stdout, stderr = await self._journal.measure(job.id, index)
             ended = RunEnded(

@@ -14,13 +14,15 @@ from cmdhttp.auth.tokens import TokenTable
 from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.model import Effect
-from cmdhttp.policy.params import Narrowing, ParamSpec
+from cmdhttp.policy.params import Narrowing, ParamSpec, Value
 from cmdhttp.policy.template import Template
 
 LOCAL = "local"
 """The host that is this machine. It is always known, and a command runs on it only if its `on` names it."""
 
 EVERYTHING = "*"
+
+FILES_OVER_SSH = "files on SSH hosts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,14 @@ class Stdin:
 
     max_bytes: int
     secret: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collect:
+    """Which files of its working folder a run leaves to the job: relative patterns, and at most so many bytes of them."""
+
+    patterns: tuple[str, ...]
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +216,14 @@ class Command:
     atoms: tuple[str, ...]
     at: Position
     unsupported: tuple[str, ...] = ()
+    collect: Collect | None = None
+
+    def missing_on(self, host: Host, values: Mapping[str, Value]) -> tuple[str, ...]:
+        """Return what this version cannot do of a call with these values on a host, all that it asks for there."""
+        if host.profile is None:
+            return self.unsupported
+        files = self.collect is not None or any(self.params[name].staged for name in values)
+        return (*self.unsupported, *host.profile.unsupported, *((FILES_OVER_SSH,) if files else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

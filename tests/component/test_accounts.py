@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -39,15 +40,15 @@ class House:
     ops: int
     token: str
 
-    def run(self, command: str) -> dict[str, object]:
+    def run(self, command: str, params: dict[str, object] | None = None) -> dict[str, Any]:
         answer = httpx.post(
             f"http://127.0.0.1:{self.port}/v1/run/{command}",
-            json={},
+            json={"params": params or {}},
             headers={"Authorization": f"Bearer {self.token}"},
             trust_env=False,
             timeout=15,
         )
-        found: dict[str, object] = answer.json()
+        found: dict[str, Any] = answer.json()
         return found
 
     def ready(self) -> bool:
@@ -135,9 +136,16 @@ def _write_policy(folder: Path, token: dict[str, object]) -> None:
     who = {
         "script": 'id -u; id -g; id -G; echo "$HOME $USER"; stat -c "%u %a" . .. "$0"; grep NoNewPrivs /proc/self/status'
     }
-    commands = {
+    commands: dict[str, dict[str, Any]] = {
         "who": {**who},
         "who.other": {**who, "as": OTHER},
+        "files": {
+            "script": 'id -u; stat -c "%u %a" "$P_NOTE_FILE" "$P_PW_FILE" .. ../files; cat "$P_NOTE_FILE" "$P_PW_FILE";'
+            " echo mine > out; chmod 0 out; ln -s /etc/shadow shadow",
+            "params": {"note": {"type": "file"}, "pw": {"type": "secret"}},
+            "files": {"collect": ["*"]},
+            "as": OTHER,
+        },
         "sleep": {"script": "echo $$; sleep 60", "as": OTHER},
         "read.data": {"script": "cat ../../../../data/journal.db ../../../../data/* | head -c 10"},
     }
@@ -181,6 +189,22 @@ def test_a_command_has_the_whole_account_that_it_is_given(house: House, command:
     assert home == f"{entry.pw_dir} {account}"
     assert files == [f"{entry.pw_uid} 700", f"{entry.pw_uid} 700", f"{entry.pw_uid} 400"]
     assert privileges.split() == ["NoNewPrivs:", "1"]
+
+
+def test_files_belong_to_the_account(house: House) -> None:
+    """Uploads and secrets are the account's own and nobody else's; what it leaves comes to the front, whatever its mode."""
+    job = house.run("files", {"note": {"name": "a.txt", "base64": "bm90ZQo="}, "pw": "account-canary"})
+    uid = str(pwd.getpwnam(OTHER).pw_uid)
+    lines = job["stdout"].split("\n")
+    assert lines == [uid, f"{uid} 600", f"{uid} 400", f"{uid} 700", f"{uid} 700", "note", "***"], job
+    assert [(file["name"], file["bytes"]) for file in job["artefacts"]] == [("out", 5)]
+    assert job["artefacts_left_out"] == [{"name": "shadow", "why": "symlink"}]
+    answer = httpx.get(
+        f"http://127.0.0.1:{house.port}{job['artefacts'][0]['link']}",
+        headers={"Authorization": f"Bearer {house.token}"},
+        trust_env=False,
+    )
+    assert answer.content == b"mine\n"
 
 
 def test_a_command_cannot_read_what_the_service_keeps(house: House) -> None:

@@ -22,6 +22,7 @@ from cmdhttp.execution.model import (
     StopReason,
     Stream,
 )
+from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.ends import mark
 from cmdhttp.jobs.hub import Feed
 from cmdhttp.jobs.journal import Journal
@@ -124,6 +125,7 @@ async def kept(
         context=RunContext(job_id=job.id, order=Order(principal="p", command="c", policy="")),
         success_codes=(0,),
         monotonic=lambda: 0.0,
+        keeper=Keeper(store=journal.artefacts, job_id=job.id, run=0),
     )
     await run.to_end(limiters=())
     found = await journal.get(job.id)

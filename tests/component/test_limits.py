@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from cmdhttp.execution.local.limits import Meter, apply, tasks_of
-from cmdhttp.execution.model import Exited, Output, RunErrorCode, Started
+from cmdhttp.execution.model import Exited, News, Output, RunErrorCode
 from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.policy.compiled import Limits
 from tests.support.broker import Place, trusting_place
@@ -52,7 +52,7 @@ async def ran(place: Place, limits: Limits, *argv: str, target: LocalTarget | No
     )
     printed: list[bytes] = []
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         if isinstance(event, Output):
             printed.append(event.data)
 

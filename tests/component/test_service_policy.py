@@ -27,7 +27,7 @@ commands:
     result: {parse: json}
     on: local
     timeout: 5s
-  uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: local, timeout: 5s}
+  uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: far, timeout: 5s}
   noted:
     script: 'test -n "$P_NOTE"'
     interpreter: sh
@@ -89,7 +89,7 @@ def test_a_call_that_needs_approval_is_refused(service: Service) -> None:
 @pytest.mark.parametrize(
     ("command", "body", "what"),
     [
-        ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "parameters of type file"),
+        ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "files on SSH hosts"),
         ("certain", {}, "a login by certificate"),
     ],
 )

@@ -1,5 +1,6 @@
 """What the real program refuses: callers, requests, values, and to start at all."""
 
+import base64
 import hashlib
 import json
 import re
@@ -14,7 +15,16 @@ import pytest
 
 from cmdhttp.api.routes import Api, ApiSettings
 from cmdhttp.execution.spellings import spellings
-from tests.support.service import NDJSON, SSE, Document, Service, as_document, proc_command_lines, wait_until
+from tests.support.service import (
+    NDJSON,
+    SSE,
+    Document,
+    Service,
+    as_document,
+    proc_command_lines,
+    proc_environments,
+    wait_until,
+)
 from tests.support.sshd import Sshd
 
 JSON = {"Content-Type": "application/json"}
@@ -30,7 +40,7 @@ def all_routes() -> list[tuple[str, str]]:
     """Return (method, path) of every route, with made-up values in the path."""
     settings = ApiSettings(wait=1, heartbeat=1, body_max=1024, inline_max=1024)
     routes = Api(cast("Any", None), settings=settings, now=lambda: 0.0).routes()
-    names = {"{command}": "exit", "{name}": "exit", "{id}": "job_0", "{stream}": "stdout"}
+    names = {"{command}": "exit", "{name}": "exit", "{id}": "job_0", "{stream}": "stdout", "{number}": "0"}
     found = []
     for route in routes:
         path = route.path
@@ -255,7 +265,7 @@ def test_no_policy_and_no_tokens_mean_no_service(tmp_path: Path) -> None:
 
 
 def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
-    """Tokens and a secret stdin appear in no log, record, answer or command line; only what the caller holds has them.
+    """Tokens, a secret stdin and a secret parameter are in no log, record, answer or command line.
 
     Not even where a command prints the secret itself, in the common encodings, and slowly, so that reads cut it.
     """
@@ -276,6 +286,20 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
                 assert not [canary for canary in canaries if canary in lines]
                 answers += [event.raw for event in events]
             answers.append(json.dumps(service.job(launched["id"])))
+        note = {"name": "note.txt", "base64": base64.b64encode(b"a note").decode()}
+        body: Document = {"params": {"pw": secret, "note": note, "seconds": 0.8}, "idempotency_key": "unlock"}
+        unlocked = service.launch("unlock", body)
+        wait_until(lambda: any(b"sleep\x000.8" in line for line in proc_command_lines()), "the run is under way")
+        assert not [
+            canary for canary in canaries if canary in b"\n".join([*proc_command_lines(), *proc_environments()])
+        ]
+        answers.append(json.dumps(service.job(unlocked["id"], wait=10)))
+        assert "succeeded" in answers[-1]
+        answers += [event.raw for event in service.events(unlocked["id"])]
+        with service.client() as client:
+            for verb in ("explain", "run"):
+                for wrong in ({**body["params"], "note": None}, {**body["params"], "pw": [secret]}, body["params"]):
+                    answers.append(client.post(f"/v1/{verb}/unlock", json={"params": wrong}).text)
         for spilled in spills:
             for media in (NDJSON, SSE):
                 with service.follow(spilled, media=media) as events:

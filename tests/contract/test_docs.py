@@ -12,7 +12,9 @@ from cmdhttp.api import body
 from cmdhttp.api.routes import Api
 from cmdhttp.audit.codes import Code
 from cmdhttp.errors import CmdHttpError
+from cmdhttp.execution.local.collecting import REASONS
 from cmdhttp.execution.model import RunErrorCode
+from cmdhttp.jobs.artefacts import NOT_KEPT
 from cmdhttp.jobs.state import State
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
@@ -145,6 +147,11 @@ def test_routes_are_documented() -> None:
 def test_body_fields_and_states_are_documented() -> None:
     """Every field of a call's body and every state of a job stands in the HTTP page."""
     assert {*body._FIELDS, *(state.value for state in State)} <= quoted("http")
+
+
+def test_reasons_for_leaving_a_file_out_are_documented() -> None:
+    """Every reason for which a file that a run left is not kept has a row in the HTTP page."""
+    assert {*REASONS, NOT_KEPT} <= rows("http")
 
 
 def test_parameter_types_are_documented() -> None:

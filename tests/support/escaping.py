@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,7 +96,8 @@ class EscapeService(Service):
         """Kill processes with nobody the wiser in between: each stands still before the first is killed."""
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
-                os.kill(pid, number)
+                with suppress(ProcessLookupError):  # a broker kills a guard that stands still
+                    os.kill(pid, number)
         wait_until(lambda: not any(map(is_alive, pids)), "the killed have died")
 
     def run_folders(self) -> list[Path]:

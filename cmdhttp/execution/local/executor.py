@@ -2,7 +2,8 @@
 
 The process writes straight into the front's pipes; a guard starts it, watches it and ends what is left of it. Output is read
 as fast as `emit` takes it and no faster, so memory stays bounded whatever a command prints. When the leader has ended,
-whatever still holds its output open gets `drain` seconds; then all that is left is killed and the run is over.
+whatever still holds its output open gets `drain` seconds; then all that is left is killed, what the run left behind is
+collected, and the run is over.
 """
 
 import errno
@@ -19,8 +20,11 @@ from cmdhttp.execution.local.limit_errors import limit_error
 from cmdhttp.execution.local.link import BrokerGone, Link
 from cmdhttp.execution.local.wire import Message, close_all, memory_file, pair, receive, send
 from cmdhttp.execution.model import (
+    Collected,
     Emit,
     Exited,
+    LeftOut,
+    LeftOutMore,
     Output,
     RunContext,
     RunError,
@@ -36,6 +40,7 @@ from cmdhttp.plan.model import Step
 _READ_BYTES = 256 << 10
 _PIPE_BYTES = 256 << 10
 _END_SECONDS = 12.0
+_COLLECTED = frozenset({"file", "omitted", "omitted_more"})
 _HINTS = {
     errno.ENOENT: (
         "There is no such program on this machine.",
@@ -175,6 +180,10 @@ class _Run:
     passed: str | None = None
     """The limit that ended the run."""
     _over: bool = False
+    _collecting: bool = False
+    """Nothing of the run is there any more, and the guard is handing over what it left."""
+    _file: int | None = None
+    """The file that came with the last news, open until the next."""
 
     async def to_end(self) -> Exited:
         async with anyio.create_task_group() as group:
@@ -185,12 +194,15 @@ class _Run:
 
     async def ended(self) -> None:
         """Return once nothing is left of the run, whatever made this side give it up."""
-        if self._over:
-            return
-        self._say("kill")
-        with anyio.move_on_after(_END_SECONDS):
-            while not self._over:
-                await self._hear()
+        try:
+            if self._over:
+                return
+            self._say("kill")
+            with anyio.move_on_after(_END_SECONDS):
+                while not self._over:
+                    await self._hear()
+        finally:
+            self._close_file()
 
     async def _follow(self) -> Exited:
         news = await self._hear()
@@ -213,10 +225,23 @@ class _Run:
             pumps.start_soon(self._pump, self.lines.stderr, Stream.STDERR)
             news = await self._hear()
             pumps.cancel_scope.deadline = anyio.current_time() + (0 if self.stop.requested else self.drain)
-        if news is not None and "ended" not in news:
-            self._say("kill")
+        while news is not None and "ended" not in news:
+            if "exited" in news:
+                self._say("kill")
+            else:
+                await self._take(news)
             news = await self._hear()
         return news
+
+    async def _take(self, news: Message) -> None:
+        """Tell of a file that the run left."""
+        if "file" in news and self._file is not None:
+            name = news["file"].encode("latin-1")
+            await self.emit(Collected(name=name, descriptor=self._file, size=news["size"]))
+        elif "omitted" in news:
+            await self.emit(LeftOut(name=news["omitted"].encode("latin-1"), why=news["why"]))
+        elif "omitted_more" in news:
+            await self.emit(LeftOutMore(count=news["omitted_more"]))
 
     def _verdict(self, news: Message | None) -> Exited:
         if news is None:
@@ -243,6 +268,8 @@ class _Run:
 
     async def _end_on_request(self) -> None:
         await self.stop.wait()
+        if self._collecting:
+            return
         self._signalled = True
         self._say("term")
         await anyio.sleep(self.kill_grace)
@@ -261,9 +288,18 @@ class _Run:
             if received is None:
                 self._over = True
                 return None
+            self._close_file()
+            self._collecting = self._collecting or not _COLLECTED.isdisjoint(received[0])
+            if "file" in received[0] and received[1]:
+                self._file = received[1].pop(0)
             close_all(received[1])
             self._over = "ended" in received[0] or "failed" in received[0] or "refused" in received[0]
             return received[0]
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _say(self, what: str) -> None:
         with suppress(OSError):  # a guard that has gone needs to be told nothing

@@ -10,7 +10,7 @@ from enum import StrEnum
 from operator import ge, le
 from typing import Any, assert_never
 
-from cmdhttp.policy.compiled import Approval, Command, Concurrency, Host, Profile, Quota, Script, Stdin
+from cmdhttp.policy.compiled import Approval, Collect, Command, Concurrency, Host, Profile, Quota, Script, Stdin
 from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.params import ParamSpec
 from cmdhttp.policy.review.describe import approval_needed, shortened, shown
@@ -57,6 +57,7 @@ def command_shifts(before: Command, now: Command) -> list[Shift]:
         *_param_shifts(before, now),
         compare("env", dict(before.env), dict(now.env), _same, _env),
         compare("stdin", before.stdin, now.stdin, _stdin_within, _stdin),
+        compare("files", before.collect, now.collect, _collect_within, _collect),
         compare("timeout", before.timeout, now.timeout, capped, _seconds),
         compare("output max", before.output.max_bytes, now.output.max_bytes, capped, _bytes),
         compare("output when_full", before.output.when_full, now.output.when_full, _same),
@@ -170,6 +171,12 @@ def _stdin_within(one: Stdin | None, other: Stdin | None) -> bool:
     return one.max_bytes <= other.max_bytes and one.secret == other.secret
 
 
+def _collect_within(one: Collect | None, other: Collect | None) -> bool:
+    if one is None or other is None:
+        return one is None
+    return set(one.patterns) <= set(other.patterns) and one.max_bytes <= other.max_bytes
+
+
 def _approval_within(one: Approval | None, other: Approval | None) -> bool:
     return one is not None or other is None
 
@@ -195,6 +202,10 @@ def _set(names: Iterable[str]) -> str:
 
 def _stdin(stdin: Stdin) -> str:
     return f"{'secret' if stdin.secret else 'text'}, {_bytes(stdin.max_bytes)}"
+
+
+def _collect(collect: Collect) -> str:
+    return f"{_set(collect.patterns)}, {_bytes(collect.max_bytes)}"
 
 
 def _seconds(seconds: float) -> str:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from cmdhttp.plan.digest import step_digest
-from cmdhttp.plan.model import LocalTarget, SshTarget, Step
-from cmdhttp.policy.compiled import Limits, Script
+from cmdhttp.plan.model import HERE, LocalTarget, SshTarget, Staged, Step
+from cmdhttp.policy.compiled import Collect, Limits, Script
 
 STEP = Step(
     run=0,
@@ -17,6 +17,7 @@ STEP = Step(
     timeout=10,
     output_limit=100,
 )
+FILE = Staged(param="f", name="a", data=b"x", mode=0o600)
 FAR = SshTarget(address="a", port=22, account="x", key="/k", known_hosts="/h")
 
 
@@ -39,6 +40,9 @@ FAR = SshTarget(address="a", port=22, account="x", key="/k", known_hosts="/h")
         replace(STEP, output_limit=101),
         replace(STEP, keep_ends=True),
         replace(STEP, limits=Limits(memory=1)),
+        replace(STEP, staged=(FILE,)),
+        replace(STEP, unplaced=("/bin/echo", HERE)),
+        replace(STEP, collect=Collect(patterns=("a",), max_bytes=1)),
     ],
 )
 def test_what_could_matter_makes_another_number(other: Step) -> None:
@@ -58,6 +62,31 @@ def test_what_could_matter_makes_another_number(other: Step) -> None:
 def test_what_does_not_matter(same: Step) -> None:
     """The order of variables, the place among the runs of a job, and stdin, which goes another way."""
     assert step_digest(same) == step_digest(STEP)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(STEP, staged=(replace(FILE, param="g"),)),
+        replace(STEP, staged=(replace(FILE, name="b"),)),
+        replace(STEP, staged=(replace(FILE, data=b"y"),)),
+        replace(STEP, staged=(replace(FILE, mode=0o400),)),
+        replace(STEP, staged=(FILE, replace(FILE, param="g"))),
+    ],
+)
+def test_another_file_makes_another_number(other: Step) -> None:
+    """Place, content and mode of each file that is there before the start."""
+    assert step_digest(other) != step_digest(replace(STEP, staged=(FILE,)))
+
+
+def test_another_collection_makes_another_number() -> None:
+    """What is collected, and how much of it."""
+    wanted = [
+        Collect(patterns=("a",), max_bytes=1),
+        Collect(patterns=("a", "b"), max_bytes=1),
+        Collect(patterns=("a",), max_bytes=2),
+    ]
+    assert len({step_digest(replace(STEP, collect=one)) for one in wanted}) == 3
 
 
 def test_a_step_of_another_profile_is_another_step() -> None:

@@ -291,6 +291,7 @@ def test_another_way_to_a_host() -> None:
 
 COMMAND = "commands: {c: {run: [/bin/c], on: local%s}}\nprincipals: {p: {}, q: {}}\n"
 GIVEN = COMMAND + "roles: {r: [{commands: c, hosts: local}]}\ngrants: [{to: p, roles: r}]"
+FILES = ", files: {collect: [%s], max: 9B}"
 INT = ", params: {n: {type: int%s}}"
 SMALL: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
     (", approval: {by: [p, q]}", ", approval: {by: [p, q], needed: 2}", [("lost", "approval needed", "1", "2")]),
@@ -304,6 +305,11 @@ SMALL: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
     ),
     (", stdin: {max: 9B}", ", stdin: {max: 9B, type: secret}", [("changed", "stdin", "text, 9 bytes", "secret, 9 bytes")]),
     (", stdin: {max: 9B}", ", stdin: {max: 8B}", [("lost", "stdin", "text, 9 bytes", "text, 8 bytes")]),
+    (FILES % "a", FILES % "a, b", [("gained", "files", "a, 9 bytes", "a, b, 9 bytes")]),
+    (FILES % "a, b", FILES % "b", [("lost", "files", "a, b, 9 bytes", "b, 9 bytes")]),
+    (FILES % "a", FILES % "b", [("changed", "files", "a, 9 bytes", "b, 9 bytes")]),
+    (FILES % "a", "", [("lost", "files", "a, 9 bytes", "none")]),
+    (", files: {collect: [a], max: 8B}", FILES % "a", [("gained", "files", "a, 8 bytes", "a, 9 bytes")]),
     (INT % ", default: '1'", INT % ", default: '2'", [("changed", "default of n", "1", "2")]),
     (INT % ", required: false", INT % ", default: '2'", [("changed", "default of n", "none", "2")]),
     (INT % "", INT % ", default: '2'", [("gained", "r", "n: int", "n: int")]),

@@ -371,10 +371,33 @@ hosts: {new: {address: 10.0.0.1, ssh: linux}, old: {address: 10.0.0.2, ssh: old}
 commands:
   plain: {run: [/bin/plain], on: [new, old]}
   marked: {script: x, interpreter: powershell, on: [new, old]}
+  sends: {run: [/bin/sends, [<f>]], on: [local, new], params: {f: {type: file, required: false}}}
+  keeps: {run: [/bin/keeps], on: [local, new], files: {collect: [a]}}
   asked: {run: [/bin/asked], on: new, approval: {by: ann}}
 principals: {ann: {}}
 """
 LOGIN = "a login by password, become: sudo"
+
+
+@pytest.mark.parametrize(
+    ("command", "host", "f", "noted"),
+    [
+        ("sends", "local", True, False),
+        ("sends", "new", True, True),
+        ("sends", "new", False, False),
+        ("keeps", "local", False, False),
+        ("keeps", "new", False, True),
+    ],
+)
+def test_notes_of_files(command: str, host: str, f: bool, noted: bool) -> None:
+    """Files are for local runs: of a call to an SSH host it is said, if it sends a file or would collect any."""
+    made = compiled(UNDONE)
+    values = {"f": {"name": "a", "base64": ""}} if f else {}
+    arguments = bind(made.commands[command], values)
+    notes = explain(made, Question(principal="ann", command=command, host=host, arguments=arguments, at=NOW)).notes
+    assert notes == (
+        ("this version cannot do files on SSH hosts: the run would end as 'unsupported'",) if noted else ()
+    )
 
 
 @pytest.mark.parametrize(
