@@ -7,7 +7,8 @@ requested it ends the process (TERM, a grace, KILL) and says in `Exited.stopped`
 When its own task is cancelled it kills what it started first.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -142,6 +143,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = anyio.Event()
+        self._calls: list[Callable[[], None]] = []
         self.reason: StopReason | None = None
 
     @property
@@ -152,6 +154,19 @@ class Stop:
         if self.reason is None:
             self.reason = reason
             self._event.set()
+            for call in self._calls:
+                call()
+
+    @contextmanager
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Within the block, `call` follows the request at once, also one that was made before."""
+        self._calls.append(call)
+        try:
+            if self.requested:
+                call()
+            yield
+        finally:
+            self._calls.remove(call)
 
     async def wait(self) -> None:
         await self._event.wait()
