@@ -412,8 +412,8 @@ def test_a_thousand_refusals_leave_nothing(front: TakenFront) -> None:
     before, family = front.descriptors(), len(descendants(front.process.pid))
     for _ in range(1000):
         assert "does not allow it" in front.refusal(front.order("private"))
-    assert front.descriptors() == before
-    assert len(descendants(front.process.pid)) == family
+    wait_until(lambda: front.descriptors() <= before, "no descriptor is left")
+    assert len(descendants(front.process.pid)) <= family
 
 
 def test_two_orders_for_one_run(front: TakenFront) -> None:
