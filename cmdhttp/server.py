@@ -77,7 +77,7 @@ def serve(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload, it must not end the program
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with _data_folder(settings.data), _broker(brokers or OwnBrokers(broker_config(settings))) as link:
+    with _data_folder(settings.data), _broker(brokers or OwnBrokers(broker_config(settings), adopt=True)) as link:
         holder = PolicyHolder(source)
         with (
             _listener(settings.listen, flag="--listen") as api,
@@ -376,6 +376,7 @@ def broker_config(settings: Settings) -> str:
         runs=settings.runs_folder,
         cgroup=f"cmdhttp-{settings.instance}",
         interpreters=settings.interpreters,
+        most=settings.max_running,
         account=settings.local_account,
     )
     return config.text()

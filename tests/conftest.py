@@ -14,3 +14,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         reporter.write_line("")
         reporter.write_line(f"{len(passed_over)} skipped or xfailed: on CI that is a failure", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which containment the local runs of this test run had: it is the machine's, and what was seen holds for it."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    rungs = {
+        value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "containment"
+    }
+    if rungs:
+        terminalreporter.write_line(f"containment of local runs: {', '.join(sorted(map(str, rungs)))}")

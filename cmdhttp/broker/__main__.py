@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cmdhttp.broker.check import Checker, Wanted, size_of
+from cmdhttp.broker.check import Checker, Folder, Refused, Wanted
 from cmdhttp.broker.loop import Broker
 from cmdhttp.execution.local import containment
 from cmdhttp.execution.local.guard.folder import clear
-from cmdhttp.execution.local.wire import Message
+from cmdhttp.execution.local.wire import Message, sealed_size
 from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.files import folder_state
 from cmdhttp.reload.source import read_policy
 from cmdhttp.settings import Settings
 
@@ -34,12 +35,20 @@ def main() -> None:
     with socket.socket(fileno=os.dup(0)) as front:
         held = containment.enter(config["cgroup"], runs=str(runs))
         _clear_runs(runs)
-        checker = Checker(load=lambda: _load(settings), runs=str(runs), account=config["account"])
+        folder = Folder(load=lambda: _load(settings), state=lambda: folder_state(settings.policies))
+        checker = Checker(folder, runs=str(runs), account=config["account"])
 
         def make_order(message: Message, stdin: int | None) -> dict[str, Any]:
-            return checker.order(Wanted.read(message, stdin=None if stdin is None else size_of(stdin)))
+            return checker.order(Wanted.read(message, stdin=None if stdin is None else _size_of(stdin)))
 
-        broker = Broker(front, make_order=make_order, refresh=checker.refresh, ready=config["ready"])
+        broker = Broker(
+            front,
+            make_order=make_order,
+            refresh=checker.refresh,
+            look=checker.look,
+            ready=config["ready"],
+            most=config["most"],
+        )
         wrong = checker.refresh()
         broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": wrong})
         broker.serve()
@@ -48,6 +57,13 @@ def main() -> None:
 
 def _load(settings: Settings) -> Policy:
     return read_policy(settings, now=time.time(), may_switch=os.geteuid() == 0).usable()
+
+
+def _size_of(stdin: int) -> int:
+    try:
+        return sealed_size(stdin)
+    except ValueError:
+        raise Refused("the stdin could still be changed after this look at its size") from None
 
 
 def _clear_runs(runs: Path) -> None:

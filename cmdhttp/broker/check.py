@@ -4,7 +4,7 @@ The front names a principal, a command, a host and the values as the caller sent
 must be allowed, and it must be the one that the front put on record.
 """
 
-import os
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +21,20 @@ from cmdhttp.policy.compiled import LOCAL, Policy
 from cmdhttp.policy.decide import Question, Verdict, bind, decide
 
 _COPIES = 3
+_KEPT_SECONDS = 300.0
+_LOOK_SECONDS = 2.0
+_RUNS = 1_000_000
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "job": (str,),
+    "run": (int,),
+    "policy": (str,),
+    "principal": (str,),
+    "command": (str,),
+    "host": (str,),
+    "params": (dict,),
+    "timeout": (int, float, type(None)),
+    "step": (str,),
+}
 _MEND = "Look at 'cmdhttp check' and at the service's log; nothing has run."
 
 
@@ -50,36 +64,73 @@ class Wanted:
     @classmethod
     def read(cls, message: Mapping[str, Any], *, stdin: int | None) -> "Wanted":
         """Read a message. Raises Refused if it is none of ours."""
-        try:
-            wanted = cls(stdin=stdin, **message)
-        except TypeError:
-            raise Refused("the order cannot be read") from None
-        if not is_job_id(str(wanted.job)) or type(wanted.run) is not int or wanted.run < 0:
-            raise Refused("the order names no job")
+        if message.keys() != _KINDS.keys() or not all(type(message[key]) in kinds for key, kinds in _KINDS.items()):
+            raise Refused("the order cannot be read")
+        wanted = cls(stdin=stdin, **message)
+        if not is_job_id(wanted.job) or not 0 <= wanted.run < _RUNS:
+            raise Refused("the order names no run of a job")
+        if wanted.timeout is not None and not 0 < wanted.timeout < math.inf:
+            raise Refused("the order's time limit is none")
         return wanted
 
 
-class Checker:
-    """Keeps the newest policies that loaded, so that a call which was decided just before a reload still runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The policy folder: `load` raises ConfigError, `state` tells cheaply whether another load could give another policy."""
 
-    def __init__(self, *, load: Callable[[], Policy], runs: str, account: str | None = None) -> None:
+    load: Callable[[], Policy]
+    state: Callable[[], str]
+
+
+class Checker:
+    """Keeps the newest policies that loaded, so that a call which was decided just before a reload still runs.
+
+    It looks for itself whether the files have changed: what was taken away in them is gone a few minutes later, whether or
+    not the front says that there is something new.
+    """
+
+    def __init__(
+        self, folder: Folder, *, runs: str, account: str | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """`account` is that of commands whose policy names none."""
-        self._load = load
+        self._folder = folder
         self._account = account
         self._runs = runs
+        self._monotonic = monotonic
         self._copies: dict[str, Policy] = {}
+        self._replaced: dict[str, float] = {}
+        self._state = ""
+        self._looked = -math.inf
 
     def refresh(self) -> str:
         """Load the policy anew. Returns what is wrong with it, or nothing."""
+        self._looked, self._state = self._monotonic(), self._folder.state()
         try:
-            policy = self._load()
+            policy = self._folder.load()
         except ConfigError as error:
             return error.detail
+        for digest in self._copies.keys() - {policy.digest}:
+            self._replaced.setdefault(digest, self._looked)
+        self._replaced.pop(policy.digest, None)
         self._copies.pop(policy.digest, None)
         self._copies[policy.digest] = policy
         while len(self._copies) > _COPIES:
-            del self._copies[next(iter(self._copies))]
+            self._forget(next(iter(self._copies)))
         return ""
+
+    def look(self) -> str | None:
+        """Load the policy anew if the files have changed. Returns what is wrong with it, or None if it did not load."""
+        now = self._monotonic()
+        for digest in [digest for digest, since in self._replaced.items() if now - since > _KEPT_SECONDS]:
+            self._forget(digest)
+        if now - self._looked < _LOOK_SECONDS:
+            return None
+        self._looked = now
+        return self.refresh() if self._folder.state() != self._state else None
+
+    def _forget(self, digest: str) -> None:
+        del self._copies[digest]
+        self._replaced.pop(digest, None)
 
     def order(self, wanted: Wanted) -> dict[str, Any]:
         """Return the order for a guard. Raises Refused."""
@@ -116,7 +167,3 @@ class Checker:
             raise Refused("the policy does not allow so much stdin")
         plan = build_plan(policy, command, [wanted.host], arguments, Wish(timeout=wanted.timeout))
         return plan.steps[0]
-
-
-def size_of(descriptor: int) -> int:
-    return os.fstat(descriptor).st_size

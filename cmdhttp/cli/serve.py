@@ -63,7 +63,7 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
             print_error(error)
             return 2
 
-    return keep(front, account=account, brokers=OwnBrokers(broker_config(settings)))
+    return keep(front, account=account, brokers=OwnBrokers(broker_config(settings), adopt=True))
 
 
 def _serve(settings: Settings, *, demo: bool, may_switch: bool, brokers: Brokers | None = None) -> int:

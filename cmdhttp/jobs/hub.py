@@ -5,7 +5,7 @@ until it has caught up, so a slow reader costs a position and nothing else. An e
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -109,8 +109,9 @@ class Hub:
         feed = self._feeds.get(job_id)
         while True:
             kept = feed.since(after) if feed else None
-            batch = await self._replay(job_id, after=after) if kept is None else kept
-            for told in batch:
+            batch: Sequence[Told | Numbered] = await self._page(job_id, after=after) if kept is None else kept
+            for item in batch:
+                told = item if isinstance(item, Told) else Told(event=item, data=await self._data(job_id, item))
                 yield told
                 after = told.event.seq
                 if isinstance(told.event, Finished):
@@ -123,9 +124,9 @@ class Hub:
                 if waiting.cancelled_caught:
                     yield None
 
-    async def _replay(self, job_id: str, *, after: int) -> list[Told]:
-        events = await self._journal.events(job_id, after=after, limit=_PAGE)
-        return [Told(event=event, data=await self._data(job_id, event)) for event in events]
+    async def _page(self, job_id: str, *, after: int) -> list[Numbered]:
+        """Events from the journal. The bytes of each are read when it is its turn: those of a page are many megabytes."""
+        return await self._journal.events(job_id, after=after, limit=_PAGE)
 
     async def _data(self, job_id: str, event: Numbered) -> bytes:
         if not isinstance(event, Output):

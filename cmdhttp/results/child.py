@@ -86,4 +86,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    os.setpgid(
+        0, 0
+    )  # no signal of a terminal is for it; its session stays the service's, which tells it from what a run left
     main(sys.argv[1:])

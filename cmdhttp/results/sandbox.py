@@ -77,7 +77,7 @@ class Sandbox:
         command = child_command(self.library, self.parser, str(self.most))
         with anyio.CancelScope(shield=True):
             process = await anyio.open_process(
-                command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=ENVIRONMENT, cwd="/", start_new_session=True
+                command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=ENVIRONMENT, cwd="/"
             )
         requests, replies = cast("ByteSendStream", process.stdin), cast("ByteReceiveStream", process.stdout)
         child = _Child(process=process, requests=requests, replies=BufferedByteReceiveStream(replies))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import httpx
 
@@ -160,6 +160,8 @@ class Event:
 class Service:
     """One service. `start`, `stop`, `kill` and `restart` may follow each other in any order that makes sense."""
 
+    commands: ClassVar[Mapping[str, Document]] = COMMANDS
+
     def __init__(self, folder: Path, sshd: Sshd, *, flags: Mapping[str, str]) -> None:
         self.folder = folder
         self.sshd = sshd
@@ -177,11 +179,15 @@ class Service:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, folder: Path, **flags: str) -> Iterator[Self]:
-        """Start sshd and the service; stop both and check that the service left nothing and logged no error."""
+    def running(cls, folder: Path, *, prefix: Sequence[str] = (), **flags: str) -> Iterator[Self]:
+        """Start sshd and the service; stop both and check that the service left nothing and logged no error.
+
+        `prefix` is a program and its arguments that starts the service, like unshare.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         with Sshd.start(folder / "sshd") as sshd:
             service = cls(folder, sshd, flags=flags)
+            service.prefix = list(prefix)
             try:
                 service.write_policy()
                 service.start()
@@ -409,7 +415,7 @@ class Service:
     def _policy(self, principals: Document) -> Document:
         login = {"user": self.sshd.account, "auth": {"key": "file:key"}, "host_keys": {"known_hosts": "known_hosts"}}
         here = {"address": self.sshd.address, "port": self.sshd.port, "ssh": "good"}
-        commands = {name: {"effect": "read", **spec} for name, spec in COMMANDS.items()}
+        commands = {name: {"effect": "read", **spec} for name, spec in self.commands.items()}
         for spec in commands.values():
             if "script" in spec:
                 spec["interpreter"] = "sh"

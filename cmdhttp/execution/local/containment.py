@@ -4,7 +4,8 @@ On every rung a run's guard ends all that is left of it, whoever else is killed.
 broker and guards are all killed at the same moment:
 
     container   the front is PID 1 of its PID namespace, so the kernel ends everything with it, at once
-    cgroup      the next start kills the cgroup of the broker: nothing can have left it
+    cgroup      the next start kills the cgroup of the broker: nothing leaves it by forking, and only what has the rights of
+                the broker could move itself out
     subreaper   the next start finds the processes by what their environment says; one that has executed another program with
                 another environment in another folder is not found
 """

@@ -4,6 +4,7 @@ A free guard takes an order at once; with none free one more is started, and the
 nothing with it: what it ran becomes this process's to end. Standard library only, and no loop of its own: the broker polls.
 """
 
+import resource
 import selectors
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 from cmdhttp.execution.local import tree
+from cmdhttp.execution.local.guard.folder import clear
 from cmdhttp.execution.local.wire import close_all, pair, receive, send
 
 _IDLE_SECONDS = 60.0
@@ -35,12 +37,16 @@ class _State(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Guard:
-    """One guard, as the broker knows it; `since` is when its state began, on the monotonic clock."""
+    """One guard, as the broker knows it; `since` is when its state began, on the monotonic clock.
+
+    `folder` is that of the run which it has in hand, or had last.
+    """
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
     state: _State = _State.STARTING
     since: float = field(default_factory=time.monotonic)
+    folder: str | None = None
 
     def enter(self, state: _State) -> None:
         self.state, self.since = state, time.monotonic()
@@ -49,9 +55,13 @@ class Guard:
 class Guards:
     """All guards, and the orders that wait for one. `ready` of them are kept even if there is nothing to do."""
 
-    def __init__(self, *, selector: selectors.BaseSelector, ready: int) -> None:
-        """`selector` gets each guard's socket, with the guard as its data; what can be read there is for `heard`."""
+    def __init__(self, *, selector: selectors.BaseSelector, ready: int, files: tuple[int, int]) -> None:
+        """`selector` gets each guard's socket, with the guard as its data; what can be read there is for `heard`.
+
+        `files` is the limit on open files of what they start, soft and hard.
+        """
         self._selector = selector
+        self._files = files
         self._ready = ready
         self._all: dict[int, Guard] = {}
         self._waiting: deque[tuple[Mapping[str, object], list[int]]] = deque()
@@ -76,6 +86,17 @@ class Guards:
             guard.enter(_State.FREE)
         self._hand_out()
 
+    @property
+    def in_hand(self) -> int:
+        """How many orders run or wait for a guard."""
+        return len(self._waiting) + len(self._in(_State.BUSY))
+
+    def has(self, folder: str) -> bool:
+        """Whether a run in this folder goes on or waits: another one would have the same files."""
+        return any(guard.folder == folder for guard in self._in(_State.BUSY)) or any(
+            order["folder"] == folder for order, _ in self._waiting
+        )
+
     def thin_out(self) -> None:
         """Let go of guards that have had nothing to do for a while."""
         now = time.monotonic()
@@ -83,6 +104,14 @@ class Guards:
         for guard in idle[: max(0, len(self._all) - self._ready)]:
             self._forget(guard)
             guard.process.wait()
+        self._hand_out()
+
+    def bury_stopped(self) -> None:
+        """Take a guard that was stopped by a signal for dead: it would never end its run. Nobody but an attacker does that."""
+        for guard in list(self._all.values()):
+            if tree.is_stopped(guard.process.pid):
+                self._bury(guard)
+        self._hand_out()
 
     def close(self) -> None:
         """Let go of every guard, and wait for them: each ends what it runs first. Then nothing is left."""
@@ -108,6 +137,7 @@ class Guards:
             guard.enter(_State.BUSY)
             with suppress(OSError):  # else it has died, which its socket will say, and the next one takes the order
                 send(guard.socket, order, descriptors)
+                guard.folder = str(order["folder"])
                 self._waiting.popleft()
                 close_all(descriptors)
         self._start_missing()
@@ -115,7 +145,10 @@ class Guards:
     def _start_missing(self) -> None:
         starting = len(self._in(_State.STARTING))
         for _ in range(max(len(self._waiting) - starting, self._ready - len(self._all))):
-            self._add()
+            try:
+                self._add()
+            except OSError:  # no process more at the moment: the next look tries again
+                return
 
     def _add(self) -> None:
         ours, theirs = pair()
@@ -129,16 +162,20 @@ class Guards:
                 env={},
                 cwd="/",
             )
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, self._files)
         guard = self._all[process.pid] = Guard(process=process, socket=ours)
         self._selector.register(ours, selectors.EVENT_READ, guard)
 
     def _bury(self, guard: Guard) -> None:
-        """End what a dead guard ran: its orphans have become children of this process."""
+        """End what a dead guard ran, whose orphans have become children of this process, and take its folder away."""
         self._forget(guard)
         guard.process.kill()
         guard.process.wait()
         self.lost += 1
         tree.end_all(within=_END_SECONDS, spare=self._all.keys())
+        if guard.folder is not None:
+            clear(guard.folder)
 
     def _forget(self, guard: Guard) -> None:
         del self._all[guard.process.pid]

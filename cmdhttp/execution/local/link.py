@@ -6,6 +6,7 @@ said why not. What a dead broker ran is ended by the guards; nothing of it is st
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,7 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import anyio.to_thread
 
+from cmdhttp.execution.local.orphans import end_orphans
+from cmdhttp.execution.local.tree import become_subreaper, is_stopped, kill
 from cmdhttp.execution.local.wire import Message, close_all, pair, receive, send
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ _PATIENCE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _STEADY_SECONDS = 30.0
 _END_SECONDS = 12.0
+_GUARD_SECONDS = 2.0
+_WATCH_SECONDS = 1.0
 _ARGUMENTS = ("-P", "-m", "cmdhttp.broker")
 
 
@@ -42,7 +48,9 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
-    """What a broker is told at its start. `cgroup` is a name of its own for each data folder; `ready` guards are kept.
+    """What a broker is told at its start. `cgroup` is a name of its own for each data folder.
+
+    `ready` guards are kept, and `most` runs go on at once; the broker refuses more.
 
     `account` is that of commands whose policy names none; None for the broker's own.
     """
@@ -53,6 +61,7 @@ class BrokerConfig:
     cgroup: str
     interpreters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ready: int = 4
+    most: int = 64
     account: str | None = None
 
     def text(self) -> str:
@@ -63,6 +72,7 @@ class BrokerConfig:
             "cgroup": self.cgroup,
             "interpreters": {name: list(argv) for name, argv in self.interpreters.items()},
             "ready": self.ready,
+            "most": self.most,
             "account": self.account,
         }
         return json.dumps(told)
@@ -81,11 +91,20 @@ class Brokers(Protocol):
 class OwnBrokers:
     """Brokers that are children of this process."""
 
-    def __init__(self, config: str, *, arguments: Sequence[str] = _ARGUMENTS) -> None:
+    def __init__(self, config: str, *, arguments: Sequence[str] = _ARGUMENTS, adopt: bool = False) -> None:
+        """`adopt`: make this process the parent of what a killed broker leaves, and end that.
+
+        It takes each child of another session for one of them, so this process must not start any.
+        """
+        self._adopt = adopt
         self._command = [sys.executable, *arguments, config]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "socket.socket":
+        if self._process is not None:
+            self.bury()
+        if self._adopt:
+            become_subreaper()
         ours, theirs = pair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this program itself
@@ -100,7 +119,10 @@ class OwnBrokers:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
         self._process.kill()
-        return f"status {self._process.wait()}"
+        status = self._process.wait()
+        if self._adopt and (left := end_orphans(grace=_GUARD_SECONDS, within=_END_SECONDS)):
+            return f"status {status}; processes that cannot be ended: {left}"
+        return f"status {status}"
 
 
 class BrokerLink:
@@ -125,14 +147,17 @@ class BrokerLink:
         pause = _FIRST_PAUSE
         while True:
             since = anyio.current_time()
-            await self._listen()
-            self._bury()
+            await self._watch_and_listen()
+            await self._bury()
             pause = _FIRST_PAUSE if anyio.current_time() - since > _STEADY_SECONDS else min(2 * pause, _LONGEST_PAUSE)
             await anyio.sleep(pause)
             self.restarts += 1
             if self.on_restart is not None:
                 await self.on_restart()
-            self.start()
+            try:
+                self.start()
+            except OSError as error:
+                _log.error("no broker can be started: %s", error.strerror)
 
     async def ready(self) -> None:
         """Wait until a broker has said hello."""
@@ -167,6 +192,20 @@ class BrokerLink:
             self._socket = None
             self._brokers.bury()
 
+    async def _watch_and_listen(self) -> None:
+        """Return when the broker has gone. One that was stopped by a signal is of no use, and is killed."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch)
+            await self._listen()
+            group.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await anyio.sleep(_WATCH_SECONDS)
+            if self.pid is not None and is_stopped(self.pid):
+                _log.error("the broker was stopped by a signal and is killed")
+                kill(self.pid, signal.SIGKILL)
+
     async def _listen(self) -> None:
         """Take in what the broker says until it has gone."""
         while self._socket is not None:
@@ -198,13 +237,12 @@ class BrokerLink:
             if self.trouble:
                 _log.error("the broker starts nothing: %s", self.trouble)
 
-    def _bury(self) -> None:
+    async def _bury(self) -> None:
         self._up = anyio.Event()
         self.trouble = "the broker has died; another one is being started"
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        _log.error(
-            "the broker has ended (%s); what it ran has been ended, and another one is started", self._brokers.bury()
-        )
         self.pid = None
+        ended = await anyio.to_thread.run_sync(self._brokers.bury)
+        _log.error("the broker has ended (%s); what it ran has been ended, and another one is started", ended)

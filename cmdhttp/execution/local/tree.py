@@ -54,7 +54,7 @@ def descendants(root: int, *, spare: Collection[int] = ()) -> list[int]:
     found: list[int] = []
     wanted = [root]
     while wanted:
-        below = [pid for pid in _children(wanted.pop()) if pid not in spare]
+        below = [pid for pid in children(wanted.pop()) if pid not in spare]
         found += below
         wanted += below
     return found
@@ -85,6 +85,13 @@ def kill(pid: int, number: int) -> None:
     """Signal a process if it is there and may be signalled."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still because of a signal."""
+    with suppress(OSError, IndexError):
+        return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"T"
+    return False
 
 
 def left_from(runs: str) -> list[int]:
@@ -128,7 +135,7 @@ def _all_processes() -> Iterator[int]:
             yield int(name)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """The children of every thread of a process; none if it has ended."""
     found: list[int] = []
     with suppress(OSError):

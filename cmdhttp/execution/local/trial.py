@@ -6,6 +6,7 @@ keep what they start: it must become the guard's child, and be gone when the gua
 
 import json
 import os
+import resource
 import selectors
 import socket
 import statistics
@@ -114,7 +115,7 @@ class _Trial:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._guards = Guards(selector=self._selector, ready=1)
+        self._guards = Guards(selector=self._selector, ready=1, files=resource.getrlimit(resource.RLIMIT_NOFILE))
 
     def __enter__(self) -> Self:
         self._until_free()
