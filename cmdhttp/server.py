@@ -123,7 +123,7 @@ async def _running(settings: Settings, source: PolicySource, holder: PolicyHolde
         if job.state.terminal:
             metrics.job_ended(state=job.state, duration=job.duration)
         try:
-            await audit.write(Code.JOB_ENDED, end_record(job))
+            await audit.write(Code.JOB_ENDED, end_record(job), urgent=False)
         except OSError as error:
             _log.error("the end of job %s is not in the audit log: %s", job.id, error.strerror)
 
