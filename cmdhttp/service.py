@@ -142,7 +142,7 @@ class Service:
     async def finished(self, wanted: str, *, wait: float) -> Job | None:
         """Wait for the end of a job that was already found readable; return it as it is then."""
         with anyio.move_on_after(wait):
-            await self._hub.finished(wanted)
+            return await self._hub.finished(wanted)
         return self._hub.live(wanted) or await self._journal.get(wanted)
 
     async def page(self, principal: Principal, wanted: Filter) -> list[Job]:

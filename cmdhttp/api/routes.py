@@ -317,11 +317,12 @@ class _WaitResponse:
         self._on_gone = on_gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if await until_gone_or(receive, self._service.finished(self._job.id, wait=self._wait)):
+        gone, job = await until_gone_or(receive, self._service.finished(self._job.id, wait=self._wait))
+        if gone:
             if self._on_gone is not None:
                 await self._on_gone()
             return
-        response = await self._reply(await self._service.now(self._job))
+        response = await self._reply(job or await self._service.now(self._job))
         await response(scope, receive, send)
 
 

@@ -6,6 +6,7 @@ stream ends without touching the job (that is the business of whoever passed `on
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 import anyio
 from starlette.types import Receive, Scope, Send
@@ -21,6 +22,7 @@ STREAM_HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
+T = TypeVar("T")
 OnGone = Callable[[], Awaitable[None]]
 
 
@@ -60,9 +62,10 @@ class StreamResponse:
             await self._on_gone()
 
 
-async def until_gone_or(receive: Receive, work: Awaitable[object]) -> bool:
-    """Do `work` unless the client goes first. Returns whether the client went."""
+async def until_gone_or(receive: Receive, work: Awaitable[T]) -> tuple[bool, T | None]:
+    """Do `work` unless the client goes first. Returns whether the client went, and else what the work returned."""
     gone = False
+    result: T | None = None
     async with anyio.create_task_group() as group:
 
         async def watch() -> None:
@@ -73,9 +76,9 @@ async def until_gone_or(receive: Receive, work: Awaitable[object]) -> bool:
             group.cancel_scope.cancel()
 
         group.start_soon(watch)
-        await work
+        result = await work
         group.cancel_scope.cancel()
-    return gone
+    return gone, result
 
 
 async def event_chunks(

@@ -21,6 +21,8 @@ from cmdhttp.errors import ConfigError
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+Written = asyncio.Future[None]
+"""Done once what was queued is committed; it raises what kept it from that."""
 
 _BATCH = 256
 _QUIET_SECONDS = 0.1

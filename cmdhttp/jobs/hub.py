@@ -35,7 +35,8 @@ class Feed:
         self._kept: deque[Told] = deque()
         self._bytes = 0
         self.closed = False
-        self._news = anyio.Event()
+        self._news: anyio.Event | None = None
+        self._end: anyio.Event | None = None
 
     def publish(self, job: Job, event: Numbered, data: bytes = b"") -> None:
         """Tell every reader. `job` is the job after the event."""
@@ -45,13 +46,30 @@ class Feed:
         while len(self._kept) > _KEPT_EVENTS or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
             self._bytes -= len(self._kept.popleft().data)
         self.wake()
+        if job.state.terminal:
+            self.wake_for_end()
 
     def wake(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    def wake_for_end(self) -> None:
+        if self._end is not None:
+            self._end.set()
+            self._end = None
 
     async def news(self) -> None:
+        """Wait for the next event."""
+        if self._news is None:
+            self._news = anyio.Event()
         await self._news.wait()
+
+    async def end(self) -> None:
+        """Wait for the last event, or for `wake_for_end`."""
+        if self._end is None:
+            self._end = anyio.Event()
+        await self._end.wait()
 
     def since(self, after: int) -> list[Told] | None:
         """Return the kept events after a number, or None if some of them are no longer kept."""
@@ -80,12 +98,14 @@ class Hub:
         if feed is not None:
             feed.closed = True
             feed.wake()
+            feed.wake_for_end()
 
     def drain(self) -> None:
         """Make every reader stop at its next wait."""
         self.draining = True
         for feed in self._feeds.values():
             feed.wake()
+            feed.wake_for_end()
 
     def live(self, job_id: str) -> Job | None:
         feed = self._feeds.get(job_id)
@@ -98,7 +118,7 @@ class Hub:
         """Wait until the job has ended or the service drains; return it as it is then."""
         feed = self._feeds.get(job_id)
         while feed is not None and not (feed.job.state.terminal or feed.closed or self.draining):
-            await feed.news()
+            await feed.end()
         return feed.job if feed else await self._journal.get(job_id)
 
     async def follow(self, job_id: str, *, after: int, silence: float) -> AsyncIterator[Told | None]:

@@ -7,14 +7,14 @@ ended, which costs the caller a look at the host, and never makes anything run a
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.database import Database
+from cmdhttp.jobs.database import Database, Written
 from cmdhttp.jobs.output_log import OutputLog
 from cmdhttp.jobs.state import (
     Accepted,
@@ -132,7 +132,7 @@ class Journal:
 
     def append(
         self, job: Job, *events: Event, chunk: Chunk | None = None, on_commit: Callable[[], None] | None = None
-    ) -> Awaitable[None]:
+    ) -> Written:
         """Queue events of a job, all or none, in order; `job` is the job after them, `chunk` the bytes of an output."""
 
         def work(db: sqlite3.Connection) -> None:

@@ -1,36 +1,63 @@
 """Everything that happens to one live job goes through its recorder: numbered, applied, written, then told.
 
 Numbers are given and writes queued without a pause between them, so the order on disk and the order for readers are the
-order of numbers. The bytes of a stream are cut only between characters.
+order of numbers. A start and output are queued and not waited for, within a bound; the end of a run is on disk after all
+of them. One that could not be written is raised by what is recorded next, and `on_failure` is called at once. The bytes of
+a stream are cut only between characters.
 """
 
 import codecs
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import anyio
 
 from cmdhttp.execution.model import Stream
+from cmdhttp.jobs.database import Written
 from cmdhttp.jobs.hub import Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
-from cmdhttp.jobs.state import Accepted, Dispatched, Event, Job, Numbered, Output, RunEnded, Tally, apply
+from cmdhttp.jobs.state import Accepted, Dispatched, Event, Finished, Job, Output, RunEnded, Started, Tally, apply
 
 _LONGEST_TAIL = 3
 _SURPLUS = 256 << 10
+_MOST_AHEAD = 1 << 20
+"""Bytes, of all runs of a job together, that may be queued and not yet written."""
 
 
 class Recorder:
     """The one writer of a live job."""
 
-    def __init__(self, *, job: Job, journal: Journal, feed: Feed, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        job: Job,
+        journal: Journal,
+        feed: Feed,
+        now: Callable[[], float],
+        elapsed: Callable[[], float | None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`elapsed` tells the job's duration so far in seconds, if it is known."""
         self.job = job
         self._journal = journal
         self._feed = feed
         self._now = now
+        self._elapsed = elapsed
+        self._on_failure = on_failure
+        self._queued: deque[tuple[Written, int]] = deque()
+        self._ahead = 0
 
-    async def accept(self, accepted: Accepted, key: IdempotencyKey | None) -> Replay | None:
-        """Put a new job on disk, unless its key was used before; then say for what."""
+    async def accept(
+        self, accepted: Accepted, key: IdempotencyKey | None, *, dispatched: Iterable[int]
+    ) -> Replay | None:
+        """Put a new job on disk, unless its key was used before; then say for what.
+
+        The runs of `dispatched` are marked in the same commit as such that may start now.
+        """
         job = apply(None, accepted)
+        for run in dispatched:
+            job = apply(job, Dispatched(ts=accepted.ts, run=run))
 
         def tell() -> None:
             self.job = job
@@ -42,13 +69,22 @@ class Recorder:
         """Put on disk that the run may start now."""
         await self._record(Dispatched(ts=self._now(), run=run))
 
-    async def record(self, make: Callable[[int, float], Numbered]) -> None:
-        """Record the event that `make(seq, ts)` returns; done when it is on disk and told."""
-        await self._record(make(self.job.last_seq + 1, self._now()))
+    async def started(self, make: Callable[[int, float], Started]) -> None:
+        """Queue the start that `make(seq, ts)` returns."""
+        await self._queue(make(self.job.last_seq + 1, self._now()))
 
-    async def record_event(self, event: RunEnded) -> None:
-        """Record an event, with the next number and the present time in place of its own."""
-        await self.record(lambda seq, ts: replace(event, seq=seq, ts=ts))
+    async def run_ended(self, event: RunEnded) -> None:
+        """Record a run's end, with the next number and the present time in place of its own; with the last run's, the job's."""
+        ended = replace(event, seq=self.job.last_seq + 1, ts=self._now())
+        others = (run for index, run in enumerate(self.job.runs) if index != event.run)
+        if all(run.state.terminal for run in others):
+            await self._record(ended, Finished(seq=ended.seq + 1, ts=ended.ts, duration=self._elapsed()))
+        else:
+            await self._record(ended)
+
+    async def finished(self) -> None:
+        """Record the end of a job whose runs have all ended."""
+        await self._record(Finished(seq=self.job.last_seq + 1, ts=self._now(), duration=self._elapsed()))
 
     async def surplus(self, run: int) -> None:
         """Record what the log holds beyond the last output event: it was written, and the service died before the event."""
@@ -69,7 +105,7 @@ class Recorder:
                 offset += len(data)
 
     async def output(self, run: int, stream: Stream, data: bytes) -> None:
-        """Keep bytes of one stream; done when they are in the log and told."""
+        """Queue bytes of one stream for the log and its readers; done when there is room for more."""
         before = self.job.runs[run]
         offset = before.stdout.size if stream is Stream.STDOUT else before.stderr.size
         event = Output(
@@ -81,23 +117,53 @@ class Recorder:
             offset=offset,
             size=len(data),
         )
-        await self._record(event, Chunk(run=run, stream=stream, offset=offset, data=data))
+        await self._queue(event, Chunk(run=run, stream=stream, offset=offset, data=data))
 
     async def tallies(self, run: int) -> tuple[Tally, Tally]:
         return await self._journal.close_output(self.job.id, run)
 
-    async def _record(self, event: Event, chunk: Chunk | None = None) -> None:
-        self.job = job = apply(self.job, event)
+    async def _record(self, *events: Event) -> None:
+        """Write events; done when they and all that was queued before them are on disk and told."""
+        written = self._append(*events)
+        with anyio.CancelScope(shield=True):
+            await self._written(most_ahead=0)
+            await written
+
+    async def _queue(self, event: Event, chunk: Chunk | None = None) -> None:
+        size = len(chunk.data) if chunk else 0
+        written = self._append(event, chunk=chunk)
+        written.add_done_callback(self._look)
+        self._queued.append((written, size))
+        self._ahead += size
+        if self._ahead > _MOST_AHEAD or self._queued[0][0].done():
+            with anyio.CancelScope(shield=True):
+                await self._written(most_ahead=_MOST_AHEAD)
+
+    async def _written(self, *, most_ahead: int) -> None:
+        """Let go of what is written; wait until no more than so many bytes are not. Raises OSError or sqlite3.Error."""
+        while self._queued and (most_ahead == 0 or self._ahead > most_ahead or self._queued[0][0].done()):
+            written, size = self._queued.popleft()
+            self._ahead -= size
+            await written
+
+    def _look(self, written: Written) -> None:
+        if not written.cancelled() and written.exception() is not None:
+            self._on_failure()
+
+    def _append(self, *events: Event, chunk: Chunk | None = None) -> Written:
+        after: list[tuple[Job, Event]] = []
+        for event in events:
+            self.job = apply(self.job, event)
+            after.append((self.job, event))
 
         def tell() -> None:
-            if isinstance(event, Dispatched):
-                self._feed.job = job
-                self._feed.wake()
-            else:
-                self._feed.publish(job, event, chunk.data if chunk else b"")
+            for job, event in after:
+                if isinstance(event, Dispatched):
+                    self._feed.job = job
+                else:
+                    self._feed.publish(job, event, chunk.data if chunk else b"")
 
-        with anyio.CancelScope(shield=True):
-            await self._journal.append(job, event, chunk=chunk, on_commit=tell)
+        return self._journal.append(self.job, *events, chunk=chunk, on_commit=tell)
 
 
 @dataclass(slots=True)
