@@ -21,8 +21,8 @@ from cmdhttp.errors import ConfigError
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-Written = asyncio.Future[None]
-"""Done once what was queued is committed; it raises what kept it from that."""
+Queued = asyncio.Future
+"""Done once what was queued is committed, or read; it raises what kept it from that."""
 
 _BATCH = 256
 _QUIET_SECONDS = 0.1
@@ -73,13 +73,11 @@ class Database:
         for thread in self._threads:
             thread.start()
 
-    def write(
-        self, work: Work[T], *, durable: bool, on_commit: Callable[[], None] | None = None
-    ) -> "asyncio.Future[T]":
+    def write(self, work: Work[T], *, durable: bool, on_commit: Callable[[], None] | None = None) -> Queued[T]:
         """Queue `work` at once, in order; the future is done after its commit. Raises what `work` raises."""
         return _hand_over(self._writes, work, durable=durable, on_commit=on_commit)
 
-    def read(self, work: Work[T]) -> "asyncio.Future[T]":
+    def read(self, work: Work[T]) -> Queued[T]:
         """Run a query on the reader's connection."""
         return _hand_over(self._reads, work, durable=False, on_commit=None)
 
@@ -97,7 +95,7 @@ def _hand_over(
     *,
     durable: bool,
     on_commit: Callable[[], None] | None,
-) -> "asyncio.Future[T]":
+) -> Queued[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     items.put(_Item(work=work, durable=durable, on_commit=on_commit, loop=loop, future=future))

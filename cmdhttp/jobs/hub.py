@@ -2,10 +2,11 @@
 
 A feed keeps the newest events of a live job, within a byte budget. A reader that has fallen behind it reads the journal
 until it has caught up, so a slow reader costs a position and nothing else. An event is published only after it is on disk.
+The output of the jobs that ended last is at hand if it is short: whoever waited for the end asks for it at once.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -17,6 +18,13 @@ from cmdhttp.jobs.state import Finished, Job, Numbered, Output
 _KEPT_BYTES = 1 << 20
 _KEPT_EVENTS = 512
 _PAGE = 256
+_RECENT_JOBS = 128
+
+SHORT_OUTPUT = 16 << 10
+"""Bytes of a job's whole output up to which it is kept at hand for a moment."""
+
+Printed = Mapping[tuple[int, Stream], bytes]
+"""All that the runs of a job have printed, by run and stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +43,7 @@ class Feed:
         self._kept: deque[Told] = deque()
         self._bytes = 0
         self.closed = False
+        self.printed: Printed | None = None
         self._news: anyio.Event | None = None
         self._end: anyio.Event | None = None
 
@@ -86,6 +95,7 @@ class Hub:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._feeds: dict[str, Feed] = {}
+        self._recent: dict[str, Printed] = {}
         self.draining = False
 
     def open(self, job: Job) -> Feed:
@@ -99,6 +109,10 @@ class Hub:
             feed.closed = True
             feed.wake()
             feed.wake_for_end()
+            if feed.printed is not None:
+                self._recent[job_id] = feed.printed
+                if len(self._recent) > _RECENT_JOBS:
+                    del self._recent[next(iter(self._recent))]
 
     def drain(self) -> None:
         """Make every reader stop at its next wait."""
@@ -110,6 +124,11 @@ class Hub:
     def live(self, job_id: str) -> Job | None:
         feed = self._feeds.get(job_id)
         return feed.job if feed else None
+
+    def printed(self, job_id: str) -> Printed | None:
+        """Return all that a job has printed, if it has just ended and that is at hand."""
+        feed = self._feeds.get(job_id)
+        return feed.printed if feed else self._recent.get(job_id)
 
     def live_feed(self, job_id: str) -> Feed | None:
         return self._feeds.get(job_id)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.database import Database, Written
+from cmdhttp.jobs.database import Database, Queued
 from cmdhttp.jobs.output_log import OutputLog
 from cmdhttp.jobs.state import (
     Accepted,
@@ -132,7 +132,7 @@ class Journal:
 
     def append(
         self, job: Job, *events: Event, chunk: Chunk | None = None, on_commit: Callable[[], None] | None = None
-    ) -> Written:
+    ) -> Queued[None]:
         """Queue events of a job, all or none, in order; `job` is the job after them, `chunk` the bytes of an output."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -147,9 +147,9 @@ class Journal:
         durable = any(isinstance(event, Dispatched) for event in events)
         return self._database.write(work, durable=durable, on_commit=on_commit)
 
-    async def close_output(self, job_id: str, run: int) -> tuple[Tally, Tally]:
-        """Close a run's output files, after all that was queued for them. Returns (stdout, stderr)."""
-        return await self._database.write(lambda _db: self.output.close(job_id, run), durable=False)
+    def close_output(self, job_id: str, run: int) -> Queued[tuple[Tally, Tally]]:
+        """Queue the close of a run's output files, after all that was queued for them. Returns (stdout, stderr)."""
+        return self._database.write(lambda _db: self.output.close(job_id, run), durable=False)
 
     async def measure(self, job_id: str, run: int) -> tuple[Tally, Tally]:
         """Return what the output files hold of a run that an earlier life of the service left."""

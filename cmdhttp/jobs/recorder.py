@@ -10,12 +10,14 @@ import codecs
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
 
 import anyio
 
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.database import Written
-from cmdhttp.jobs.hub import Feed
+from cmdhttp.jobs.database import Queued
+from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.state import Accepted, Dispatched, Event, Finished, Job, Output, RunEnded, Started, Tally, apply
 
@@ -45,8 +47,9 @@ class Recorder:
         self._now = now
         self._elapsed = elapsed
         self._on_failure = on_failure
-        self._queued: deque[tuple[Written, int]] = deque()
+        self._queued: deque[tuple[Queued[None], int]] = deque()
         self._ahead = 0
+        self._printed: dict[tuple[int, Stream], bytes] | None = None  # None, too, once it is long
 
     async def accept(
         self, accepted: Accepted, key: IdempotencyKey | None, *, dispatched: Iterable[int]
@@ -61,6 +64,7 @@ class Recorder:
 
         def tell() -> None:
             self.job = job
+            self._printed = {}
             self._feed.publish(job, accepted)
 
         return await self._journal.accept(accepted, job, key=key, on_commit=tell)
@@ -117,10 +121,25 @@ class Recorder:
             offset=offset,
             size=len(data),
         )
+        self._keep(run, stream, data)
         await self._queue(event, Chunk(run=run, stream=stream, offset=offset, data=data))
 
     async def tallies(self, run: int) -> tuple[Tally, Tally]:
-        return await self._journal.close_output(self.job.id, run)
+        """Return what a run has printed to stdout and to stderr; it prints no more."""
+        closed = self._journal.close_output(self.job.id, run)
+        closed.add_done_callback(self._look)
+        if (printed := self._printed) is None:
+            return await closed
+        texts = [printed.get((run, stream), b"") for stream in (Stream.STDOUT, Stream.STDERR)]
+        stdout, stderr = (Tally(size=len(text), sha256=sha256(text).hexdigest()) for text in texts)
+        return stdout, stderr
+
+    def _keep(self, run: int, stream: Stream, data: bytes) -> None:
+        if self._printed is None:
+            return
+        self._printed[run, stream] = self._printed.get((run, stream), b"") + data
+        if sum(map(len, self._printed.values())) > SHORT_OUTPUT:
+            self._printed = None
 
     async def _record(self, *events: Event) -> None:
         """Write events; done when they and all that was queued before them are on disk and told."""
@@ -146,17 +165,19 @@ class Recorder:
             self._ahead -= size
             await written
 
-    def _look(self, written: Written) -> None:
+    def _look(self, written: Queued[Any]) -> None:
         if not written.cancelled() and written.exception() is not None:
             self._on_failure()
 
-    def _append(self, *events: Event, chunk: Chunk | None = None) -> Written:
+    def _append(self, *events: Event, chunk: Chunk | None = None) -> Queued[None]:
         after: list[tuple[Job, Event]] = []
         for event in events:
             self.job = apply(self.job, event)
             after.append((self.job, event))
 
         def tell() -> None:
+            if self.job.state.terminal:
+                self._feed.printed = self._printed
             for job, event in after:
                 if isinstance(event, Dispatched):
                     self._feed.job = job

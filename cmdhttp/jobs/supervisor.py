@@ -8,7 +8,7 @@ way its one true end.
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,16 +78,13 @@ class _Live:
     plan: Plan
     recorder: Recorder
     runs: tuple[StepRun, ...]
+    stops: tuple[Stop, ...]
     done: anyio.Event = field(default_factory=anyio.Event)
 
     @property
     def waits(self) -> bool:
         """Whether no run of it has started or is about to."""
         return self.recorder.job.state is State.QUEUED and not any(run.placed for run in self.runs)
-
-    def stop(self, reason: StopReason) -> None:
-        for run in self.runs:
-            run.stop.request(reason)
 
 
 class Supervisor:
@@ -128,7 +125,7 @@ class Supervisor:
             with anyio.move_on_after(drain):
                 await self._idle()
             for live in list(self._live.values()):
-                live.stop(StopReason.SHUTDOWN)
+                _request_all(live.stops, StopReason.SHUTDOWN)
             await self._idle()
         self._group = None
 
@@ -183,7 +180,7 @@ class Supervisor:
         live = self._live.get(job_id)
         if live is None:
             return
-        live.stop(reason)
+        _request_all(live.stops, reason)
         with anyio.move_on_after(wait):
             await live.done.wait()
 
@@ -214,14 +211,15 @@ class Supervisor:
 
     def _new(self, job: Job, plan: Plan, order: Order) -> _Live:
         since = self._clock.monotonic()
+        stops = tuple(Stop() for _ in plan.steps)
         recorder = Recorder(
             job=job,
             journal=self._journal,
             feed=self._hub.open(job),
             now=self._clock.now,
             elapsed=lambda: self._clock.monotonic() - since,
-            # What becomes of the runs is written from the disk; until then they shall do no more.
-            on_failure=lambda: live.stop(StopReason.SHUTDOWN),
+            # What becomes of the runs is then read from the disk; until it is they shall do no more.
+            on_failure=lambda: _request_all(stops, StopReason.SHUTDOWN),
         )
         limiters: tuple[anyio.CapacityLimiter, ...] = (self._slots,)
         if len(plan.steps) > plan.max_parallel:
@@ -229,7 +227,7 @@ class Supervisor:
         runs = tuple(
             StepRun(
                 step=step,
-                stop=Stop(),
+                stop=stop,
                 recorder=recorder,
                 executor=self._executors.for_step(step),
                 context=RunContext(job_id=job.id, folder=self._runs / job.id / str(step.run), order=order),
@@ -237,10 +235,9 @@ class Supervisor:
                 limiters=limiters,
                 monotonic=self._clock.monotonic,
             )
-            for step in plan.steps
+            for step, stop in zip(plan.steps, stops, strict=True)
         )
-        live = _Live(job_id=job.id, plan=plan, recorder=recorder, runs=runs)
-        return live
+        return _Live(job_id=job.id, plan=plan, recorder=recorder, runs=runs, stops=stops)
 
     async def _idle(self) -> None:
         while self._live or self._arriving:
@@ -335,3 +332,8 @@ class Supervisor:
         if not recorder.job.state.terminal:
             await recorder.finished()
         return recorder.job
+
+
+def _request_all(stops: Iterable[Stop], reason: StopReason) -> None:
+    for stop in stops:
+        stop.request(reason)
