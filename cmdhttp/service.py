@@ -6,7 +6,7 @@ nothing of it: unknown and forbidden answer alike, and what is wrong with the va
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -153,6 +153,10 @@ class Service:
     def follow(self, job: Job, *, after: int, silence: float) -> AsyncIterator[Told | None]:
         """Return the events after a number of a job that was already found readable; None after each silence in seconds."""
         return self._hub.follow(job.id, after=after, silence=silence)
+
+    def follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
+        """Return the bytes of one stream from an offset on, as they come, of a job that was already found readable."""
+        return self._hub.follow_output(job.id, run, stream, offset=offset)
 
     async def now(self, job: Job) -> Job:
         """Return a job that was already found readable, as it is now."""

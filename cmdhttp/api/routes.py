@@ -18,7 +18,7 @@ from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Filter
-from cmdhttp.jobs.state import Job, Output
+from cmdhttp.jobs.state import Job
 from cmdhttp.plan.model import Step, UnsupportedTarget
 from cmdhttp.policy.compiled import Command
 from cmdhttp.policy.decide import Decision, Verdict
@@ -95,7 +95,7 @@ class Api:
 
             return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=on_gone)
         if media is Media.TEXT:
-            chunks = self._follow_output(job, 0, Stream.STDOUT, offset=0)
+            chunks = self._service.follow_output(job, 0, Stream.STDOUT, offset=0)
             return StreamResponse(
                 chunks,
                 media="text/plain; charset=utf-8",
@@ -181,7 +181,7 @@ class Api:
         }
         if request.query_params.get("follow") in ("1", "true"):
             start = follow_start(request.headers.get("range"))
-            chunks = self._follow_output(job, run, stream, offset=start)
+            chunks = self._service.follow_output(job, run, stream, offset=start)
             return StreamResponse(chunks, media="application/octet-stream", headers=headers)
         span = byte_range(request.headers.get("range"), size)
         start, end = span or (0, size)
@@ -288,14 +288,6 @@ class Api:
                 return
             yield data
             start += len(data)
-
-    async def _follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
-        async for told in self._service.follow(job, after=0, silence=3600.0):
-            if told is None or not isinstance(told.event, Output):
-                continue
-            event = told.event
-            if event.run == run and event.stream is stream and event.offset + event.size > offset:
-                yield told.data[max(0, offset - event.offset) :]
 
 
 class _WaitResponse:

@@ -6,7 +6,7 @@ The output of the jobs that ended last is at hand if it is short: whoever waited
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -18,6 +18,7 @@ from cmdhttp.jobs.state import Finished, Job, Numbered, Output
 _KEPT_BYTES = 1 << 20
 _KEPT_EVENTS = 512
 _PAGE = 256
+_PIECE = 256 << 10
 _RECENT_JOBS = 128
 
 SHORT_OUTPUT = 16 << 10
@@ -88,6 +89,14 @@ class Feed:
             return None
         return list(self._kept)[after + 1 - self._kept[0].event.seq :]
 
+    def output_at(self, run: int, stream: Stream, offset: int) -> bytes | None:
+        """Return bytes of one stream from an offset on, as many as one event has, or None if they are not kept."""
+        for told in reversed(self._kept):
+            event = told.event
+            if isinstance(event, Output) and (event.run, event.stream) == (run, stream) and event.offset <= offset:
+                return told.data[offset - event.offset :] or None
+        return None
+
 
 class Hub:
     """The feeds of all live jobs, and the way to follow any job."""
@@ -148,8 +157,9 @@ class Hub:
         feed = self._feeds.get(job_id)
         while True:
             kept = feed.since(after) if feed else None
-            batch = await self._replay(job_id, after=after) if kept is None else kept
-            for told in batch:
+            batch = await self._journal.events(job_id, after=after, limit=_PAGE) if kept is None else kept
+            for item in batch:
+                told = item if isinstance(item, Told) else Told(event=item, data=await self._data(job_id, item))
                 yield told
                 after = told.event.seq
                 if isinstance(told.event, Finished):
@@ -162,9 +172,28 @@ class Hub:
                 if waiting.cancelled_caught:
                     yield None
 
-    async def _replay(self, job_id: str, *, after: int) -> list[Told]:
-        events = await self._journal.events(job_id, after=after, limit=_PAGE)
-        return [Told(event=event, data=await self._data(job_id, event)) for event in events]
+    async def follow_output(self, job_id: str, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
+        """Yield the bytes of one stream from an offset on, until its run has ended or the service drains."""
+        feed = self._feeds.get(job_id)
+        while True:
+            job = feed.job if feed else await self._journal.get(job_id)
+            if job is None:
+                return
+            state = job.runs[run]
+            size = (state.stdout if stream is Stream.STDOUT else state.stderr).size
+            if offset < size:
+                data = feed.output_at(run, stream, offset) if feed else None
+                data = data or await self._journal.read_output(
+                    job_id, run, stream, offset=offset, size=min(_PIECE, size - offset)
+                )
+                if not data:
+                    return
+                yield data
+                offset += len(data)
+            elif feed is None or state.state.terminal or feed.closed or self.draining:
+                return
+            else:
+                await feed.news()
 
     async def _data(self, job_id: str, event: Numbered) -> bytes:
         if not isinstance(event, Output):

@@ -2,8 +2,9 @@
 
 Numbers are given and writes queued without a pause between them, so the order on disk and the order for readers are the
 order of numbers. A start and output are queued and not waited for, within a bound; the end of a run is on disk after all
-of them. One that could not be written is raised by what is recorded next, and `on_failure` is called at once. The bytes of
-a stream are cut only between characters.
+of them. One that could not be written is raised by what is recorded next, and `on_failure` is called at once. What a stream
+brings while a write is under way becomes one event, so many small writes of a process cost few of ours. The bytes of a
+stream are cut only between characters.
 """
 
 import codecs
@@ -23,8 +24,9 @@ from cmdhttp.jobs.state import Accepted, Dispatched, Event, Finished, Job, Outpu
 
 _LONGEST_TAIL = 3
 _SURPLUS = 256 << 10
-_MOST_AHEAD = 1 << 20
-"""Bytes, of all runs of a job together, that may be queued and not yet written."""
+_MOST_AHEAD = 512 << 10
+"""Bytes, of all runs of a job together, that may be held or queued and not yet written."""
+_LONGEST_PIECE = 256 << 10
 
 
 class Recorder:
@@ -49,6 +51,8 @@ class Recorder:
         self._on_failure = on_failure
         self._queued: deque[tuple[Queued[None], int]] = deque()
         self._ahead = 0
+        self._held: list[bytes] = []
+        self._held_of = (0, Stream.STDOUT)
         self._printed: dict[tuple[int, Stream], bytes] | None = None  # None, too, once it is long
 
     async def accept(
@@ -75,7 +79,8 @@ class Recorder:
 
     async def started(self, make: Callable[[int, float], Started]) -> None:
         """Queue the start that `make(seq, ts)` returns."""
-        await self._queue(make(self.job.last_seq + 1, self._now()))
+        self._queue(make(self.job.last_seq + 1, self._now()))
+        await self._make_room()
 
     async def run_ended(self, event: RunEnded) -> None:
         """Record a run's end, with the next number and the present time in place of its own; with the last run's, the job's."""
@@ -96,36 +101,24 @@ class Recorder:
             known = self.job.runs[run].stdout if stream is Stream.STDOUT else self.job.runs[run].stderr
             offset = known.size
             while data := await self._journal.read_output(self.job.id, run, stream, offset=offset, size=_SURPLUS):
-                event = Output(
-                    seq=self.job.last_seq + 1,
-                    ts=self._now(),
-                    run=run,
-                    host=self.job.runs[run].host,
-                    stream=stream,
-                    offset=offset,
-                    size=len(data),
-                )
-                await self._record(event)
+                await self._record(self._output(run, stream, len(data)))
                 offset += len(data)
 
     async def output(self, run: int, stream: Stream, data: bytes) -> None:
-        """Queue bytes of one stream for the log and its readers; done when there is room for more."""
-        before = self.job.runs[run]
-        offset = before.stdout.size if stream is Stream.STDOUT else before.stderr.size
-        event = Output(
-            seq=self.job.last_seq + 1,
-            ts=self._now(),
-            run=run,
-            host=before.host,
-            stream=stream,
-            offset=offset,
-            size=len(data),
-        )
+        """Take bytes of one stream for the log and its readers; done when there is room for more."""
         self._keep(run, stream, data)
-        await self._queue(event, Chunk(run=run, stream=stream, offset=offset, data=data))
+        if self._held_of != (run, stream) or sum(map(len, self._held)) >= _LONGEST_PIECE:
+            self._flush()
+        self._held_of = run, stream
+        self._held.append(data)
+        self._ahead += len(data)
+        if not self._queued or self._queued[-1][0].done():
+            self._flush()
+        await self._make_room()
 
     async def tallies(self, run: int) -> tuple[Tally, Tally]:
         """Return what a run has printed to stdout and to stderr; it prints no more."""
+        self._flush()
         closed = self._journal.close_output(self.job.id, run)
         closed.add_done_callback(self._look)
         if (printed := self._printed) is None:
@@ -145,29 +138,55 @@ class Recorder:
         """Write events; done when they and all that was queued before them are on disk and told."""
         written = self._append(*events)
         with anyio.CancelScope(shield=True):
-            await self._written(most_ahead=0)
+            while self._queued:
+                await self._oldest()
             await written
 
-    async def _queue(self, event: Event, chunk: Chunk | None = None) -> None:
-        size = len(chunk.data) if chunk else 0
+    async def _make_room(self) -> None:
+        """Wait until no more than the bound is not written; let go of what is. Raises OSError or sqlite3.Error."""
+        while self._queued and (self._ahead > _MOST_AHEAD or self._queued[0][0].done()):
+            with anyio.CancelScope(shield=True):
+                await self._oldest()
+
+    async def _oldest(self) -> None:
+        written, size = self._queued.popleft()
+        self._ahead -= size
+        await written
+
+    def _flush(self) -> None:
+        """Queue the bytes that are held, as one event."""
+        if not self._held:
+            return
+        (run, stream), data, self._held = self._held_of, b"".join(self._held), []
+        event = self._output(run, stream, len(data))
+        self._queue(event, Chunk(run=run, stream=stream, offset=event.offset, data=data))
+
+    def _output(self, run: int, stream: Stream, size: int) -> Output:
+        """Return the next event, for so many bytes after those that are known."""
+        before = self.job.runs[run]
+        return Output(
+            seq=self.job.last_seq + 1,
+            ts=self._now(),
+            run=run,
+            host=before.host,
+            stream=stream,
+            offset=(before.stdout if stream is Stream.STDOUT else before.stderr).size,
+            size=size,
+        )
+
+    def _queue(self, event: Started | Output, chunk: Chunk | None = None) -> None:
         written = self._append(event, chunk=chunk)
         written.add_done_callback(self._look)
-        self._queued.append((written, size))
-        self._ahead += size
-        if self._ahead > _MOST_AHEAD or self._queued[0][0].done():
-            with anyio.CancelScope(shield=True):
-                await self._written(most_ahead=_MOST_AHEAD)
-
-    async def _written(self, *, most_ahead: int) -> None:
-        """Let go of what is written; wait until no more than so many bytes are not. Raises OSError or sqlite3.Error."""
-        while self._queued and (most_ahead == 0 or self._ahead > most_ahead or self._queued[0][0].done()):
-            written, size = self._queued.popleft()
-            self._ahead -= size
-            await written
+        self._queued.append((written, len(chunk.data) if chunk else 0))
 
     def _look(self, written: Queued[Any]) -> None:
-        if not written.cancelled() and written.exception() is not None:
+        """Go on after a write: with what came in the meantime, or, if it failed, with no more."""
+        if written.cancelled():
+            return
+        if written.exception() is not None:
             self._on_failure()
+        elif not self._queued or written is self._queued[-1][0]:
+            self._flush()
 
     def _append(self, *events: Event, chunk: Chunk | None = None) -> Queued[None]:
         after: list[tuple[Job, Event]] = []
@@ -176,7 +195,7 @@ class Recorder:
             after.append((self.job, event))
 
         def tell() -> None:
-            if self.job.state.terminal:
+            if after[-1][0].state.terminal:
                 self._feed.printed = self._printed
             for job, event in after:
                 if isinstance(event, Dispatched):
