@@ -238,6 +238,7 @@ async def test_a_recorder_that_did_not_see_the_start_knows_no_output(live: Live)
     """Whoever ends a job from the disk has not seen what it printed, and does not claim that it was nothing."""
     await live.start()
     await live.recorder.output(0, OUT, b"seen")
+    await live.recorder.tallies(0)
     await live.journal.close_output(live.job.id, 0)
     job = await live.journal.get(live.job.id)
     assert job is not None
