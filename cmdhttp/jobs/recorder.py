@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 
@@ -126,6 +126,10 @@ class Recorder:
         texts = [printed.get((run, stream), b"") for stream in (Stream.STDOUT, Stream.STDERR)]
         stdout, stderr = (Tally(size=len(text), sha256=sha256(text).hexdigest()) for text in texts)
         return stdout, stderr
+
+    def scratch(self) -> BinaryIO:
+        """Return an empty file beside the output, which goes when it is closed. Blocks; raises OSError."""
+        return self._journal.output.scratch()
 
     def _keep(self, run: int, stream: Stream, data: bytes) -> None:
         if self._printed is None:

@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -97,7 +96,6 @@ class Supervisor:
         hub: Hub,
         executors: Executors,
         clock: Clock,
-        runs: Path,
         limits: Limits,
         on_end: OnEnd,
     ) -> None:
@@ -105,7 +103,6 @@ class Supervisor:
         self._hub = hub
         self._executors = executors
         self._clock = clock
-        self._runs = runs
         self._limits = limits
         self._on_end = on_end
         self._slots = anyio.CapacityLimiter(limits.max_running)
@@ -230,7 +227,7 @@ class Supervisor:
                 stop=stop,
                 recorder=recorder,
                 executor=self._executors.for_step(step),
-                context=RunContext(job_id=job.id, folder=self._runs / job.id / str(step.run), order=order),
+                context=RunContext(job_id=job.id, order=order),
                 success_codes=plan.success_codes,
                 limiters=limiters,
                 monotonic=self._clock.monotonic,
