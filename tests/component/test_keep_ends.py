@@ -234,4 +234,4 @@ async def test_a_disk_without_room_for_the_end(journal: Journal, monkeypatch: py
 async def test_the_file_has_no_name(journal: Journal, tmp_path: Path) -> None:
     """Nothing is left in the data folder but the output itself."""
     await kept(journal, [(OUT, b"x" * 500)], limit=100)
-    assert [path.name for path in (tmp_path / "output").rglob("*") if path.is_file()] == ["0.stdout"]
+    assert [path.name for path in (tmp_path / "output").rglob("*") if path.is_file()] == [f"job_{1:026}.0.stdout"]
