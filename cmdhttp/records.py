@@ -85,6 +85,7 @@ def end_record(job: Job) -> dict[str, object]:
             "error": run.error.code if run.error else None,
             "stdout": [run.stdout.size, run.stdout.sha256],
             "stderr": [run.stderr.size, run.stderr.sha256],
+            **({"artefacts": [[file.name, file.size, file.sha256] for file in run.kept.artefacts]} if run.kept else {}),
         }
         for run in job.runs
     ]

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import anyio
 import uvicorn
+from anyio.abc import TaskStatus
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -60,6 +61,7 @@ _DESCRIPTORS = 65536
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
 _COLLECT_AFTER = 10_000
+_HIGHEST_PORT = 65535
 _BROKER_SECONDS = 30.0
 
 
@@ -110,9 +112,9 @@ async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> No
             _Server(_config(house.api, settings), sockets=[api]),
             _Server(_config(house.ops, settings), sockets=[ops]),
         ]
+        await group.start(_watch_signals, stop, house.hub)  # before anyone can be told that the service is ready
         for server in servers:
             group.start_soon(server.run_until_told)
-        group.start_soon(_watch_signals, stop, house.hub)
         _log.info("serving on %s, operations on %s", settings.listen, settings.ops_listen)
         _spare_the_collector()
         await house.supervisor.serve(until=stop, drain=settings.drain)
@@ -351,8 +353,9 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     )
 
 
-async def _watch_signals(stop: anyio.Event, hub: Hub) -> None:
+async def _watch_signals(stop: anyio.Event, hub: Hub, *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             hub.drain()
             stop.set()
@@ -386,7 +389,7 @@ def broker_config(settings: Settings) -> str:
         runs=settings.runs_folder,
         cgroup=f"cmdhttp-{settings.instance}",
         interpreters=settings.interpreters,
-        account=settings.local_user or ("nobody" if settings.user else None),
+        account=settings.local_account,
     )
     return config.text()
 
@@ -453,7 +456,7 @@ def _listener(address: str, *, flag: str) -> Iterator[socket.socket]:
     """Bind and listen on `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`."""
     hint = f"Write {flag} HOST:PORT, like 127.0.0.1:8080, or {flag} unix:/path."
     try:
-        listener = _unix(address.removeprefix("unix:")) if address.startswith("unix:") else _tcp(address)
+        listener = _unix(address.removeprefix("unix:")) if address.startswith("unix:") else bind_tcp(address)
         listener.listen(_BACKLOG)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -464,9 +467,10 @@ def _listener(address: str, *, flag: str) -> Iterator[socket.socket]:
         yield listener
 
 
-def _tcp(address: str) -> socket.socket:
+def bind_tcp(address: str) -> socket.socket:
+    """Return a socket that is bound to `HOST:PORT` or `[IPV6]:PORT`. Raises OSError, or ValueError for another form."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or not host:
+    if not colon or not port.isdecimal() or not host or int(port) > _HIGHEST_PORT:
         raise ValueError("not an address")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     # The protocol is named because asyncio sets TCP_NODELAY only then; without it an answer waits 40 ms for an ACK.

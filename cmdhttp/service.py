@@ -170,6 +170,10 @@ class Service:
             return printed.get((run, stream), b"")[offset : offset + size]
         return await self._journal.read_output(job.id, run, stream, offset=offset, size=size)
 
+    async def artefact(self, job: Job, run: int, number: int, *, offset: int, size: int) -> bytes:
+        """Return bytes of an artefact of a job that was already found readable."""
+        return await self._journal.read_artefact(job.id, run, number, offset=offset, size=size)
+
     async def data(self, job: Job) -> Sequence[Parsed]:
         """Return what a job's runs printed as data, one entry a run; none at all if its command declares no parser."""
         return await self._data.read(job)
@@ -295,6 +299,7 @@ class Service:
             max_parallel=plan.max_parallel,
             runs=tuple(Run(host=step.host) for step in plan.steps),
             parser=plan.parser,
+            collects=any(step.collect is not None for step in plan.steps),
         )
 
     async def _replayed(self, key: IdempotencyKey) -> Submitted | None:

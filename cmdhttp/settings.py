@@ -46,6 +46,11 @@ class Settings:
         return self.secrets or self.data / "secrets"
 
     @property
+    def local_account(self) -> str | None:
+        """The account of local commands whose policy names none; None: that of whoever starts them."""
+        return self.local_user or ("nobody" if self.user else None)
+
+    @property
     def instance(self) -> str:
         """What tells this service from another one on the same machine: 12 digits made from where its data is."""
         return hashlib.sha256(os.fsencode(self.data.absolute())).hexdigest()[:12]

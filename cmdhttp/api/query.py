@@ -10,9 +10,10 @@ from starlette.requests import Request
 from cmdhttp.api.encoders import Media, choose_media
 from cmdhttp.errors import FieldError, InvalidRequest, NotFound, RangeError, RequestError
 from cmdhttp.ids import is_job_id
-from cmdhttp.jobs.state import Job, State
+from cmdhttp.jobs.state import Job, Run, State
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
@@ -107,6 +108,14 @@ def run_index(job: Job, host: str | None) -> int:
         if run.host == host:
             return index
     raise NotFound("The job did not run on this host.")
+
+
+def artefact_number(run: Run, text: str) -> int:
+    """Return which artefact of a run a path means. Raises NotFound."""
+    kept = run.kept.artefacts if run.kept else ()
+    if not _NUMBER.fullmatch(text) or int(text) >= len(kept):
+        raise NotFound("There is no such artefact.", hint="The job lists its artefacts, each with its link.")
+    return int(text)
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:

@@ -11,16 +11,25 @@ from starlette.types import Receive, Scope, Send
 
 from cmdhttp.api.body import Answer, read_object, run_request
 from cmdhttp.api.encoders import Media, encode_json
-from cmdhttp.api.query import Query, byte_range, follow_start, idempotency_key, last_event_id, media_for, run_index
+from cmdhttp.api.query import (
+    Query,
+    artefact_number,
+    byte_range,
+    follow_start,
+    idempotency_key,
+    last_event_id,
+    media_for,
+    run_index,
+)
 from cmdhttp.api.streams import StreamResponse, event_chunks, until_gone_or
-from cmdhttp.api.wire import Inline, job_document
+from cmdhttp.api.wire import Inline, download_name, job_document
 from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Filter
-from cmdhttp.jobs.state import Job
+from cmdhttp.jobs.state import Job, Kept
 from cmdhttp.plan.model import Step, UnsupportedTarget
-from cmdhttp.policy.compiled import Command
+from cmdhttp.policy.compiled import Collect, Command
 from cmdhttp.policy.decide import Decision, Verdict
 from cmdhttp.results.model import Parsed
 from cmdhttp.service import Service
@@ -60,6 +69,7 @@ class Api:
             Route("/v1/jobs/{id}", self.job, methods=["GET"]),
             Route("/v1/jobs/{id}/events", self.events, methods=["GET", "POST"]),
             Route("/v1/jobs/{id}/output/{stream}", self.output, methods=["GET"]),
+            Route("/v1/jobs/{id}/artefacts/{number}", self.artefact, methods=["GET"]),
             Route("/v1/jobs/{id}/cancel", self.cancel, methods=["POST"]),
             Route("/v1/commands", self.commands, methods=["GET"]),
             Route("/v1/commands/{name}", self.command, methods=["GET"]),
@@ -183,13 +193,24 @@ class Api:
             start = follow_start(request.headers.get("range"))
             chunks = self._service.follow_output(job, run, stream, offset=start)
             return StreamResponse(chunks, media="application/octet-stream", headers=headers)
-        span = byte_range(request.headers.get("range"), size)
-        start, end = span or (0, size)
-        headers["content-length"] = str(end - start)
-        if span:
-            headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-        chunks = self._stored_output(job, run, stream, start=start, end=end)
-        return StreamResponse(chunks, media="application/octet-stream", headers=headers, status=206 if span else 200)
+
+        def read(offset: int, size: int) -> Awaitable[bytes]:
+            return self._service.output(job, run, stream, offset=offset, size=size)
+
+        return _stored(request, read, size=size, headers=headers)
+
+    async def artefact(self, request: Request) -> StreamResponse:
+        job = await self._service.get(_principal(request), request.path_params["id"])
+        run = run_index(job, request.query_params.get("host"))
+        number = artefact_number(job.runs[run], request.path_params["number"])
+        kept = job.runs[run].kept or Kept()
+        name = download_name(kept.artefacts[number].name)
+
+        def read(offset: int, size: int) -> Awaitable[bytes]:
+            return self._service.artefact(job, run, number, offset=offset, size=size)
+
+        headers = {"accept-ranges": "bytes", "content-disposition": f'attachment; filename="{name}"'}
+        return _stored(request, read, size=kept.artefacts[number].size, headers=headers)
 
     # -- what the caller may do
 
@@ -279,16 +300,6 @@ class Api:
             chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone
         )
 
-    async def _stored_output(
-        self, job: Job, run: int, stream: Stream, *, start: int, end: int
-    ) -> AsyncGenerator[bytes]:
-        while start < end:
-            data = await self._service.output(job, run, stream, offset=start, size=min(_READ, end - start))
-            if not data:
-                return
-            yield data
-            start += len(data)
-
 
 class _WaitResponse:
     """Waits for the end of a job while it watches whether the caller is still there, then replies."""
@@ -316,6 +327,28 @@ class _WaitResponse:
             return
         response = await self._reply(job or await self._service.now(self._job))
         await response(scope, receive, send)
+
+
+def _stored(
+    request: Request, read: Callable[[int, int], Awaitable[bytes]], *, size: int, headers: dict[str, str]
+) -> StreamResponse:
+    """Answer with stored bytes, or the one range of them that the request asks for; `read(offset, size)` gives some."""
+    span = byte_range(request.headers.get("range"), size)
+    start, end = span or (0, size)
+    headers = {**headers, "content-length": str(end - start)}
+    if span:
+        headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+    chunks = _chunks(read, start=start, end=end)
+    return StreamResponse(chunks, media="application/octet-stream", headers=headers, status=206 if span else 200)
+
+
+async def _chunks(read: Callable[[int, int], Awaitable[bytes]], *, start: int, end: int) -> AsyncGenerator[bytes]:
+    while start < end:
+        data = await read(start, min(_READ, end - start))
+        if not data:
+            return
+        yield data
+        start += len(data)
 
 
 def _principal(request: Request) -> Principal:
@@ -357,9 +390,14 @@ def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:
         "limits": {"timeout": command.timeout, "output_bytes": command.output.max_bytes},
         "stdin": {"max_bytes": command.stdin.max_bytes} if command.stdin else None,
         "result": {"parse": command.parser} if command.parser else None,
+        "files": _files_document(command.collect) if command.collect else None,
         "reason_required": command.reason_required,
         "needs_approval": command.approval is not None,
     }
+
+
+def _files_document(collect: Collect) -> dict[str, object]:
+    return {"collect": list(collect.patterns), "max_bytes": collect.max_bytes}
 
 
 def _json(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

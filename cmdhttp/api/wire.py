@@ -4,16 +4,19 @@ One host: flat fields, so that an automation can write `body.exit_code`. Several
 """
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from cmdhttp.clock import rfc3339
 from cmdhttp.execution.model import RunError
-from cmdhttp.jobs.state import Accepted, Finished, Job, Numbered, Output, Run, RunEnded, Started, State
+from cmdhttp.jobs.state import Accepted, Finished, Job, Kept, Numbered, Output, Run, RunEnded, Started, State
 from cmdhttp.results.model import Parsed
 
 JsonObject = dict[str, object]
+_DOWNLOAD_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ def job_document(
             data[index] if data else None,
             hashes=hashes,
         )
+        | (_artefacts(run.kept or Kept(), job_id=job.id, host=run.host) if job.collects else {})
         for index, run in enumerate(job.runs)
     ]
     if len(runs) == 1:
@@ -89,7 +93,8 @@ def event_document(event: Numbered, *, job: Job | None, job_id: str, data: bytes
             where = {"run": event.run, "host": event.host, "stream": event.stream, "offset": event.offset}
             return head | where | _spelled(data)
         case RunEnded():
-            return head | {"run": event.run, "host": event.host} | _verdict(event)
+            kept = _artefacts(event.kept, job_id=job_id, host=event.host) if event.kept else {}
+            return head | {"run": event.run, "host": event.host} | _verdict(event) | kept
         case Finished():
             return head | {"job": job_document(job, inline=None, hashes=True) if job else None}
 
@@ -173,6 +178,26 @@ def _verdict(event: RunEnded) -> JsonObject:
         "error": error_document(event.error),
     }
     return fields | ({"stopped": event.stopped} if event.stopped is not None else {})
+
+
+def _artefacts(kept: Kept, *, job_id: str, host: str) -> JsonObject:
+    files = [
+        {
+            "name": file.name,
+            "bytes": file.size,
+            "sha256": file.sha256,
+            "link": f"/v1/jobs/{job_id}/artefacts/{number}?host={quote(host, safe='')}",
+        }
+        for number, file in enumerate(kept.artefacts)
+    ]
+    left = [{"name": file.name, "why": file.why} for file in kept.omitted]
+    return {"artefacts": files, "artefacts_left_out": left, "artefacts_left_out_count": kept.omitted_count}
+
+
+def download_name(name: str) -> str:
+    """Return what a caller's program may call an artefact: the last part of its name, in plain characters only."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name.rpartition("/")[2])
+    return plain[-_DOWNLOAD_CHARS:].lstrip("._-") or "artefact"
 
 
 def _inline(inline: Inline) -> tuple[str, str, str]:

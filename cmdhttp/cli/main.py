@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cmdhttp {__version__}")
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(verbs)
+    _add_doctor(verbs)
     add_starter_verbs(verbs)
     _add_check(verbs)
     _add_test(verbs)
@@ -81,15 +82,33 @@ def _add_serve(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         description="Serve the API on one address and health checks on another, until SIGTERM or Ctrl-C.",
         epilog="Each flag may also be set by its variable; a flag wins.",
     )
+    _add_settings(parser)
+    parser.add_argument(
+        "--demo", action="store_true", help="give the principal 'demo' a token of this machine and print calls to paste"
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "doctor",
+        help="say whether this machine and these settings are fit to serve",
+        description="Look at all that 'serve' would need, with the same settings, before or while it serves: one line a check.\n"
+        "It changes nothing: what it makes to find out, it removes.",
+        epilog="Exit code 0: nothing fails. 1: something does. 2: it cannot be told: the settings are wrong.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_settings(parser)
+    parser.add_argument("--json", action="store_true", help="print the checks as JSON")
+    parser.set_defaults(run=_doctor)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     for name, meaning in SETTINGS.items():
         default = getattr(defaults, name)
         shown = f"{meaning} [{variable(name)}" + (f"; {_shown(default)}]" if default is not None else "]")
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=_metavar(default), help=shown, dest=f"set_{name}")
-    parser.add_argument(
-        "--demo", action="store_true", help="give the principal 'demo' a token of this machine and print calls to paste"
-    )
-    parser.set_defaults(run=_serve)
 
 
 def _add_check(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -135,8 +154,18 @@ def _add_token(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _serve(options: argparse.Namespace) -> int:
     from cmdhttp.cli.serve import run_serve  # noqa: PLC0415 - other verbs need no HTTP stack
 
-    given = {name: value for name in SETTINGS if (value := getattr(options, f"set_{name}")) is not None}
-    return run_serve(os.environ, given, demo=options.demo)
+    return run_serve(os.environ, _given(options), demo=options.demo)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from cmdhttp.cli.doctor.verb import run_doctor  # noqa: PLC0415
+
+    return run_doctor(os.environ, _given(options), as_json=options.json)
+
+
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    """The settings that the command line gives."""
+    return {name: value for name in SETTINGS if (value := getattr(options, f"set_{name}")) is not None}
 
 
 def _check(options: argparse.Namespace) -> int:

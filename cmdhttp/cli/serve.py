@@ -49,14 +49,16 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     """Serve until told to stop. Raises ConfigError or PolicyError if the service cannot start."""
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
-    if not settings.user:
-        return _serve(settings, demo=demo)
-    account = _front_account(settings)
-    _prepare_data_folder(settings, account)
+    may_switch = os.geteuid() == 0
+    account = _front_account(settings) if settings.user else None
+    if account is None and os.getpid() != 1:
+        return _serve(settings, demo=demo, may_switch=may_switch)
+    if account is not None:
+        _prepare_data_folder(settings, account)
 
     def front(keeper: socket.socket) -> int:
         try:
-            return _serve(settings, demo=demo, brokers=KeptBrokers(keeper))
+            return _serve(settings, demo=demo, may_switch=may_switch, brokers=KeptBrokers(keeper))
         except CmdHttpError as error:
             print_error(error)
             return 2
@@ -64,9 +66,8 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     return keep(front, account=account, brokers=OwnBrokers(broker_config(settings)))
 
 
-def _serve(settings: Settings, *, demo: bool, brokers: Brokers | None = None) -> int:
+def _serve(settings: Settings, *, demo: bool, may_switch: bool, brokers: Brokers | None = None) -> int:
     clock = SystemClock()
-    may_switch = brokers is not None or os.geteuid() == 0
     if not demo:
         serve(settings, PolicyFolder(settings, now=clock.now, may_switch=may_switch), brokers=brokers)
         return 0

@@ -1,12 +1,14 @@
 """What an executor is, and what it tells.
 
-An executor runs exactly one step: it emits `Started` at most once, then `Output` in order of arrival, and returns one
-`Exited`. A start that fails is an `Exited` with an `error`, never an exception. It waits for `emit`, so whoever receives
-sets the pace and memory stays bounded. When `stop` is requested it ends the process (TERM, a grace, KILL) and says in
-`Exited.stopped` whether the process is known to be dead. When its own task is cancelled it kills what it started first.
+An executor runs exactly one step: it emits `Started` at most once, then `Output` in order of arrival, then what it
+collected (`Collected`, `LeftOut`, `LeftOutMore`), and returns one `Exited`. A start that fails is an `Exited` with an
+`error`, never an exception. It waits for `emit`, so whoever receives sets the pace and memory stays bounded. When `stop` is
+requested it ends the process (TERM, a grace, KILL) and says in `Exited.stopped` whether the process is known to be dead.
+When its own task is cancelled it kills what it started first.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -94,6 +96,33 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """A file that the run left and its step collects. The executor closes `descriptor` when it has been told.
+
+    `name` is the path from the run's working folder, whatever bytes the run chose; the file had `size` bytes.
+    """
+
+    name: bytes
+    descriptor: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A file or folder that matches and is not kept. `why` is one of the words in `docs/reference/http.md`."""
+
+    name: bytes
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutMore:
+    """How many more were left out without being named."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
     """The end. `exit_code` and `signal` (a name such as `TERM`) are both None when the end was not seen.
 
@@ -114,6 +143,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = anyio.Event()
+        self._calls: list[Callable[[], None]] = []
         self.reason: StopReason | None = None
 
     @property
@@ -124,6 +154,19 @@ class Stop:
         if self.reason is None:
             self.reason = reason
             self._event.set()
+            for call in self._calls:
+                call()
+
+    @contextmanager
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Within the block, `call` follows the request at once, also one that was made before."""
+        self._calls.append(call)
+        try:
+            if self.requested:
+                call()
+            yield
+        finally:
+            self._calls.remove(call)
 
     async def wait(self) -> None:
         await self._event.wait()
@@ -151,7 +194,8 @@ class RunContext:
     order: Order
 
 
-Emit = Callable[[Started | Output], Awaitable[None]]
+News = Started | Output | Collected | LeftOut | LeftOutMore
+Emit = Callable[[News], Awaitable[None]]
 
 
 class Executor(Protocol):

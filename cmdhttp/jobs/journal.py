@@ -1,4 +1,4 @@
-"""What is on disk: jobs, their numbered events, and idempotency keys, in SQLite; output bytes, in files.
+"""What is on disk: jobs, their numbered events, and idempotency keys, in SQLite; output bytes and artefacts, in files.
 
 A job's row is a snapshot; the events after the snapshot's `last_seq` complete it. A start and output do not rewrite the
 row. That a job was accepted and that a run may start survive a power cut once they are told of. All else survives a kill
@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from cmdhttp.execution.model import Stream
+from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.database import Database, Queued
 from cmdhttp.jobs.output_log import OutputLog
 from cmdhttp.jobs.state import (
@@ -104,6 +105,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """Open or create. Raises ConfigError if the folder's database cannot be used."""
         self.output = OutputLog(folder / "output")
+        self.artefacts = ArtefactStore(folder / "artefacts")
         self._database = Database(folder / "jobs.sqlite3", schema=_SCHEMA, version=VERSION)
 
     async def accept(
@@ -172,6 +174,9 @@ class Journal:
 
     async def read_output(self, job_id: str, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         return await self._database.read(lambda _db: self.output.read(job_id, run, stream, offset=offset, size=size))
+
+    async def read_artefact(self, job_id: str, run: int, number: int, *, offset: int, size: int) -> bytes:
+        return await self._database.read(lambda _db: self.artefacts.read(job_id, run, number, offset=offset, size=size))
 
     async def unfinished(self) -> list[Job]:
         """Return every job without an end, oldest first."""

@@ -5,23 +5,29 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import anyio
+import anyio.lowlevel
 from anyio import to_thread
 
 from cmdhttp.execution.model import (
     LIMITS,
+    Collected,
     Executor,
     Exited,
+    LeftOut,
+    LeftOutMore,
+    News,
     Output,
     RunContext,
     RunError,
     RunErrorCode,
-    Started,
     Stop,
     Stopped,
     StopReason,
     Stream,
 )
+from cmdhttp.execution.redaction import Redactor, Rules
 from cmdhttp.jobs import state
+from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.ends import Ends
 from cmdhttp.jobs.recorder import Recorder, Splitter
 from cmdhttp.jobs.state import RunEnded, State
@@ -35,10 +41,18 @@ _STOPPED: dict[StopReason, tuple[State, RunErrorCode, str]] = {
     StopReason.SHUTDOWN: (State.CANCELED, RunErrorCode.SERVICE_STOPPED, "The service was stopped."),
 }
 
+_LONG_SECRETS = 16 << 10  # bytes that take more than a moment to prepare for
+_SLICE = 16 << 10
+_TURN = 0.005  # seconds
+
 
 @dataclass(slots=True, kw_only=True)
 class StepRun:
-    """Runs one step and records what happens."""
+    """Runs one step and records what happens.
+
+    All that is kept, offsets and sums with it, is masked before. The limit at which a run is stopped counts what the process
+    wrote; where both ends are kept, how much that may be counts what is masked, so no secret is cut in two.
+    """
 
     step: Step
     stop: Stop
@@ -48,14 +62,17 @@ class StepRun:
     success_codes: Collection[int]
     limiters: tuple[anyio.CapacityLimiter, ...]
     monotonic: Callable[[], float]
+    keeper: Keeper
     _held: list[anyio.CapacityLimiter] = field(default_factory=list, init=False)
     _splitters: dict[Stream, Splitter] = field(init=False)
+    _redactors: dict[Stream, Redactor] = field(init=False)
     _left: int = field(init=False)
     _ends: Ends | None = field(init=False, default=None)
     _written: dict[Stream, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._splitters = {stream: Splitter() for stream in Stream}
+        self._redactors = {}
         self._left = self.step.output_limit
         self._written = dict.fromkeys(Stream, 0)
         if self.step.keep_ends:
@@ -93,6 +110,7 @@ class StepRun:
             if self.stop.requested:
                 await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
                 return
+            await self._prepare_redaction()
             if not dispatched:
                 await self.recorder.dispatched(self.step.run)
             since = self.monotonic()
@@ -124,10 +142,13 @@ class StepRun:
         finally:
             limit.cancel()
 
-    async def _emit(self, news: Started | Output) -> None:
+    async def _emit(self, news: News) -> None:
         step = self.step
         if isinstance(news, Output):
             await self._keep(news)
+            return
+        if isinstance(news, Collected | LeftOut | LeftOutMore):
+            await self.keeper.take(news)
             return
         await self.recorder.started(
             lambda seq, ts: state.Started(
@@ -141,18 +162,39 @@ class StepRun:
             )
         )
 
+    async def _prepare_redaction(self) -> None:
+        masks, redact = self.step.masks, self.step.redact
+        if not masks and not redact:
+            return
+        if sum(map(len, masks)) > _LONG_SECRETS:
+            rules = await to_thread.run_sync(Rules.of, masks, redact)
+        else:
+            rules = Rules.of(masks, redact)
+        if rules is not None:
+            self._redactors = {stream: Redactor(rules) for stream in Stream}
+
     async def _keep(self, output: Output) -> None:
-        self._written[output.stream] += len(output.data)
-        data = output.data[: self._left]
-        self._left -= len(data)
-        rest = output.data[len(data) :]
-        if rest and self._ends is None:
-            self.stop.request(StopReason.OUTPUT_LIMIT)
-        if told := self._splitters[output.stream].feed(data):
-            await self.recorder.output(self.step.run, output.stream, told)
+        data = output.data
+        self._written[output.stream] += len(data)
+        if self._ends is None:
+            data = data[: self._left]
+            self._left -= len(data)
+            if len(data) < len(output.data):
+                self.stop.request(StopReason.OUTPUT_LIMIT)
+        if redactor := self._redactors.get(output.stream):
+            data = await self._redacted(redactor, data)
+        await self._keep_masked(output.stream, data)
+
+    async def _keep_masked(self, stream: Stream, data: bytes) -> None:
+        rest = b""
+        if self._ends is not None:
+            data, rest = data[: self._left], data[self._left :]
+            self._left -= len(data)
+        if told := self._splitters[stream].feed(data):
+            await self.recorder.output(self.step.run, stream, told)
         if rest and self._ends is not None:
-            rest = self._splitters[output.stream].rest() + rest
-            await to_thread.run_sync(self._ends.take, output.stream, rest)
+            rest = self._splitters[stream].rest() + rest
+            await to_thread.run_sync(self._ends.take, stream, rest)
 
     async def _keep_end(self, stream: Stream, ends: Ends) -> None:
         """Put the end of a stream behind its beginning."""
@@ -161,7 +203,19 @@ class StepRun:
             if told := self._splitters[stream].feed(piece):
                 await self.recorder.output(self.step.run, stream, told)
 
+    async def _redacted(self, redactor: Redactor, data: bytes) -> bytes:
+        """Mask in slices: output made to be slow to mask must not keep the other runs waiting."""
+        told, since = [], self.monotonic()
+        for start in range(0, len(data), _SLICE):
+            if self.monotonic() - since > _TURN:
+                await anyio.lowlevel.checkpoint()
+                since = self.monotonic()
+            told.append(redactor.feed(data[start : start + _SLICE]))
+        return b"".join(told)
+
     async def _record_end(self, exited: Exited, *, duration: float | None) -> None:
+        for stream, redactor in self._redactors.items():
+            await self._keep_masked(stream, redactor.rest())
         for stream, splitter in self._splitters.items():
             if self._ends is not None:
                 await self._keep_end(stream, self._ends)
@@ -188,6 +242,7 @@ class StepRun:
                 stdout=stdout,
                 stderr=stderr,
                 truncated=left_out or self.stop.reason is StopReason.OUTPUT_LIMIT,
+                kept=self.keeper.kept if self.step.collect is not None else None,
             )
         )
 

@@ -49,6 +49,32 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A file that a run left and the job keeps. `name` is text to show, made of the path that the run chose."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Omission:
+    """A file that a run left and the job does not keep, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a run left to the job. `omitted` names the first of `omitted_count`."""
+
+    artefacts: tuple[Artefact, ...] = ()
+    omitted: tuple[Omission, ...] = ()
+    omitted_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The execution on one host. Times are Unix seconds; `duration` in seconds is from a monotonic clock."""
 
@@ -64,6 +90,7 @@ class Run:
     stdout: Tally = Tally()
     stderr: Tally = Tally()
     truncated: bool = False
+    kept: Kept | None = None
 
     @property
     def ok(self) -> bool:
@@ -80,7 +107,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One accepted call. `last_seq` is the number of its newest event; `parser` reads the stdout of its runs as data."""
+    """One accepted call. `last_seq` is the number of its newest event; `parser` reads the stdout of its runs as data.
+
+    `collects` says that its runs may leave files.
+    """
 
     id: str
     command: str
@@ -101,6 +131,7 @@ class Job:
     last_seq: int = 0
     receipt: Receipt | None = None
     parser: str | None = None
+    collects: bool = False
 
     @property
     def ok(self) -> bool:
@@ -165,6 +196,7 @@ class RunEnded:
     stdout: Tally = Tally()
     stderr: Tally = Tally()
     truncated: bool = False
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +285,7 @@ def _run_ended(job: Job, event: RunEnded) -> Job:
         stdout=event.stdout,
         stderr=event.stderr,
         truncated=event.truncated,
+        kept=event.kept,
     )
     return replace(job, last_seq=event.seq, runs=_with(job, event.run, ended))
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
 from cmdhttp.clock import Clock
 from cmdhttp.errors import Unavailable
 from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
+from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.recorder import Recorder
@@ -231,6 +233,7 @@ class Supervisor:
                 success_codes=plan.success_codes,
                 limiters=limiters,
                 monotonic=self._clock.monotonic,
+                keeper=Keeper(store=self._journal.artefacts, job_id=job.id, run=step.run),
             )
             for step, stop in zip(plan.steps, stops, strict=True)
         )
@@ -313,6 +316,7 @@ class Supervisor:
             if run.state.terminal:
                 continue
             began = run.state is State.RUNNING
+            await to_thread.run_sync(self._journal.artefacts.drop, job.id, index)  # no record names them
             await recorder.surplus(index)
             stdout, stderr = await self._journal.measure(job.id, index)
             ended = RunEnded(

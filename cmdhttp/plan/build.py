@@ -1,14 +1,27 @@
 """A decided call becomes a plan. Limits are lowered here and never raised."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import Resolver
-from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget, Step, Target, UnsupportedTarget
+from cmdhttp.plan.model import (
+    HERE,
+    LocalTarget,
+    Plan,
+    Shell,
+    SshTarget,
+    Step,
+    Target,
+    UnsupportedTarget,
+    staged_path,
+)
 from cmdhttp.plan.remote import posix_line, remote_argv
 from cmdhttp.policy.compiled import Command, Host, KeyLogin, Policy
 from cmdhttp.policy.decide import Arguments
+from cmdhttp.policy.params import Value
+from cmdhttp.policy.params.values import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +48,15 @@ def check_wish(command: Command, wish: Wish) -> Iterable[tuple[str, BadValue]]:
 def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments: Arguments, wish: Wish) -> Plan:
     """Resolve one step per host, in the order given. Raises BadValue when an argv is too long for its host."""
     resolver = Resolver(command=command, values=arguments.values)
-    argv, env = resolver.argv(), resolver.env()
+    argv, env, staged = resolver.argv(), resolver.env(), resolver.staged()
+    placed = replace(resolver, paths={file.param: staged_path(HERE, file) for file in staged})
+    unplaced = placed.argv() if staged else None
+    masks = tuple(_masks(command, arguments, wish))
     steps = tuple(
         Step(
             run=run,
             host=host,
-            target=_target(policy.hosts[host], command),
+            target=_target(policy.hosts[host], command, arguments),
             argv=argv,
             env=env,
             script=command.script,
@@ -49,6 +65,11 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
             output_limit=command.output.max_bytes,
             keep_ends=command.output.when_full == "keep_ends",
             limits=command.limits,
+            staged=staged,
+            unplaced=unplaced,
+            collect=command.collect,
+            masks=masks,
+            redact=command.output.redact,
         )
         for run, host in enumerate(hosts)
     )
@@ -66,10 +87,24 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
     )
 
 
-def _target(host: Host, command: Command) -> Target:
+def _masks(command: Command, arguments: Arguments, wish: Wish) -> Iterator[bytes]:
+    """Yield every secret that the processes of the call get to know."""
+    if command.stdin is not None and command.stdin.secret and wish.stdin:
+        yield wish.stdin
+    for value in arguments.values.values():
+        yield from _secrets(value)
+
+
+def _secrets(value: Value) -> Iterator[bytes]:
+    if isinstance(value, Secret):
+        yield value.text.encode()
+    elif isinstance(value, tuple):
+        yield from chain.from_iterable(map(_secrets, value))
+
+
+def _target(host: Host, command: Command, arguments: Arguments) -> Target:
     profile = host.profile
-    missing = (*command.unsupported, *(profile.unsupported if profile else ()))
-    if missing:
+    if missing := command.missing_on(host, arguments.values):
         return UnsupportedTarget(what=missing[0])
     if profile is None:
         return LocalTarget(account=command.account, isolated=command.isolated)

@@ -24,5 +24,8 @@ def step_digest(step: Step) -> str:
         step.output_limit,
         step.keep_ends,
         asdict(step.limits),
+        [(file.place, file.mode, hashlib.sha256(file.data).hexdigest()) for file in step.staged],
+        step.unplaced,
+        asdict(step.collect) if step.collect else None,
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

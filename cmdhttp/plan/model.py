@@ -1,14 +1,18 @@
 """The plan: immutable, fully resolved, serialisable. Whoever holds one can run it and can ask for nothing more.
 
-`argv` is what the process gets, one item an argument. It never holds a secret: the template compiler lets no secret into
-an argument or a variable, so argv may stand in records, events and answers.
+`argv` is what people see of the arguments, one item an argument, and but for files it is what the process gets. A secret or
+an upload is a file that is there before the start; its argument is its path, known once the run has a folder, and in `argv`
+the placeholder `<name>` stands for it. So `argv` never holds a secret, and may stand in records, events and answers.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cmdhttp.policy.compiled import Limits, Script
+from cmdhttp.policy.compiled import Collect, Limits, Script
+
+HERE = "\0"
+"""Stands for the run's private folder in `Step.unplaced`. No value and no constant of a policy can hold a NUL."""
 
 
 class Shell(StrEnum):
@@ -51,10 +55,33 @@ Target = LocalTarget | SshTarget | UnsupportedTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A file that is there before the process starts: an upload (`mode` 0600) or a secret (0400). `name` is one safe segment."""
+
+    param: str
+    name: str
+    data: bytes = field(repr=False)
+    mode: int
+
+    @property
+    def place(self) -> str:
+        """Where it lies, as a path beneath the run's private folder: no two files of a run lie in one folder."""
+        return f"files/{self.param}/{self.name}"
+
+
+def staged_path(folder: str, staged: Staged) -> str:
+    """Return the path of a staged file of the run whose private folder is `folder`."""
+    return f"{folder}/{staged.place}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams; `limits` are for local runs.
 
+    `staged` are the files to write before the start, `collect` says which to keep at the end. `unplaced` is the argv with
+    `HERE` for the run's folder, if any argument is a file's path.
     At the output limit the run ends, or with `keep_ends` goes on while the beginning and the end of its output are kept.
+    `masks` are the secrets of the call and `redact` the patterns of the policy that its output must not show.
     """
 
     run: int
@@ -68,6 +95,22 @@ class Step:
     output_limit: int
     keep_ends: bool = False
     limits: Limits = field(default_factory=Limits)
+    staged: tuple[Staged, ...] = ()
+    unplaced: tuple[str, ...] | None = field(default=None, repr=False)
+    collect: Collect | None = None
+    masks: tuple[bytes, ...] = field(default=(), repr=False)
+    redact: tuple[str, ...] = ()
+
+    def argv_in(self, folder: str) -> tuple[str, ...]:
+        """Return the exact argv of the run whose private folder is `folder`."""
+        if self.unplaced is None:
+            return self.argv
+        return tuple(item.replace(HERE, folder) for item in self.unplaced)
+
+    def env_in(self, folder: str) -> dict[str, str]:
+        """Return the variables of that run: a script also learns where its files lie, as `P_<NAME>_FILE`."""
+        places = {f"P_{staged.param.upper()}_FILE": staged_path(folder, staged) for staged in self.staged}
+        return {**self.env, **(places if self.script else {})}
 
     @property
     def shown_argv(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ up by the atoms of the command, so a decision costs the same with ten commands a
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from typing import TypeVar
 
@@ -14,13 +15,15 @@ from cmdhttp.auth.tokens import TokenTable
 from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.model import Effect
-from cmdhttp.policy.params import Narrowing, ParamSpec
+from cmdhttp.policy.params import Narrowing, ParamSpec, Value
 from cmdhttp.policy.template import Template
 
 LOCAL = "local"
 """The host that is this machine. It is always known, and a command runs on it only if its `on` names it."""
 
 EVERYTHING = "*"
+
+FILES_OVER_SSH = "files on SSH hosts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,14 @@ class Stdin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Collect:
+    """Which files of its working folder a run leaves to the job: relative patterns, and at most so many bytes of them."""
+
+    patterns: tuple[str, ...]
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRules:
     """Bytes over both streams, what happens at that cap (`stop` or `keep_ends`), and the patterns that are masked."""
 
@@ -163,13 +174,17 @@ class Callback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oidc:
-    """The JWT that proves a principal: issuer, audience, and the value of one claim (`email` or `common_name`)."""
+    """The JWT that proves a principal: issuer, audience, and the value of one claim (`email` or `common_name`).
+
+    It holds from these networks alone; none means from everywhere.
+    """
 
     principal: str
     issuer: str
     audience: str
     claim: str
     value: str
+    sources: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +221,14 @@ class Command:
     atoms: tuple[str, ...]
     at: Position
     unsupported: tuple[str, ...] = ()
+    collect: Collect | None = None
+
+    def missing_on(self, host: Host, values: Mapping[str, Value]) -> tuple[str, ...]:
+        """Return what this version cannot do of a call with these values on a host, all that it asks for there."""
+        if host.profile is None:
+            return self.unsupported
+        files = self.collect is not None or any(self.params[name].staged for name in values)
+        return (*self.unsupported, *host.profile.unsupported, *((FILES_OVER_SSH,) if files else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

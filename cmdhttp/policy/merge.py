@@ -226,6 +226,9 @@ def _hint(kind: str, given: object) -> str:
 def _unknown_type(detail: ErrorDetails, root: source.Node) -> Finding:
     tag = str(detail.get("ctx", {}).get("tag", ""))
     at = source.locate(root, (*detail["loc"], "type"))
+    if tag in PARAM_TYPES:  # a type of parameters, and none of the items of a list
+        hint = "write one parameter for each value"
+        return Finding(code="P201", message=f"the items of a list cannot be of type {tag}", at=at, hint=hint)
     hint = suggestion(tag, PARAM_TYPES) or f"the types are: {', '.join(sorted(PARAM_TYPES))}"
     message = f"unknown parameter type '{tag}'" if tag else "the key 'type' is missing"
     return Finding(code="P201" if tag else "P202", message=message, at=at, hint=hint)

@@ -17,7 +17,7 @@ from cmdhttp.results import child
 from cmdhttp.results.builtin import BUILTIN
 
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/nonexistent", "XDG_DATA_HOME": "/nonexistent"}
-_INSTALL = "pip install 'cmdhttp[parsers]'"
+_INSTALL = "pip install '.[parsers]' in a checkout of cmdhttp"
 _LIST_SECONDS = 20.0
 _TOUCHES_FILES = frozenset({"plist"})
 """Parsers that write what they read to a file first."""

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,12 +12,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.service import environment, free_port, wait_until
-from tests.support.sshd import descendants, is_alive
+from tests.support.service import Service, environment, free_port, wait_until
+from tests.support.sshd import Sshd, descendants, is_alive
 
 FRONT, OTHER = "daemon", "games"
 _ROOT = Path(__file__).parents[2]
@@ -39,15 +41,15 @@ class House:
     ops: int
     token: str
 
-    def run(self, command: str) -> dict[str, object]:
+    def run(self, command: str, params: dict[str, object] | None = None) -> dict[str, Any]:
         answer = httpx.post(
             f"http://127.0.0.1:{self.port}/v1/run/{command}",
-            json={},
+            json={"params": params or {}},
             headers={"Authorization": f"Bearer {self.token}"},
             trust_env=False,
             timeout=15,
         )
-        found: dict[str, object] = answer.json()
+        found: dict[str, Any] = answer.json()
         return found
 
     def ready(self) -> bool:
@@ -135,9 +137,16 @@ def _write_policy(folder: Path, token: dict[str, object]) -> None:
     who = {
         "script": 'id -u; id -g; id -G; echo "$HOME $USER"; stat -c "%u %a" . .. "$0"; grep NoNewPrivs /proc/self/status'
     }
-    commands = {
+    commands: dict[str, dict[str, Any]] = {
         "who": {**who},
         "who.other": {**who, "as": OTHER},
+        "files": {
+            "script": 'id -u; stat -c "%u %a" "$P_NOTE_FILE" "$P_PW_FILE" .. ../files; cat "$P_NOTE_FILE" "$P_PW_FILE";'
+            " echo mine > out; chmod 0 out; ln -s /etc/shadow shadow",
+            "params": {"note": {"type": "file"}, "pw": {"type": "secret"}},
+            "files": {"collect": ["*"]},
+            "as": OTHER,
+        },
         "sleep": {"script": "echo $$; sleep 60", "as": OTHER},
         "read.data": {"script": "cat ../../../../data/journal.db ../../../../data/* | head -c 10"},
     }
@@ -183,6 +192,22 @@ def test_a_command_has_the_whole_account_that_it_is_given(house: House, command:
     assert privileges.split() == ["NoNewPrivs:", "1"]
 
 
+def test_files_belong_to_the_account(house: House) -> None:
+    """Uploads and secrets are the account's own and nobody else's; what it leaves comes to the front, whatever its mode."""
+    job = house.run("files", {"note": {"name": "a.txt", "base64": "bm90ZQo="}, "pw": "account-canary"})
+    uid = str(pwd.getpwnam(OTHER).pw_uid)
+    lines = job["stdout"].split("\n")
+    assert lines == [uid, f"{uid} 600", f"{uid} 400", f"{uid} 700", f"{uid} 700", "note", "***"], job
+    assert [(file["name"], file["bytes"]) for file in job["artefacts"]] == [("out", 5)]
+    assert job["artefacts_left_out"] == [{"name": "shadow", "why": "symlink"}]
+    answer = httpx.get(
+        f"http://127.0.0.1:{house.port}{job['artefacts'][0]['link']}",
+        headers={"Authorization": f"Bearer {house.token}"},
+        trust_env=False,
+    )
+    assert answer.content == b"mine\n"
+
+
 def test_a_command_cannot_read_what_the_service_keeps(house: House) -> None:
     """Journal, audit log and tokens of the service are out of reach for a command's account."""
     job = house.run("read.data")
@@ -224,6 +249,43 @@ def test_a_killed_front_takes_everything_with_it() -> None:
     finally:
         serving.log.close()
         shutil.rmtree(folder)
+
+
+def test_the_first_process_of_a_container(tmp_path: Path) -> None:
+    """What loses its parent there leaves no zombie, a dead broker is replaced, and its first process takes all with it."""
+    with Sshd.start(tmp_path / "sshd") as sshd:
+        service = Service(tmp_path, sshd, flags={})
+        service.prefix = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        service.write_policy()
+        service.start()
+        try:
+            assert service.ask_ops("/readyz").json()["containment"] == "container"
+            [broker] = [pid for pid in descendants(service.pid) if b"cmdhttp.broker" in command_line(pid)]
+            job = service.launch("sleep")
+            service.first_line(job["id"])
+            family = descendants(service.pid)
+            os.kill(broker, signal.SIGKILL)
+            assert service.job(job["id"], wait=10)["error"]["code"] == "broker_lost"
+            wait_until(lambda: service.ready() and service.result("exit", {"params": {"code": 0}})["ok"], "it goes on")
+            assert [pid for pid in descendants(service.pid) if state_of(pid) == "Z"] == []
+            family = descendants(service.pid)
+            [first] = children_of(service.pid)
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: not any(map(is_alive, family)), "nothing is left", seconds=1)
+        finally:
+            service.kill()
+            service.end_orphans()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize(

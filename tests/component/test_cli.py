@@ -159,6 +159,7 @@ def test_an_unknown_variable_stops_serve(tmp_path: Path) -> None:
     [
         (("--help",), ("start here:", "serve", "init", "schema", "check", "token")),
         (("serve", "--help"), ("--ops-listen", "CMDHTTP_OPS_LISTEN", "--demo")),
+        (("doctor", "--help"), ("--ops-listen", "CMDHTTP_OPS_LISTEN", "--json", "Exit code 0", "changes nothing")),
         (("init", "--help"), ("exit code", "not empty", "check --strict")),
         (("schema", "--help"), ("exit code", ".schema.json", "yaml-language-server")),
         (("check", "--help"), ("--json", "Exit code 0")),

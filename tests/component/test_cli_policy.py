@@ -110,9 +110,7 @@ def test_explain_a_script_and_a_secret(folder: Path) -> None:
         assert "hunter2" not in done.stdout + done.stderr
         assert "***" in done.stdout
         assert "sha256:092c79e8f80e559e404bcf660c48f3522b67aba9ff1484b0367e1a4ddef7431d" in done.stdout
-    assert cmdhttp(*call).stdout.endswith(
-        "note: this version cannot do parameters of type secret: the run would end as 'unsupported'\n"
-    )
+    assert "cannot do" not in cmdhttp(*call).stdout
 
 
 def test_explain_an_argv_that_is_too_long(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cmdhttp.execution.model import Exited, Output, Started, Stop, Stopped, StopReason, Stream
+from cmdhttp.execution.model import Exited, News, Output, Stop, Stopped, StopReason, Stream
 from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.policy.compiled import Limits
 from tests.support.broker import Place, trusting_place
@@ -46,7 +46,7 @@ class Told:
         self.data = b""
         self.printed = anyio.Event()
 
-    async def __call__(self, event: Started | Output) -> None:
+    async def __call__(self, event: News) -> None:
         if isinstance(event, Output) and event.stream is Stream.STDOUT:
             self.data += event.data
             self.printed.set()

@@ -13,6 +13,7 @@ import pytest
 
 from cmdhttp.execution.model import (
     Exited,
+    News,
     Output,
     RunErrorCode,
     Started,
@@ -42,11 +43,11 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plac
 
 @dataclass
 class Told:
-    events: list[Started | Output] = field(default_factory=list)
+    events: list[News] = field(default_factory=list)
     started: anyio.Event = field(default_factory=anyio.Event)
     printed: anyio.Event = field(default_factory=anyio.Event)
 
-    async def emit(self, event: Started | Output) -> None:
+    async def emit(self, event: News) -> None:
         self.events.append(event)
         (self.started if isinstance(event, Started) else self.printed).set()
 
@@ -281,7 +282,7 @@ async def test_a_reader_that_fails_kills_the_run(place: Place) -> None:
     """If what is told cannot be kept, the process is killed before the error goes on."""
     pids: list[int] = []
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         if isinstance(event, Started):
             pids.append(event.pid or 0)
         else:
@@ -298,7 +299,7 @@ async def test_a_slow_reader_slows_the_process(place: Place) -> None:
     told = Told()
     sizes: list[int] = []
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         await told.emit(event)
         if isinstance(event, Output):
             sizes.append(len(event.data))

@@ -253,7 +253,7 @@ def test_which_names_are_known(library: Path) -> None:
     assert ("df" in ours, len(ours), ours.more) == (
         False,
         6,
-        "the parsers of jc come with: pip install 'cmdhttp[parsers]'",
+        "the parsers of jc come with: pip install '.[parsers]' in a checkout of cmdhttp",
     )
 
 

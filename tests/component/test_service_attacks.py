@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from cmdhttp.execution.local.guard.folder import clear
-from cmdhttp.server import _tcp
+from cmdhttp.server import bind_tcp
 from tests.support.service import Service, wait_until
 
 HEAD = b"POST /v1/run/exit HTTP/1.1\r\nHost: x\r\n"
@@ -185,5 +185,5 @@ def test_folders_of_any_depth_are_removed(tmp_path: Path) -> None:
 
 def test_small_answers_leave_at_once() -> None:
     """The listener names its protocol: only then asyncio turns off Nagle's algorithm for what it accepts."""
-    with _tcp("127.0.0.1:0") as listener:
+    with bind_tcp("127.0.0.1:0") as listener:
         assert listener.proto == socket.IPPROTO_TCP

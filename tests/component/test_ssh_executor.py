@@ -22,6 +22,7 @@ from cmdhttp.execution.model import (
     Emit,
     Executor,
     Exited,
+    News,
     Order,
     Output,
     RunContext,
@@ -65,10 +66,10 @@ def own_sshd(tmp_path: Path) -> Iterator[Sshd]:
 class Told:
     """What an executor emitted."""
 
-    events: list[Started | Output] = field(default_factory=list)
+    events: list[News] = field(default_factory=list)
     printed: anyio.Event = field(default_factory=anyio.Event)
 
-    async def emit(self, event: Started | Output) -> None:
+    async def emit(self, event: News) -> None:
         self.events.append(event)
         if b"\n" in self.bytes_of():
             self.printed.set()
@@ -317,7 +318,7 @@ async def test_output_is_live(sshd: Sshd) -> None:
     stop = Stop()
     started = time.monotonic()
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         await told.emit(event)
         if isinstance(event, Output):
             stop.request(StopReason.CANCEL)
@@ -332,7 +333,7 @@ async def test_much_output_with_a_slow_receiver(sshd: Sshd) -> None:
     size, most, pieces = 0, 0, 0
     before = resident()
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         nonlocal size, most, pieces
         if isinstance(event, Output):
             await anyio.sleep(0.005)
@@ -349,7 +350,7 @@ async def test_slow_receiver_loses_nothing_at_the_end(sshd: Sshd) -> None:
     """What a program wrote before it ended is told even if that takes longer than the drain."""
     size = 0
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         nonlocal size
         if isinstance(event, Output):
             await anyio.sleep(0.3)
@@ -372,7 +373,7 @@ async def test_background_child_does_not_hold_the_run(sshd: Sshd, noise: str) ->
     with running(told):
         started = time.monotonic()
 
-        async def emit(event: Started | Output) -> None:
+        async def emit(event: News) -> None:
             if len(told.events) < 3:
                 await told.emit(event)
 
@@ -387,7 +388,7 @@ async def test_background_flood_against_a_slow_receiver(sshd: Sshd) -> None:
     """A child that writes faster than the receiver takes is cut off once all that the command wrote must be there."""
     size = 0
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         nonlocal size
         if isinstance(event, Output):
             await anyio.sleep(0.05)
@@ -784,7 +785,7 @@ async def test_cancellation_ends_the_process(sshd: Sshd) -> None:
 async def test_failing_receiver(sshd: Sshd) -> None:
     """What `emit` raises comes out as it is, and the run leaves nothing."""
 
-    async def emit(event: Started | Output) -> None:
+    async def emit(event: News) -> None:
         if isinstance(event, Output):
             raise OSError("disk full")
 

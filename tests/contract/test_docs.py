@@ -11,8 +11,11 @@ from jsonschema import Draft202012Validator
 from cmdhttp.api import body
 from cmdhttp.api.routes import Api
 from cmdhttp.audit.codes import Code
+from cmdhttp.cli.doctor.verb import CHECKS
 from cmdhttp.errors import CmdHttpError
+from cmdhttp.execution.local.collecting import REASONS
 from cmdhttp.execution.model import RunErrorCode
+from cmdhttp.jobs.artefacts import NOT_KEPT
 from cmdhttp.jobs.state import State
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
@@ -134,6 +137,11 @@ def test_words_of_the_policy_verbs_are_documented() -> None:
     assert {word.value for words in (Check, Kind, What) for word in words} <= quoted("cli")
 
 
+def test_checks_of_the_doctor_are_documented() -> None:
+    """Every check of `cmdhttp doctor` has a row, and every row a check."""
+    assert rows("cli") == set(CHECKS)
+
+
 def test_routes_are_documented() -> None:
     """Every route of the API stands in the HTTP page with each of its methods."""
     text = reference("http")
@@ -145,6 +153,11 @@ def test_routes_are_documented() -> None:
 def test_body_fields_and_states_are_documented() -> None:
     """Every field of a call's body and every state of a job stands in the HTTP page."""
     assert {*body._FIELDS, *(state.value for state in State)} <= quoted("http")
+
+
+def test_reasons_for_leaving_a_file_out_are_documented() -> None:
+    """Every reason for which a file that a run left is not kept has a row in the HTTP page."""
+    assert {*REASONS, NOT_KEPT} <= rows("http")
 
 
 def test_parameter_types_are_documented() -> None:

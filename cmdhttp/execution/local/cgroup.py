@@ -7,6 +7,7 @@ Source: the kernel's Documentation/admin-guide/cgroup-v2.rst, "Core Interface Fi
 """
 
 import os
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,20 @@ class Cgroup:
             return None
         return cls(folder) if writable else None
 
+    @classmethod
+    def can_be_entered(cls, name: str) -> bool:
+        """Whether a child of this process can be put into a new cgroup `name`; both are gone when this returns."""
+        cgroup = cls.find(name)
+        if cgroup is None:
+            return False
+        child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={}, cwd="/")
+        try:
+            return cgroup.enter(child.pid)
+        finally:
+            child.kill()
+            child.communicate()
+            cgroup.remove()
+
     def pids(self) -> list[int]:
         """The processes in it."""
         return [int(pid) for pid in (self._folder / "cgroup.procs").read_text().split()]
@@ -51,17 +66,28 @@ class Cgroup:
                 return False
         return True
 
-    def enter(self) -> bool:
-        """Put this process into it, and with it all that it will start. Returns whether that was possible."""
+    def enter(self, pid: int | None = None) -> bool:
+        """Put a process (this one) into it, and with it all that it will start. Returns whether that was possible."""
         with suppress(OSError):
-            (self._folder / "cgroup.procs").write_text(str(os.getpid()))
+            (self._folder / "cgroup.procs").write_text(str(pid or os.getpid()))
             return True
         return False
+
+    def leave(self) -> None:
+        """Put this process back where it came from, and take the cgroup away if nothing else is in it."""
+        with suppress(OSError):
+            (self._folder.parent / "cgroup.procs").write_text(str(os.getpid()))
+        self.remove()
 
     def remove(self) -> None:
         """Take it away if it is empty."""
         with suppress(OSError):
             self._folder.rmdir()
+
+
+def is_there() -> bool:
+    """Whether this machine shows a cgroup v2 to this process."""
+    return _own_place() is not None
 
 
 def _own_place() -> Path | None:

@@ -2,29 +2,32 @@
 
 The process writes straight into the front's pipes; a guard starts it, watches it and ends what is left of it. Output is read
 as fast as `emit` takes it and no faster, so memory stays bounded whatever a command prints. When the leader has ended,
-whatever still holds its output open gets `drain` seconds; then all that is left is killed and the run is over.
+whatever still holds its output open gets `drain` seconds; then all that is left is killed, what the run left behind is
+collected, and the run is over.
 """
 
-import errno
-import fcntl
+import asyncio
 import os
 import signal
-import socket
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import anyio
 
 from cmdhttp.execution.local.limit_errors import limit_error
+from cmdhttp.execution.local.lines import Lines
 from cmdhttp.execution.local.link import BrokerGone, Link
-from cmdhttp.execution.local.wire import Message, close_all, memory_file, pair, receive, send
+from cmdhttp.execution.local.readiness import Readiness
+from cmdhttp.execution.local.run_errors import BY, GUARD_LOST, NO_BROKER, refused, spawn_error
+from cmdhttp.execution.local.wire import Message, close_all, memory_file, receive, send
 from cmdhttp.execution.model import (
+    Collected,
     Emit,
     Exited,
+    LeftOut,
+    LeftOutMore,
     Output,
     RunContext,
-    RunError,
-    RunErrorCode,
     Started,
     Stop,
     Stopped,
@@ -34,42 +37,12 @@ from cmdhttp.plan.digest import step_digest
 from cmdhttp.plan.model import Step
 
 _READ_BYTES = 256 << 10
-_PIPE_BYTES = 256 << 10
 _END_SECONDS = 12.0
-_HINTS = {
-    errno.ENOENT: (
-        "There is no such program on this machine.",
-        "Check the path in 'run', and that the package is installed.",
-    ),
-    errno.EACCES: (
-        "The account of the run may not execute the program.",
-        "Check the file's mode and the folders above it.",
-    ),
-    errno.ENOEXEC: ("The program is not in a format that the kernel runs.", "A script needs a '#!' line."),
-    errno.E2BIG: ("The arguments and environment are too large for the kernel.", "Send long values by stdin."),
-}
-_BY = {
-    "broker": RunError(
-        code=RunErrorCode.BROKER_LOST,
-        detail="The process that starts local programs died, so the run was ended.",
-        hint="The service has started another one; its log says more.",
-    ),
-    "deadline": RunError(
-        code=RunErrorCode.TIMED_OUT,
-        detail="The time limit was passed without an answer from the service, so the run was ended.",
-        hint="Look at the service's log: it may have hung.",
-    ),
-}
-_GUARD_LOST = RunError(
-    code=RunErrorCode.GUARD_LOST,
-    detail="The process that watched the run has died; the end of the run was not seen.",
-    hint="What was left of the run has been ended. Look at the service's log.",
-)
-_NO_BROKER = RunError(
-    code=RunErrorCode.BROKER_LOST,
-    detail="There is no process to start local programs; nothing has run.",
-    hint="The service tries to start one; its log and /readyz say more. It is safe to call again.",
-)
+_LEADER_ENDED = frozenset({"exited", "ended"})
+_COLLECTED = frozenset({"file", "omitted", "omitted_more"})
+_LAST = frozenset({"ended", "failed", "refused"})
+_NOTHING: Message = {}
+"""What a guard says that has not spoken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +58,14 @@ class LocalExecutor:
         if stop.requested:
             return Exited(stopped=Stopped.CONFIRMED)
         try:
-            lines = _Lines.open()
+            lines = Lines.open()
         except OSError as error:
             return Exited(error=spawn_error(error.errno or 0))
         try:
             try:
                 await self._order(step, context, lines)
             except BrokerGone:
-                return Exited(error=_NO_BROKER)
+                return Exited(error=NO_BROKER)
             run = _Run(lines=lines, emit=emit, stop=stop, kill_grace=self.kill_grace, drain=self.drain)
             try:
                 return _named(await run.to_end(), run.passed, step)
@@ -105,7 +78,7 @@ class LocalExecutor:
     async def aclose(self) -> None:
         """Nothing is kept between runs."""
 
-    async def _order(self, step: Step, context: RunContext, lines: "_Lines") -> None:
+    async def _order(self, step: Step, context: RunContext, lines: "Lines") -> None:
         asked = context.order
         message = {
             "do": "run",
@@ -128,99 +101,101 @@ class LocalExecutor:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Lines:
-    """The front's ends of a run's pipes and of its control socket, and, until they are handed over, the other ends."""
-
-    stdout: int
-    stderr: int
-    control: socket.socket
-    theirs: list[int]
-
-    @classmethod
-    def open(cls) -> "_Lines":
-        opened: list[int] = []
-        try:
-            for _ in range(2):
-                opened += os.pipe2(os.O_CLOEXEC)
-            control, theirs = pair()
-        except OSError:
-            close_all(opened)
-            raise
-        stdout, write_out, stderr, write_err = opened
-        for descriptor in (stdout, stderr):
-            os.set_blocking(descriptor, False)
-            with suppress(OSError):  # a smaller pipe will do where the user's share of pipe memory is used up
-                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        control.settimeout(0)
-        return cls(stdout=stdout, stderr=stderr, control=control, theirs=[write_out, write_err, theirs.detach()])
-
-    def close_theirs(self) -> None:
-        theirs, self.theirs = self.theirs, []
-        close_all(theirs)
-
-    def close(self) -> None:
-        self.close_theirs()
-        close_all([self.stdout, self.stderr])
-        self.control.close()
-
-
-@dataclass(slots=True, kw_only=True)
 class _Run:
-    lines: _Lines
+    """One run, from the order to its end, in one task: news of the guard and output are taken as they come."""
+
+    lines: Lines
     emit: Emit
     stop: Stop
     kill_grace: float
     drain: float
-    _signalled: bool = False
     passed: str | None = None
     """The limit that ended the run."""
+    _readiness: Readiness = field(default_factory=Readiness)
+    _signalled: bool = False
     _over: bool = False
+    _collecting: bool = False
+    """Nothing of the run is there any more, and the guard is handing over what it left."""
+    _file: int | None = None
+    """The file that came with the last news, open until the next."""
 
     async def to_end(self) -> Exited:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._end_on_request)
-            exited = await self._follow()
-            group.cancel_scope.cancel()
-        return exited
+        with self.stop.calling(self._end_on_request):
+            news = await self._hear()
+            if news is None:
+                return Exited(lost=True, error=GUARD_LOST)
+            if "refused" in news:
+                return Exited(error=refused(news["refused"], news["hint"]))
+            if "failed" in news:
+                return Exited(error=spawn_error(news["failed"], on=news["on"], why=news["why"]))
+            await self.emit(Started(pid=news["started"]))
+            return self._verdict(await self._read_to_end())
 
     async def ended(self) -> None:
         """Return once nothing is left of the run, whatever made this side give it up."""
-        if self._over:
-            return
-        self._say("kill")
-        with anyio.move_on_after(_END_SECONDS):
-            while not self._over:
-                await self._hear()
-
-    async def _follow(self) -> Exited:
-        news = await self._hear()
-        if news is None:
-            return Exited(lost=True, error=_GUARD_LOST)
-        if "refused" in news:
-            self._over = True
-            error = RunError(code=RunErrorCode.BROKER_REFUSED, detail=_sentence(news["refused"]), hint=news["hint"])
-            return Exited(error=error)
-        if "failed" in news:
-            self._over = True
-            return Exited(error=spawn_error(news["failed"], on=news["on"], why=news["why"]))
-        await self.emit(Started(pid=news["started"]))
-        return self._verdict(await self._read_to_end())
+        try:
+            if self._over:
+                return
+            self._say("kill")
+            with anyio.move_on_after(_END_SECONDS):
+                while not self._over:
+                    await self._hear()
+        finally:
+            self._close_file()
 
     async def _read_to_end(self) -> Message | None:
-        """Read all output, and return what the guard says last; None if it has died."""
-        async with anyio.create_task_group() as pumps:
-            pumps.start_soon(self._pump, self.lines.stdout, Stream.STDOUT)
-            pumps.start_soon(self._pump, self.lines.stderr, Stream.STDERR)
-            news = await self._hear()
-            pumps.cancel_scope.deadline = anyio.current_time() + (0 if self.stop.requested else self.drain)
-        if news is not None and "ended" not in news:
-            self._say("kill")
-            news = await self._hear()
-        return news
+        """Read all output, and return what the guard says last; None if it has died.
+
+        Once the leader has ended, output that does not come to its end is waited for a while, and then what holds it open is
+        killed.
+        """
+        streams = {self.lines.stdout: Stream.STDOUT, self.lines.stderr: Stream.STDERR}
+        last: Message | None = None
+        until: float | None = None
+        while streams or not self._over:
+            control = () if self._over else (self.lines.control.fileno(),)
+            ready = await self._readiness.wait((*streams, *control), until=until)
+            for descriptor in ready & streams.keys():
+                if not await self._pass_on(descriptor, streams[descriptor]):
+                    del streams[descriptor]
+            if not ready.isdisjoint(control) and (news := self._receive()) is not _NOTHING:
+                last = news
+                if news is None or not _LEADER_ENDED.isdisjoint(news):
+                    until = self._readiness.now() + self.drain
+                    if self.stop.requested:
+                        self._say("kill")
+                else:
+                    await self._take(news)
+            if until is not None and (not streams or self._readiness.now() >= until):
+                streams.clear()
+                until = None
+                self._say("kill")
+        return last
+
+    async def _pass_on(self, descriptor: int, stream: Stream) -> bool:
+        """Tell of the output that is there. Returns False at its end."""
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return True
+        if data:
+            with anyio.CancelScope(shield=True):
+                await self.emit(Output(stream=stream, data=data))
+        return bool(data)
+
+    async def _take(self, news: Message) -> None:
+        """Tell of a file that the run left."""
+        if "file" in news and self._file is not None:
+            name = news["file"].encode("latin-1")
+            await self.emit(Collected(name=name, descriptor=self._file, size=news["size"]))
+        elif "omitted" in news:
+            await self.emit(LeftOut(name=news["omitted"].encode("latin-1"), why=news["why"]))
+        elif "omitted_more" in news:
+            await self.emit(LeftOutMore(count=news["omitted_more"]))
 
     def _verdict(self, news: Message | None) -> Exited:
         if news is None:
-            return Exited(lost=True, error=_GUARD_LOST)
+            return Exited(lost=True, error=GUARD_LOST)
         status, left = news["ended"], news["left"]
         self.passed = news["passed"]
         stopped = Stopped.UNCONFIRMED if left else Stopped.CONFIRMED
@@ -228,65 +203,55 @@ class _Run:
             exit_code=status if status is not None and status >= 0 else None,
             signal=signal.Signals(-status).name.removeprefix("SIG") if status is not None and status < 0 else None,
             stopped=stopped if self._signalled or left or news["by"] else None,
-            error=_BY.get(news["by"]),
+            error=BY.get(news["by"]),
         )
 
-    async def _pump(self, descriptor: int, stream: Stream) -> None:
-        while True:
-            await anyio.wait_readable(descriptor)
-            with suppress(BlockingIOError):
-                data = os.read(descriptor, _READ_BYTES)
-                if not data:
-                    return
-                with anyio.CancelScope(shield=True):
-                    await self.emit(Output(stream=stream, data=data))
-
-    async def _end_on_request(self) -> None:
-        await self.stop.wait()
+    def _end_on_request(self) -> None:
+        if self._collecting:
+            return
         self._signalled = True
         self._say("term")
-        await anyio.sleep(self.kill_grace)
-        self._say("kill")
+        asyncio.get_running_loop().call_later(self.kill_grace, self._say, "kill")
 
     async def _hear(self) -> Message | None:
         """What the guard says next; None once it has gone."""
         while True:
-            await anyio.wait_readable(self.lines.control)
-            try:
-                received = receive(self.lines.control)
-            except BlockingIOError:
-                continue
-            except (OSError, ValueError):
-                received = None
-            if received is None:
-                self._over = True
-                return None
-            close_all(received[1])
-            self._over = "ended" in received[0] or "failed" in received[0] or "refused" in received[0]
-            return received[0]
+            await self._readiness.wait((self.lines.control.fileno(),))
+            news = self._receive()
+            if news is not _NOTHING:
+                return news
+
+    def _receive(self) -> Message | None:
+        """What the guard has said; None if it has gone, `_NOTHING` if it has not spoken."""
+        try:
+            received = receive(self.lines.control)
+        except BlockingIOError:
+            return _NOTHING
+        except (OSError, ValueError):
+            received = None
+        if received is None:
+            self._over = True
+            return None
+        news, descriptors = received
+        self._close_file()
+        self._collecting = self._collecting or not _COLLECTED.isdisjoint(news)
+        if "file" in news and descriptors:
+            self._file = descriptors.pop(0)
+        close_all(descriptors)
+        self._over = not _LAST.isdisjoint(news)
+        return news
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _say(self, what: str) -> None:
-        with suppress(OSError):  # a guard that has gone needs to be told nothing
-            send(self.lines.control, {"do": what})
+        if not self._over:
+            with suppress(OSError):  # a guard that has gone needs to be told nothing
+                send(self.lines.control, {"do": what})
 
 
 def _named(exited: Exited, passed: str | None, step: Step) -> Exited:
     """The end with the limit that made it, if one did."""
     return exited if passed is None else replace(exited, error=limit_error(passed, asdict(step.limits)))
-
-
-def spawn_error(number: int, *, on: str = "program", why: str = "") -> RunError:
-    """Say why a process could not be started, without its arguments."""
-    why = why or os.strerror(number)
-    if on == "folder":
-        detail, hint = (
-            f"The private folder of the run could not be made: {why}.",
-            "Look at the free space and the modes of the folder for runs (--runs).",
-        )
-    else:
-        detail, hint = _HINTS.get(number, (f"The process could not be started: {why}.", ""))
-    return RunError(code=RunErrorCode.SPAWN_FAILED, detail=detail, hint=hint)
-
-
-def _sentence(text: str) -> str:
-    return f"The broker refused the run: {text}."

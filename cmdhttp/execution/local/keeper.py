@@ -1,8 +1,9 @@
-"""The process above a front that has given up its rights: it alone stays root, and does nothing but start brokers.
+"""The process above a front that has given up its rights, or above that of a container: it does nothing but start brokers.
 
-It forks the front, which takes another account for good. The front asks for a broker and gets a socket to it; so a front that
-was taken over can have no more than what the broker's own copy of the policy allows. The keeper passes on the signals of the
-service manager, ends with the front, and leaves nothing behind.
+It forks the front, which may take another account for good: then the keeper alone stays root. The front asks for a broker and
+gets a socket to it; so a front that was taken over can have no more than what the broker's own copy of the policy allows. As the
+first process of a container the keeper also takes the status of every process that has lost its parent, which nobody else there
+would. It passes on the signals of the service manager, ends with the front, and leaves nothing behind.
 """
 
 import os
@@ -52,10 +53,10 @@ def take_account(entry: pwd.struct_passwd) -> None:
     os.environ.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
 
 
-def keep(front: Callable[[socket.socket], int], *, account: pwd.struct_passwd, brokers: OwnBrokers) -> int:
+def keep(front: Callable[[socket.socket], int], *, account: pwd.struct_passwd | None, brokers: OwnBrokers) -> int:
     """Run `front` as `account` in a process of its own, and brokers for it as they are asked for. Returns its exit code.
 
-    `front` gets the socket for `KeptBrokers`.
+    None: as the account of this process. `front` gets the socket for `KeptBrokers`.
     """
     tree.become_subreaper()
     ours, theirs = pair()
@@ -64,7 +65,9 @@ def keep(front: Callable[[socket.socket], int], *, account: pwd.struct_passwd, b
         ours.close()
         code = 1
         try:
-            take_account(account)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            if account is not None:
+                take_account(account)
             code = front(theirs)
         finally:
             os._exit(code)

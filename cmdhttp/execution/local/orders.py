@@ -1,9 +1,10 @@
 """What a guard is told: a step of a plan as plain data, with the account looked up and the environment made from nothing.
 
-The variables are those below, those that the policy sets, and `P_<NAME>` of a script. TMPDIR and CMDHTTP_JOB_ID are always
-ours: by them a later life of the service finds what an earlier one left.
+The variables are those below, those that the policy sets, and `P_<NAME>` and `P_<NAME>_FILE` of a script. TMPDIR and
+CMDHTTP_JOB_ID are always ours: by them a later life of the service finds what an earlier one left.
 """
 
+import base64
 import os
 import pwd
 from collections.abc import Mapping
@@ -28,14 +29,16 @@ def spawn_order(step: Step, *, folder: str, job_id: str, account: str | None = N
         raise TypeError("not a step for this machine")
     account = target.account or account
     entry = _entry(account)
-    argv = list(step.argv)
+    argv = list(step.argv_in(folder))
     if step.script is not None:
         argv = [*step.script.interpreter, f"{folder}/script", *argv]
     return {
         "argv": argv,
-        "env": _environment(step, entry, work=f"{folder}/work", job_id=job_id),
+        "env": _environment(step, entry, folder=folder, job_id=job_id),
         "folder": folder,
         "script": step.script.text if step.script is not None else None,
+        "files": [[file.place, base64.b64encode(file.data).decode(), file.mode] for file in step.staged],
+        "collect": asdict(step.collect) if step.collect is not None else None,
         "account": _account(entry) if account is not None else None,
         "isolated": target.isolated,
         "limits": {name: value for name, value in asdict(step.limits).items() if value is not None},
@@ -71,7 +74,7 @@ def _account(entry: pwd.struct_passwd) -> dict[str, object] | None:
     return {"uid": entry.pw_uid, "gid": entry.pw_gid, "groups": groups}
 
 
-def _environment(step: Step, entry: pwd.struct_passwd, *, work: str, job_id: str) -> Mapping[str, str]:
+def _environment(step: Step, entry: pwd.struct_passwd, *, folder: str, job_id: str) -> Mapping[str, str]:
     return {
         "PATH": _PATH,
         "LANG": "C.UTF-8",
@@ -79,7 +82,7 @@ def _environment(step: Step, entry: pwd.struct_passwd, *, work: str, job_id: str
         "USER": entry.pw_name,
         "LOGNAME": entry.pw_name,
         "SHELL": "/bin/sh",
-        **step.env,
-        "TMPDIR": work,
+        **step.env_in(folder),
+        "TMPDIR": f"{folder}/work",
         "CMDHTTP_JOB_ID": job_id,
     }

@@ -40,7 +40,7 @@ def receive(source: socket.socket) -> tuple[Message, list[int]] | None:
     Raises OSError, or ValueError for what no side of ours would send; no descriptor is left open then.
     """
     try:
-        data, descriptors, flags, _ = socket.recv_fds(source, _PACKET, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, flags, _ = _packet(source)
     except ConnectionResetError:
         return None
     if not data and not descriptors:
@@ -65,6 +65,14 @@ def memory_file(name: str, data: bytes) -> int:
 def close_all(descriptors: Sequence[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def _packet(source: socket.socket) -> tuple[bytes, list[int], int, Any]:
+    """Receive one packet. A side that closes with something unread resets the line, and what it had sent comes after that."""
+    try:
+        return socket.recv_fds(source, _PACKET, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return socket.recv_fds(source, _PACKET, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
 
 
 def _send(to: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:

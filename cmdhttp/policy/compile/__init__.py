@@ -14,6 +14,7 @@ from cmdhttp.policy.compile.access import (
     compile_approval,
     compile_callbacks,
     compile_oidc,
+    compile_sources,
     compile_tokens,
 )
 from cmdhttp.policy.compile.commands import INTERPRETERS, compile_command
@@ -55,6 +56,7 @@ def compile_all(merged: Merged, *, folders: Folders, digest: str) -> Compiled:
         commands[name] = compile_command(name, defined, places, report, approval)
     access = Access(commands=CommandNames.of(commands, report), hosts=places, holders=holders, report=report)
     roles, rules = access.roles(), access.rules()
+    sources = compile_sources(report)
     scripts = "".join(
         f"{name} {command.script.sha256}\n" for name, command in sorted(commands.items()) if command.script
     )
@@ -68,8 +70,8 @@ def compile_all(merged: Merged, *, folders: Folders, digest: str) -> Compiled:
         principals=access.principals(roles),
         rules=rules,
         denies=by_atom(rules),
-        tokens=compile_tokens(report),
-        oidc=compile_oidc(report),
+        tokens=compile_tokens(report, sources),
+        oidc=compile_oidc(report, sources),
         callbacks=compile_callbacks(report),
     )
     return Compiled(policy=policy, findings=tuple(report.found))

@@ -171,12 +171,19 @@ def _quota(defined: Defined[PrincipalSpec] | None, report: Report) -> Quota:
 # What proves a principal, and where to tell the end of a job.
 
 
-def compile_tokens(report: Report) -> dict[str, TokenRecord]:
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+def compile_sources(report: Report) -> dict[str, Networks]:
+    """Return the networks from which each principal may come; none means from everywhere."""
+    return {name: _sources(defined, report) for name, defined in report.merged.principals.items()}
+
+
+def compile_tokens(report: Report, sources: Mapping[str, Networks]) -> dict[str, TokenRecord]:
     """Return every token by its id."""
     tokens: dict[str, TokenRecord] = {}
     first: dict[str, Position] = {}
     for name, defined in report.merged.principals.items():
-        sources = _sources(defined, report)
         for index, spec in enumerate(defined.spec.tokens):
             at = defined.where("tokens", index)
             if spec.id in tokens:
@@ -187,12 +194,12 @@ def compile_tokens(report: Report) -> dict[str, TokenRecord]:
                 principal=name,
                 sha256=bytes.fromhex(spec.sha256),
                 expires=spec.expires.timestamp() if spec.expires else None,
-                sources=sources,
+                sources=sources[name],
             )
     return tokens
 
 
-def compile_oidc(report: Report) -> tuple[Oidc, ...]:
+def compile_oidc(report: Report, sources: Mapping[str, Networks]) -> tuple[Oidc, ...]:
     """Return every JWT that proves a principal. No two principals are proved by the same one."""
     found: dict[tuple[str, str, str], Oidc] = {}
     for name, defined in report.merged.principals.items():
@@ -206,7 +213,9 @@ def compile_oidc(report: Report) -> tuple[Oidc, ...]:
         proof = (spec.issuer, spec.aud, f"{claim}={value}")
         if proof in found:
             report.say("P214", f"the same JWT proves '{found[proof].principal}' already", at, "one of them must differ")
-        found[proof] = Oidc(principal=name, issuer=spec.issuer, audience=spec.aud, claim=claim, value=value)
+        found[proof] = Oidc(
+            principal=name, issuer=spec.issuer, audience=spec.aud, claim=claim, value=value, sources=sources[name]
+        )
     return tuple(found.values())
 
 
@@ -218,7 +227,7 @@ def compile_callbacks(report: Report) -> dict[str, Callback]:
     return {name: Callback(url=defined.spec.url, sign=defined.spec.sign) for name, defined in table}
 
 
-def _sources(defined: Defined[PrincipalSpec], report: Report) -> tuple[IPv4Network | IPv6Network, ...]:
+def _sources(defined: Defined[PrincipalSpec], report: Report) -> Networks:
     networks = []
     for index, text in enumerate(defined.spec.sources or ()):
         try:

@@ -4,13 +4,16 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from cmdhttp.linear import compile_mask
 from cmdhttp.policy import source, template
 from cmdhttp.policy.compile.report import Report
 from cmdhttp.policy.compile.selectors import HostNames
 from cmdhttp.policy.compiled import (
     EVERYTHING,
+    FILES_OVER_SSH,
     LOCAL,
     Approval,
+    Collect,
     Command,
     Concurrency,
     Limits,
@@ -28,6 +31,7 @@ INTERPRETERS: Mapping[str, tuple[str, ...]] = {
     "python": ("/usr/bin/env", "python3", "-I"),
     "powershell": ("/usr/bin/env", "pwsh", "-NoProfile", "-NonInteractive", "-File"),
 }
+_NO_FILES_THERE = "make it for 'local' alone, or expect such calls to end as 'unsupported' on SSH hosts"
 _UNTRIED = ("powershell",)
 _MAX_SCRIPT = 64 << 10
 _WAYS = ("run", "script", "script_file")
@@ -56,7 +60,7 @@ def compile_command(
         hosts=hosts,
         account=spec.account,
         timeout=spec.timeout,
-        output=OutputRules(max_bytes=spec.output.max, when_full=spec.output.when_full, redact=spec.output.redact),
+        output=OutputRules(max_bytes=spec.output.max, when_full=spec.output.when_full, redact=_redact(defined, report)),
         stdin=Stdin(max_bytes=spec.stdin.max, secret=spec.stdin.type == "secret") if spec.stdin else None,
         env=spec.env,
         limits=Limits(**spec.limits.model_dump()) if spec.limits else Limits(),
@@ -71,6 +75,7 @@ def compile_command(
         atoms=(f"name:{name}", f"effect:{spec.effect}", *(f"tag:{tag}" for tag in spec.tags), EVERYTHING),
         at=defined.at,
         unsupported=tuple(_unsupported(defined, report)),
+        collect=_collect(defined, hosts, report),
     )
 
 
@@ -96,13 +101,35 @@ def _say_not_applied(defined: Defined[CommandSpec], hosts: frozenset[str], repor
 def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]:
     """Yield, and say, what the command asks for and this version cannot do."""
     spec = defined.spec
-    for name, param in spec.params.items():
-        if param.secret or param.staged:
-            yield report.not_done(f"parameters of type {param.type}", defined.where("params", name))
-    if spec.output.redact:
-        yield report.not_done("'redact'", defined.where("output", "redact"))
     if spec.interpreter in _UNTRIED:
         yield report.not_done(f"scripts for {spec.interpreter}", defined.where("interpreter"))
+
+
+def _collect(defined: Defined[CommandSpec], hosts: frozenset[str], report: Report) -> Collect | None:
+    """What is collected at the end. Says what cannot be done of files, and of parameters that become files."""
+    spec = defined.spec
+    staged = [name for name, param in spec.params.items() if param.staged]
+    if hosts - {LOCAL}:
+        for place in (*(("params", name) for name in staged), *((("files",),) if spec.files else ())):
+            report.not_done(FILES_OVER_SSH, defined.where(*place), _NO_FILES_THERE)
+    if spec.run is None:
+        for name in staged:
+            if f"{name}_file" in spec.params:
+                message = f"'{name}' and '{name}_file' both fill the variable P_{name.upper()}_FILE"
+                report.say("P225", message, defined.where("params", f"{name}_file"), "give one of them another name")
+    return Collect(patterns=tuple(spec.files.collect), max_bytes=spec.files.max) if spec.files else None
+
+
+def _redact(defined: Defined[CommandSpec], report: Report) -> tuple[str, ...]:
+    """The patterns that are masked, each checked by the engine that will run it."""
+    for index, text in enumerate(defined.spec.output.redact):
+        try:
+            compile_mask(text)
+        except ValueError as error:
+            report.say(
+                "P222", f"the output cannot be masked by this: {error}", defined.where("output", "redact", index)
+            )
+    return defined.spec.output.redact
 
 
 def _parser(defined: Defined[CommandSpec], report: Report) -> str | None:

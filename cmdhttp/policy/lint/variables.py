@@ -15,6 +15,7 @@ from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.scripts import SHELLS, first, place, tokens
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CommandSpec
+from cmdhttp.policy.params import ParamSpec
 
 _COMMENT = re.compile(r"(?<!\S)#[^\n]*")
 _PLACEHOLDER = re.compile(r"(?<!<)<([a-z][a-z0-9_]*)(?:\.\.\.)?>")
@@ -42,16 +43,16 @@ def variables(book: Book) -> Iterator[Finding]:
 def _in_text(command: Command, script: Script, defined: Defined[CommandSpec], *, shell: bool) -> Iterator[Finding]:
     for name, line in first(placeholders(script.text)):
         if name in command.params:
-            variable = f"P_{name.upper()}"
+            variable = _variable(name, command.params[name])
             right = f"${variable}" if shell else f"os.environ['{variable}']"
             there = "is a redirection there, or plain text in quotes" if shell else "means nothing there"
-            message = f"a script gets '{name}' as {right}, and '<{name}>' {there}"
+            message = f"a script gets {_what(name, command.params[name])} as {right}, and '<{name}>' {there}"
             hint = f'write "{right}"' if shell else f"write {right}"
             yield LintCode.PLACEHOLDER_IN_SCRIPT.found(message, place(script, defined, line), hint)
 
 
 def _undeclared(command: Command, script: Script, defined: Defined[CommandSpec], *, shell: bool) -> Iterator[Finding]:
-    known = {f"P_{name.upper()}" for name in command.params} | command.env.keys()
+    known = {_variable(name, spec) for name, spec in command.params.items()} | command.env.keys()
     for name, line in first(read_values(script.text, shell=shell)):
         if f"P_{name}" not in known:
             hint = suggestion(f"P_{name}", known) or "declare it in 'params', or take it out"
@@ -63,12 +64,20 @@ def _unused(command: Command, script: Script, defined: Defined[CommandSpec]) -> 
     in_args = set(template.names(command.template))
     in_text = {name for name, _ in placeholders(script.text)}
     for name, spec in command.params.items():
-        reaches = spec.env_allowed and not spec.staged
-        variable = f"P_{name.upper()}"
-        if reaches and name not in in_args | in_text and not re.search(rf"{variable}(?![A-Z0-9_])", script.text):
+        variable = _variable(name, spec)
+        if name not in in_args | in_text and not re.search(rf"{variable}(?![A-Z0-9_])", script.text):
             hint = f'use "${variable}" in the script, or take it out'
             at = defined.where("params", name)
             yield LintCode.UNUSED_PARAM.found(f"the parameter '{name}' goes nowhere", at, hint)
+
+
+def _variable(name: str, spec: ParamSpec) -> str:
+    """The variable by which a script reaches a value: of what is staged, the one with its path."""
+    return f"P_{name.upper()}_FILE" if spec.staged else f"P_{name.upper()}"
+
+
+def _what(name: str, spec: ParamSpec) -> str:
+    return f"the path of '{name}'" if spec.staged else f"'{name}'"
 
 
 def placeholders(text: str) -> Names:

@@ -88,9 +88,10 @@ class Params:
         return ()
 
     def accepts(self, name: str, text: str) -> bool:
-        """Whether a caller may send this text for the parameter, or as an item of it."""
+        """Whether a caller may send this text for the parameter, or as an item of it, and it would stand in the argument."""
+        spec = self.scalar(name)
         try:
-            self.scalar(name).normalise(text)
+            spec.normalise(text)
         except BadValue:
             return False
-        return True
+        return not spec.staged

@@ -8,6 +8,7 @@ from cmdhttp.policy.fields import Bool, Duration, Int, ParamName, Size, Strict
 from cmdhttp.policy.model.kinds import (
     MAX_EXIT_CODE,
     Account,
+    Collected,
     Effect,
     EnvName,
     HostSelector,
@@ -45,6 +46,20 @@ class StdinSpec(Strict):
     )
     max: Annotated[Size, Field(le=1 << 20)] = Field(
         default=64 << 10, description="Bytes, at most 1MiB; 64KiB if left out.", examples=["64KiB"]
+    )
+
+
+class FilesSpec(Strict):
+    """Which files of its working folder a run leaves to the job, where the caller can fetch them."""
+
+    collect: Annotated[list[Collected], Field(min_length=1, max_length=20)] = Field(
+        description="Files beneath the run's working folder: * and ? within a name, ** for any folders between.",
+        examples=["report/*.csv"],
+    )
+    max: Annotated[Size, Field(ge=1, le=256 << 20)] = Field(
+        default=16 << 20,
+        description="Bytes of all of them together, at most 256MiB; 16MiB if left out.",
+        examples=["16MiB"],
     )
 
 
@@ -132,6 +147,7 @@ class CommandSpec(Strict):
     )
     output: OutputSpec = Field(default=OutputSpec(), description="How much it may write, and what is masked in it.")
     stdin: StdinSpec | None = Field(default=None, description="That a caller may send stdin; not taken if left out.")
+    files: FilesSpec | None = Field(default=None, description="Which files a run leaves to the job.")
     env: dict[EnvName, str] = Field(default_factory=dict, description="Variables of the run: constant text.")
     limits: LimitsSpec | None = Field(default=None, description="What a local run may take from the machine.")
     isolation: Literal["namespace", "none"] = Field(

@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic_core import core_schema
 
 from cmdhttp.policy.fields import RATE, read_rate, spelling
-from cmdhttp.policy.params.patterns import compile_pattern
 
 MAX_PORT = 65535
 MAX_EXIT_CODE = 255
@@ -25,6 +24,9 @@ _TOKEN_ID = re.compile(r"[0-9A-Za-z]{8}\Z")
 _ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,63}\Z")
 _ISSUER = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?\Z")
 _CLAIM = re.compile(r"[\x21-\x7e]{1,255}\Z")
+_COLLECTED = re.compile(
+    r"(?:(?:\*\*|(?!\.{1,2}(?:/|$))(?:\*(?!\*)|[A-Za-z0-9 ._?@%+=,:~#-]){1,255})(?:/(?!$)|$)){1,8}\Z"
+)
 _PARSER = re.compile(r"[a-z][a-z0-9-]{0,63}\Z")
 
 
@@ -70,7 +72,7 @@ def _run_item(value: Any) -> str | tuple[str, ...]:
 def _redaction(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a pattern, written as text")  # noqa: TRY004 - pydantic reports ValueError
-    return compile_pattern(value).text
+    return value
 
 
 _MANY = {"type": "array", "items": {"type": "string"}, "minItems": 1}
@@ -91,6 +93,12 @@ TokenId = Annotated[str, _Spelled(_TOKEN_ID, "the 8 characters between 'cmdh_' a
 EnvName = Annotated[str, _Spelled(_ENV_NAME, "a variable name in capitals, like LANG")]
 Issuer = Annotated[str, _Spelled(_ISSUER, "an https URL, like https://acme.cloudflareaccess.com")]
 Claim = Annotated[str, _Spelled(_CLAIM, "1 to 255 characters without a space")]
+Collected = Annotated[
+    str,
+    _Spelled(
+        _COLLECTED, "a path from the run's folder, like report/*.csv: *, ?, ** for folders, no '..', 8 levels at most"
+    ),
+]
 ParserName = Annotated[str, _Spelled(_PARSER, "the name of a parser, like json, lines or df")]
 RunItem = Annotated[
     str | tuple[str, ...], PlainValidator(_run_item), WithJsonSchema({"anyOf": [{"type": "string"}, _MANY]})

@@ -63,7 +63,10 @@ _NOT_CONSTRAINTS = frozenset({"summary", "required", "default"})
 
 
 class ParamSpec(Strict):
-    """What all types have in common. `argv_allowed`, `env_allowed`: where the template compiler may put the value."""
+    """What all types have in common. `argv_allowed`, `env_allowed`: where the template compiler may put the value.
+
+    What is `staged` reaches the process as a private file; its argument is the file's path.
+    """
 
     argv_allowed: ClassVar[bool] = True
     env_allowed: ClassVar[bool] = True

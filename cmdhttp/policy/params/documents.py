@@ -1,8 +1,8 @@
 """What is too rich for an argument: JSON, secrets and uploads.
 
-None of them is ever text within argv. JSON goes by stdin or environment as one canonical text; a secret by stdin or a
-private file, and every record shows `***`; an upload is staged as a file, and its argument is that file's path, which
-is known only when the run starts. A policy never holds the value of a secret or an upload, not even as a default.
+None of them is ever text within argv. JSON goes by environment as one canonical text. A secret and an upload are staged
+as private files, and their argument is that file's path, which is known only when the run starts; every record shows a
+secret as `***`. A policy never holds the value of a secret or an upload, not even as a default.
 """
 
 import base64
@@ -115,10 +115,10 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 class SecretParam(ParamSpec):
     """A secret of `min_length` to `max_length` characters and at most `max` bytes; any script, one line.
 
-    It is never an argument, so a leading '-' is allowed unless the policy says otherwise.
+    Its text is never an argument, so a leading '-' is allowed unless the policy says otherwise.
     """
 
-    argv_allowed: ClassVar = False
+    staged: ClassVar = True
     env_allowed: ClassVar = False
     secret: ClassVar = True
     default_allowed: ClassVar = False
@@ -161,6 +161,7 @@ class FileParam(ParamSpec):
     """An upload `{"name": ..., "base64": ..., "sha256"?: ...}` of at most `max` bytes, staged in a private folder."""
 
     staged: ClassVar = True
+    env_allowed: ClassVar = False
     default_allowed: ClassVar = False
     narrow_by: ClassVar = ("max",)
 

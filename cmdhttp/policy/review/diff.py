@@ -6,17 +6,17 @@ right is gained anew when it came to mean more: see `meaning`. What cannot be to
 counts as gained and as lost.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from cmdhttp.policy.compiled import Command, Deny, Host, Line, Policy
+from cmdhttp.policy.compiled import Deny, Host, Line, Policy
 from cmdhttp.policy.containment import same_values
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.review.describe import narrowings_left, values_left, values_taken, window
 from cmdhttp.policy.review.entry import entry_shifts
-from cmdhttp.policy.review.meaning import Shift, Sign, command_shifts, place_shifts
+from cmdhttp.policy.review.meaning import Place, Shift, Sign, command_shifts, place_shifts
 from cmdhttp.policy.review.misses import in_force
 from cmdhttp.policy.review.reach import Answer, Side, covered, exceeds, kept, moments, side
 
@@ -175,8 +175,17 @@ def _side(policy: Policy, principal: str, command: str) -> Side | None:
     return side(policy, principal=principal, command=found) if found else None
 
 
-def _place(one: Side) -> tuple[Command, Host]:
-    return one.command, one.policy.hosts[one.host]
+def _place(one: Side) -> Place:
+    host = one.policy.hosts[one.host]
+    through = tuple((hop, hop.profile) for hop in _through(host, one.policy.hosts) if hop.profile)
+    return Place(command=one.command, host=host, through=through)
+
+
+def _through(host: Host, hosts: Mapping[str, Host]) -> Iterator[Host]:
+    """The jump hosts on the way to a host; a policy that loads has no circle of them."""
+    while host.profile is not None and host.profile.jump is not None:
+        host = hosts[host.profile.jump]
+        yield host
 
 
 def _key(one: Side | None) -> Key:

@@ -1,6 +1,6 @@
 """How a principal gets in, and how much it may ask for: tokens, networks, identities and limits, of two policies.
 
-A token that has expired by then counts as none. Where the networks cannot matter because no token is left, they are not
+A token that has expired by then counts as none. Where the networks cannot matter because no way in is left, they are not
 compared.
 """
 
@@ -17,8 +17,10 @@ from cmdhttp.policy.review.meaning import Shift, capped, compare, quota_shifts
 def entry_shifts(before: Policy, now: Policy, principal: str, *, since: datetime) -> list[Shift]:
     """Return what changed in the ways in of a principal that count at `since` or later."""
     old, new = _tokens(before, principal, since), _tokens(now, principal, since)
-    identity = compare("oidc", _oidc(before, principal), _oidc(now, principal), _oidc_within, _identity)
-    found = [shift for shift in (*_token_shifts(old, new), *_network_shifts(old, new), identity) if shift]
+    was, comes = _oidc(before, principal), _oidc(now, principal)
+    identity = compare("oidc", was, comes, _oidc_within, _identity)
+    networks = _network_shift(_networks(old, was), _networks(new, comes))
+    found = [shift for shift in (*_token_shifts(old, new), networks, identity) if shift]
     held, holds = before.principals.get(principal), now.principals.get(principal)
     return [*found, *(quota_shifts(held.quota, holds.quota) if held and holds else ())]
 
@@ -28,9 +30,8 @@ def _token_shifts(old: Mapping[str, TokenRecord], new: Mapping[str, TokenRecord]
         yield compare(f"token {name}", old.get(name), new.get(name), _token_within, _token)
 
 
-def _network_shifts(old: Mapping[str, TokenRecord], new: Mapping[str, TokenRecord]) -> Iterator[Shift | None]:
-    if old and new:
-        yield compare("from", _networks(old), _networks(new), _sources_within, _sources)
+def _network_shift(old: frozenset[Network] | None, new: frozenset[Network] | None) -> Shift | None:
+    return None if old is None or new is None else compare("from", old, new, _sources_within, _sources)
 
 
 def _tokens(policy: Policy, principal: str, since: datetime) -> dict[str, TokenRecord]:
@@ -42,9 +43,10 @@ def _tokens(policy: Policy, principal: str, since: datetime) -> dict[str, TokenR
     }
 
 
-def _networks(tokens: Mapping[str, TokenRecord]) -> frozenset[Network]:
-    """The networks of a principal, which are those of each of its tokens; none means everywhere."""
-    return frozenset(network for token in tokens.values() for network in token.sources)
+def _networks(tokens: Mapping[str, TokenRecord], oidc: Oidc | None) -> frozenset[Network] | None:
+    """The networks of a principal, which are those of each of its ways in; empty means everywhere. None: it has no way in."""
+    ways: list[TokenRecord | Oidc] = [*tokens.values(), *([oidc] if oidc else [])]
+    return frozenset(network for way in ways for network in way.sources) if ways else None
 
 
 def _oidc(policy: Policy, principal: str) -> Oidc | None:
@@ -62,7 +64,7 @@ def _sources_within(one: frozenset[Network], other: frozenset[Network]) -> bool:
 
 
 def _oidc_within(one: Oidc | None, other: Oidc | None) -> bool:
-    return one is None or one == other
+    return one is None or (other is not None and _identity(one) == _identity(other))
 
 
 def _token(token: TokenRecord) -> str:

@@ -73,8 +73,7 @@ def _notes(policy: Policy, question: Question) -> Iterator[str]:
     command, host = policy.commands.get(question.command), policy.hosts.get(question.host)
     if command and command.approval:
         yield "this version cannot do approvals: the call would be refused as 'needs_approval'"
-    profile = host.profile if host else None
-    missing = (*(command.unsupported if command else ()), *(profile.unsupported if profile else ()))
+    missing = command.missing_on(host, question.arguments.values) if command and host else ()
     if missing:
         yield f"this version cannot do {', '.join(missing)}: the run would end as 'unsupported'"
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from operator import ge, le
 from typing import Any, assert_never
 
-from cmdhttp.policy.compiled import Approval, Command, Concurrency, Host, Profile, Quota, Script, Stdin
+from cmdhttp.policy.compiled import Approval, Collect, Command, Concurrency, Host, Profile, Quota, Script, Stdin
 from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.params import ParamSpec
 from cmdhttp.policy.review.describe import approval_needed, shortened, shown
@@ -57,6 +57,7 @@ def command_shifts(before: Command, now: Command) -> list[Shift]:
         *_param_shifts(before, now),
         compare("env", dict(before.env), dict(now.env), _same, _env),
         compare("stdin", before.stdin, now.stdin, _stdin_within, _stdin),
+        compare("files", before.collect, now.collect, _collect_within, _collect),
         compare("timeout", before.timeout, now.timeout, capped, _seconds),
         compare("output max", before.output.max_bytes, now.output.max_bytes, capped, _bytes),
         compare("output when_full", before.output.when_full, now.output.when_full, _same),
@@ -76,20 +77,47 @@ def command_shifts(before: Command, now: Command) -> list[Shift]:
     return [shift for shift in found if shift]
 
 
-def place_shifts(before: tuple[Command, Host], now: tuple[Command, Host]) -> list[Shift]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A host for a command, and the hosts that the way to it goes through with their profiles, nearest to it first."""
+
+    command: Command
+    host: Host
+    through: tuple[tuple[Host, Profile], ...] = ()
+
+
+def place_shifts(before: Place, now: Place) -> list[Shift]:
     """Return what a host came to be for a command: another machine, another way to it, another account."""
-    old, new = before[1].profile, now[1].profile
-    found = [compare("account", account(*before), account(*now), _same)]
+    old, new = before.host.profile, now.host.profile
+    found = [compare("account", account(before.command, before.host), account(now.command, now.host), _same)]
     if old and new:
         found += [
-            compare("address", _address(before[1]), _address(now[1]), _same),
-            compare("login", old.login, new.login, _same),
-            compare("host keys", _trust(old), _trust(new), _same),
-            compare("jump", old.jump, new.jump, _same),
+            *_machine_shifts((before.host, old), (now.host, new)),
+            compare("jump", _way(before), _way(now), _same),
             compare("shell", old.shell, new.shell, _same),
             compare("become", old.become, new.become, _same),
         ]
+    if _way(before) == _way(now):
+        for hop, comes in zip(before.through, now.through, strict=True):
+            found += _hop_shifts(hop, comes)
     return [shift for shift in found if shift]
+
+
+def _machine_shifts(
+    before: tuple[Host, Profile], now: tuple[Host, Profile], *, prefix: str = ""
+) -> Iterator[Shift | None]:
+    """Which machine it is, and how it and the service know each other."""
+    (old_host, old), (new_host, new) = before, now
+    yield compare(f"{prefix}address", _address(old_host), _address(new_host), _same)
+    yield compare(f"{prefix}login", old.login, new.login, _same)
+    yield compare(f"{prefix}host keys", _trust(old), _trust(new), _same)
+
+
+def _hop_shifts(before: tuple[Host, Profile], now: tuple[Host, Profile]) -> Iterator[Shift | None]:
+    """A host to go through sees who goes where; whoever holds another one in its place may turn the way elsewhere."""
+    prefix = f"jump {before[0].name} "
+    yield compare(f"{prefix}account", before[1].account, now[1].account, _same)
+    yield from _machine_shifts(before, now, prefix=prefix)
 
 
 def quota_shifts(before: Quota, now: Quota) -> list[Shift]:
@@ -170,6 +198,12 @@ def _stdin_within(one: Stdin | None, other: Stdin | None) -> bool:
     return one.max_bytes <= other.max_bytes and one.secret == other.secret
 
 
+def _collect_within(one: Collect | None, other: Collect | None) -> bool:
+    if one is None or other is None:
+        return one is None
+    return set(one.patterns) <= set(other.patterns) and one.max_bytes <= other.max_bytes
+
+
 def _approval_within(one: Approval | None, other: Approval | None) -> bool:
     return one is not None or other is None
 
@@ -197,6 +231,10 @@ def _stdin(stdin: Stdin) -> str:
     return f"{'secret' if stdin.secret else 'text'}, {_bytes(stdin.max_bytes)}"
 
 
+def _collect(collect: Collect) -> str:
+    return f"{_set(collect.patterns)}, {_bytes(collect.max_bytes)}"
+
+
 def _seconds(seconds: float) -> str:
     return f"{seconds:g} s"
 
@@ -219,6 +257,10 @@ def _isolation(isolated: object) -> str:
 
 def _address(host: Host) -> str:
     return f"{host.address} port {host.port}"
+
+
+def _way(place: Place) -> str | None:
+    return ", ".join(host.name for host, _ in place.through) or None
 
 
 def _trust(profile: Profile) -> str:

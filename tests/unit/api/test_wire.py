@@ -5,12 +5,22 @@ from typing import Any
 
 import pytest
 
-from cmdhttp.api.wire import Inline, event_document, heartbeat_document, interrupted_document, job_document
+from cmdhttp.api.wire import (
+    Inline,
+    download_name,
+    event_document,
+    heartbeat_document,
+    interrupted_document,
+    job_document,
+)
 from cmdhttp.execution.model import RunError, RunErrorCode, Stopped, Stream
 from cmdhttp.jobs.state import (
     Accepted,
+    Artefact,
     Finished,
     Job,
+    Kept,
+    Omission,
     OnDisconnect,
     Output,
     Receipt,
@@ -115,6 +125,59 @@ def test_data_stands_beside_the_rest(parsed: Parsed, fields: dict[str, object]) 
     two: Any = job_document(job(GOOD, BAD), inline=None, data=[Parsed(data=1), parsed])
     plain: Any = job_document(job(GOOD, BAD), inline=None)
     assert two == plain | {"runs": [plain["runs"][0] | {"data": 1}, plain["runs"][1] | fields]}
+
+
+KEPT = Kept(
+    artefacts=(Artefact(name="a/b", size=3, sha256="ab"),),
+    omitted=(Omission(name="c", why="symlink"),),
+    omitted_count=7,
+)
+SHOWN = {
+    "artefacts": [{"name": "a/b", "bytes": 3, "sha256": "ab", "link": "/v1/jobs/job_1/artefacts/0?host=web1"}],
+    "artefacts_left_out": [{"name": "c", "why": "symlink"}],
+    "artefacts_left_out_count": 7,
+}
+
+
+def test_what_a_run_left() -> None:
+    """A command that collects has its files in each run, none before the end; another has no such field."""
+    kept = replace(job(replace(GOOD, kept=KEPT)), collects=True)
+    assert {key: value for key, value in document(kept).items() if key.startswith("artefacts")} == SHOWN
+    none: dict[str, object] = {"artefacts": [], "artefacts_left_out": [], "artefacts_left_out_count": 0}
+    open_ = document(replace(job(), collects=True))
+    assert {key: value for key, value in open_.items() if key.startswith("artefacts")} == none
+    assert not [key for key in document(job()) if key.startswith("artefacts")]
+    several = document(replace(job(replace(GOOD, kept=KEPT), BAD), collects=True))
+    assert [run["artefacts"] for run in several["runs"]] == [SHOWN["artefacts"], []]
+    ended = RunEnded(seq=4, ts=0.0, run=0, host="web1", state=State.SUCCEEDED, kept=KEPT)
+    assert SHOWN.items() <= event_document(ended, job=None, job_id="job_1").items()
+
+
+def test_a_link_holds_a_host_of_any_name() -> None:
+    """A host's name is escaped whole, so the link leads to its run and to nothing else."""
+    kept = replace(job(replace(GOOD, host="a/b&c#d", kept=KEPT)), collects=True)
+    assert document(kept)["artefacts"][0]["link"] == "/v1/jobs/job_1/artefacts/0?host=a%2Fb%26c%23d"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("report/a.csv", "a.csv"),
+        ('a b"; x=y.html', "a_b_x_y.html"),
+        ("\r\nSet-Cookie: a", "Set-Cookie_a"),
+        (".bashrc", "bashrc"),
+        ("..", "artefact"),
+        ("a/", "artefact"),
+        ("", "artefact"),
+        ("é.txt", "txt"),
+        ("é", "artefact"),
+        ("x" * 200 + ".csv", "x" * 96 + ".csv"),
+        ("a" + "." * 200, "artefact"),
+    ],
+)
+def test_what_a_download_is_called(name: str, plain: str) -> None:
+    """The last part of the name, in characters that no header, shell or file system takes for more."""
+    assert download_name(name) == plain
 
 
 def test_several_hosts_are_a_list() -> None:

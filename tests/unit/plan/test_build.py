@@ -1,5 +1,6 @@
 """A call becomes argv and steps: one item, one argument, whatever the values are."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
-from cmdhttp.plan.build import Wish, build_plan, check_wish
-from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget
-from cmdhttp.policy.compiled import Limits, Policy
+from cmdhttp.plan.build import Wish, _secrets, build_plan, check_wish
+from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget, Staged, UnsupportedTarget, staged_path
+from cmdhttp.policy.compiled import Collect, Limits, Policy
 from cmdhttp.policy.decide import bind
+from cmdhttp.policy.params.values import Secret
 from tests.unit.policies import compiled, judged
 
 HOSTS = """
@@ -254,12 +256,68 @@ def test_the_variables_of_one_call_are_not_those_of_the_next() -> None:
 
 
 def test_a_secret_is_no_variable() -> None:
-    """The environment of a process can be read by others, so a script gets a secret by stdin and in no variable."""
+    """The environment of a process can be read by others, so a script gets a secret's path there and never its text."""
     command, _ = judged(
         "commands: {c: {on: local, script: x, interpreter: sh, params: {s: {type: secret}, n: {type: int}}}}"
     )
     c = command.policy.commands["c"]
     assert Resolver(command=c, values=bind(c, {"s": "hunter22", "n": 1}).values).env() == {"P_N": "1"}
+
+
+UPLOAD = {"name": "a <s>.txt", "base64": "aGVsbG8=", "sha256": hashlib.sha256(b"hello").hexdigest()}
+FILES = "f: {type: file}, s: {type: secret}, x: {type: string, pattern: '.*', required: false}"
+
+
+def test_files_are_staged() -> None:
+    """An upload keeps its name, a secret gets its parameter's; each lies in a folder of its own and shows no content."""
+    policy = made("run: [/bin/c, <f>, --pw=<s>, [<x>]]", FILES)
+    step = plan(policy, f=UPLOAD, s="hunter22", x="<s> <f>").steps[0]
+    upload = Staged(param="f", name="a <s>.txt", data=b"hello", mode=0o600)
+    secret = Staged(param="s", name="s", data=b"hunter22", mode=0o400)
+    assert step.staged == (upload, secret)
+    assert [staged_path("/run", file) for file in step.staged] == ["/run/files/f/a <s>.txt", "/run/files/s/s"]
+    assert "hunter22" not in repr(step)
+    assert "hello" not in repr(step)
+
+
+def test_the_argv_of_a_run_has_the_paths_and_what_is_shown_has_not() -> None:
+    """A path stands where the placeholder is in the policy, never where a value looks like one; records see placeholders."""
+    policy = made("run: [/bin/c, <f>, --pw=<s>, [<x>]]", FILES)
+    step = plan(policy, f=UPLOAD, s="hunter22", x="<s> <f>").steps[0]
+    assert step.argv == step.shown_argv == ("/bin/c", "<f>", "--pw=<s>", "<s> <f>")
+    assert step.argv_in("/run") == ("/bin/c", "/run/files/f/a <s>.txt", "--pw=/run/files/s/s", "<s> <f>")
+    assert step.env_in("/run") == {}
+
+
+def test_a_script_learns_where_its_files_are() -> None:
+    """By argument like a program, and by a variable for each file that came; without files argv is as it is."""
+    policy = made(
+        "script: x, interpreter: sh, env: {LANG: C}, args: [[<f>]]",
+        FILES.replace("secret}", "secret, required: false}").replace("file}", "file, required: false}"),
+    )
+    step = plan(policy, s="hunter22").steps[0]
+    assert (step.argv_in("/run"), step.unplaced) == ((), ())
+    assert step.env_in("/run") == {"LANG": "C", "P_S_FILE": "/run/files/s/s"}
+    assert step.env == {"LANG": "C"}
+    both = plan(policy, s="hunter22", f=UPLOAD).steps[0]
+    assert both.argv_in("/r") == ("/r/files/f/a <s>.txt",)
+    assert both.env_in("/r") == {"LANG": "C", "P_S_FILE": "/r/files/s/s", "P_F_FILE": "/r/files/f/a <s>.txt"}
+    bare = plan(policy).steps[0]
+    assert (bare.argv_in("/run"), bare.unplaced, bare.staged) == ((), None, ())
+
+
+def test_files_are_for_local_runs() -> None:
+    """A step that sends files to an SSH host, or would collect some there, is one that cannot be done; others run."""
+    policy = made("run: [/bin/c, [<f>]]", "f: {type: file, required: false}")
+    sent = plan(policy, "local", "web1", f=UPLOAD).steps
+    assert (sent[0].target, sent[1].target) == (LocalTarget(), UnsupportedTarget(what="files on SSH hosts"))
+    assert isinstance(plan(policy, "web1").steps[0].target, SshTarget)
+    kept = plan(made("run: [/bin/c], files: {collect: [a/*, b], max: 1KiB}"), "local", "web1").steps
+    assert kept[0].collect == kept[1].collect == Collect(patterns=("a/*", "b"), max_bytes=1024)
+    assert (kept[0].target, kept[1].target) == (LocalTarget(), UnsupportedTarget(what="files on SSH hosts"))
+    assert plan(made("run: [/bin/c], files: {collect: [a]}")).steps[0].collect == Collect(
+        patterns=("a",), max_bytes=16 << 20
+    )
 
 
 def test_a_program_gets_only_the_environment_of_the_policy() -> None:
@@ -283,3 +341,25 @@ def test_argv_is_not_shown_by_accident() -> None:
     step = plan(policy, wish=Wish(stdin=b"CANARY1"), x="CANARY2").steps[0]
     assert "CANARY" not in repr(step)
     assert "CANARY" not in repr(Wish(stdin=b"CANARY"))
+
+
+def test_a_step_knows_what_its_output_must_not_show() -> None:
+    """Secret stdin, every secret value and the patterns of the policy; nothing else that came in."""
+    fields = "script: x, interpreter: sh, stdin: {type: secret}, output: {redact: [tok, key]}"
+    policy = made(fields, "s: {type: secret}, t: {type: secret, required: false}, n: {type: int}")
+    step = plan(policy, wish=Wish(stdin=b"CANARY1\n"), s="CANARY2", n=7).steps[0]
+    assert step.masks == (b"CANARY1\n", b"CANARY2")
+    assert step.redact == ("tok", "key")
+    assert "CANARY" not in repr(step)
+
+
+def test_secrets_are_found_inside_lists() -> None:
+    """However deep, and among values that are none."""
+    assert list(_secrets((Secret("one"), "no", (Secret("two"), 3)))) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(("stdin", "sent"), [("{}", b"text"), ("{type: secret}", None), ("{type: secret}", b"")])
+def test_what_is_not_secret_is_no_mask(stdin: str, sent: bytes | None) -> None:
+    """Stdin of type text may be shown, and what was not sent cannot."""
+    step = plan(made(f"run: [/bin/c, <x>], stdin: {stdin}", f"x: {ANY}"), wish=Wish(stdin=sent), x="v").steps[0]
+    assert (step.masks, step.redact) == ((), ())

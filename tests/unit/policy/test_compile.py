@@ -20,6 +20,10 @@ ssh_profiles: {linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: kn
 hosts:
   web1: {address: 10.0.0.1, ssh: linux, labels: {role: web}}
 """
+NO_FILES = (
+    "P216 warning: this version cannot do files on SSH hosts: what needs it never runs\n"
+    "    hint: make it for 'local' alone, or expect such calls to end as 'unsupported' on SSH hosts"
+)
 COMMAND = """\
 commands:
   restart:
@@ -172,15 +176,30 @@ WRONG: dict[str, tuple[str, str]] = {
         "principals: {a: {from: [^10.0.0.1/8]}}",
         "P201 '10.0.0.1/8' is not a network, like 198.51.100.0/24\n    hint: the host bits must be zero",
     ),
-    "secret": (
-        command("run: [/bin/c]", params="s: ^{type: secret}"),
-        "P216 warning: this version cannot do parameters of type secret: what needs it never runs\n"
-        "    hint: leave it out, or expect such calls to end as 'unsupported'",
+    "secret over SSH": (
+        HOSTS + "commands: {c: {on: web1, run: [/bin/c, <s>], params: {s: ^{type: secret}}}}",
+        NO_FILES,
     ),
-    "upload": (
-        command("run: [/bin/c]", params="f: ^{type: file}"),
-        "P216 warning: this version cannot do parameters of type file: what needs it never runs\n"
-        "    hint: leave it out, or expect such calls to end as 'unsupported'",
+    "upload over SSH": (
+        HOSTS + "commands: {c: {on: [local, web1], run: [/bin/c, <f>], params: {f: ^{type: file}}}}",
+        NO_FILES,
+    ),
+    "collecting over SSH": (
+        HOSTS + "commands: {c: {on: web1, run: [/bin/c], files: ^{collect: [a]}}}",
+        NO_FILES,
+    ),
+    "one variable for two": (
+        command("script: x, interpreter: sh", params="f: {type: file}, f_file: ^{type: int}"),
+        "P225 'f' and 'f_file' both fill the variable P_F_FILE\n    hint: give one of them another name",
+    ),
+    "a file outside": (
+        command("run: [/bin/c], files: {collect: [a, ^../b]}"),
+        "P201 files.collect: must be a path from the run's folder, like report/*.csv: *, ?, ** for folders, no '..',"
+        " 8 levels at most",
+    ),
+    "a list of uploads": (
+        command("run: [/bin/c]", params="f: {type: list, of: {type: ^file}}"),
+        "P201 the items of a list cannot be of type file\n    hint: write one parameter for each value",
     ),
     "parser": (
         command("run: [/bin/c], result: {parse: ^jsno}"),

@@ -254,6 +254,26 @@ def test_a_flag_that_is_left_out_is_no_way_round_a_deny() -> None:
     assert bind(dry.commands["prune"], {}).values == {"dry_run": False, "quiet": True}
 
 
+def test_a_folder_is_denied_with_all_below_it_and_not_above() -> None:
+    """A deny is about the path that is sent; a command that walks is held by an `under` of its own, in its role line too."""
+    text = """
+    commands:
+      walk: {run: [/bin/walk, --, <path>], params: {path: {type: path}}, on: web1}
+      held: {run: [/bin/walk, --, <path>], params: {path: {type: path, under: [/srv]}}, on: web1}
+    """
+    access = "principals: {p: {}}\n" + OPEN.replace("[p, q]", "p")
+    deny = compiled(HOSTS, text, access, "deny: [{why: not there, commands: walk, params: {path: {under: [/etc]}}}]")
+    asked = {path: ask(deny, "walk", path=path).verdict for path in ("/etc", "/etc/ssl/x", "/etcetera", "/", "/srv")}
+    assert [path for path, verdict in asked.items() if verdict is Verdict.DENY] == ["/etc", "/etc/ssl/x"]
+    refused = [bind(deny.commands["held"], {"path": path}).errors for path in ("/", "/etc", "/srv")]
+    assert [[error.code for error in errors] for errors in refused] == [["not_under"], ["not_under"], []]
+    narrowed = (
+        "roles: {r: [{commands: walk, hosts: web1, params: {path: {under: [/srv]}}}]}\ngrants: [{to: p, roles: r}]"
+    )
+    line = compiled(HOSTS, text, "principals: {p: {}}\n" + narrowed)
+    assert [ask(line, "walk", path=path).verdict for path in ("/", "/srv/x")] == [Verdict.DENY, Verdict.ALLOW]
+
+
 def test_a_deny_of_two_values_needs_both() -> None:
     """All parameters of one deny must match, as its line reads."""
     text = """

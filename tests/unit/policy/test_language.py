@@ -3,6 +3,7 @@
 # ruff: noqa: ISC004 - a long message goes on in the next line
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,6 @@ def test_what_is_no_rate(text: str) -> None:
     [
         ("rate: 1/s", "P217 warning: this version reads 'rate' and does not apply it yet"),
         ("concurrency: {total: 1}", "P217 warning: this version reads 'concurrency' and does not apply it yet"),
-        ("output: {redact: [x]}", "P216 warning: this version cannot do 'redact': what needs it never runs"),
     ],
 )
 def test_what_is_read_and_not_done_is_said(fields: str, message: str) -> None:
@@ -244,7 +244,7 @@ def test_a_jwt_proves_one_principal() -> None:
         "  b: {oidc: {issuer: 'https://i.example', aud: x, common_name: a@example.com}}\n"
         "  c: {oidc: {issuer: 'https://i.example', aud: x, email: a@example.com}}\n"
     )
-    proof = {"issuer": "https://i.example", "audience": "x", "value": "a@example.com"}
+    proof: dict[str, Any] = {"issuer": "https://i.example", "audience": "x", "value": "a@example.com"}
     assert made.policy.oidc[1] == Oidc(principal="b", claim="common_name", **proof)
     assert [line for line in found if "P216" not in line] == [
         "a.yaml:5:13: P214 the same JWT proves 'a' already\n    hint: one of them must differ"
@@ -279,8 +279,16 @@ WRONG = {
         "P201 output.redact: must be a list\n    hint: write [token]",
     ),
     "a redaction that does not compile": (
-        "commands: {c: {on: local, run: [/bin/c], output: {redact: [^'(?=x)']}}}",
-        "P201 output.redact: look-around is refused: patterns run in a linear-time engine",
+        "commands: {c: {on: local, run: [/bin/c], output: {redact: [x, ^'(?=x)', y]}}}",
+        "P222 the output cannot be masked by this: look-around is refused: patterns run in a linear-time engine",
+    ),
+    "a redaction of everything": (
+        "commands: {c: {on: local, run: [/bin/c], output: {redact: [^x*]}}}",
+        "P222 the output cannot be masked by this: the pattern matches the empty text: it would mask nothing, or everything",
+    ),
+    "a redaction of nothing": (
+        "commands: {c: {on: local, run: [/bin/c], output: {redact: [^'']}}}",
+        "P222 the output cannot be masked by this: the pattern is empty: it would mask nothing",
     ),
     "a redaction that is no text": (
         "commands: {c: {on: local, run: [/bin/c], output: {redact: [^{a: b}]}}}",
@@ -337,9 +345,10 @@ def target_of(made: Command, host: Host) -> object:
 
 def test_a_marked_command_has_no_place_to_run() -> None:
     """A command or host that asks for what cannot be done is planned to end as unsupported, wherever it would run."""
-    plain, marked = command("effect: read"), command("output: {redact: [x]}")
+    plain = command("effect: read")
+    marked = judged("commands: {c: {on: local, script: x, interpreter: powershell}}")[0].policy.commands["c"]
     assert target_of(plain, HERE) == LocalTarget()
-    assert target_of(marked, HERE) == UnsupportedTarget(what="'redact'")
+    assert target_of(marked, HERE) == UnsupportedTarget(what="scripts for powershell")
     good = Profile(account="u", login=KeyLogin(path="/k"), known_hosts="/known")
     assert isinstance(target_of(plain, Host(name="h", address="a", port=22, profile=good)), SshTarget)
     odd = Profile(account="u", login=KeyLogin(path="/k"), known_hosts="/known", unsupported=("a jump host",))
@@ -360,7 +369,7 @@ def test_a_login_that_is_not_known_is_never_replaced_by_another(profile: Profile
 
 
 def test_what_is_staged_shows_its_placeholder() -> None:
-    """An upload has no path before it runs, so an explained argv shows its placeholder, and no variable holds it."""
+    """An upload has no path before the run has a folder, so an explained argv shows its placeholder, and no variable holds it."""
     made, _ = judged(
         "commands:\n"
         "  c: {on: local, run: [/bin/c, <f>, --in=<f>], params: {f: {type: file}}}\n"
@@ -372,7 +381,7 @@ def test_what_is_staged_shows_its_placeholder() -> None:
     assert Resolver(command=first, values=bound.values).argv() == ("/bin/c", "<f>", "--in=<f>")
     resolver = Resolver(command=second, values=bind(second, {**upload, "n": 5}).values)
     assert (resolver.argv(), resolver.env()) == (("<f>",), {"P_N": "5"})
-    assert first.unsupported == second.unsupported == ("parameters of type file",)
+    assert first.unsupported == second.unsupported == ()
 
 
 # One broken definition does not hide the others.

@@ -161,7 +161,7 @@ def test_a_secret_shows_itself_nowhere() -> None:
     assert read.payload(value) == b"canary-4711"
     shown = f"{value} {value!r} {read.render(value)} {read.recorded(value)} {[value]}"
     assert shown == "*** *** *** *** [***]"
-    assert (read.argv_allowed, read.env_allowed, read.secret) == (False, False, True)
+    assert (read.staged, read.env_allowed, read.secret) == (True, False, True)
     with pytest.raises(TypeError):
         json.dumps(value)
 

@@ -1,5 +1,7 @@
 """Role lines and denies as they are compiled: what they take in, and what is said of those that cannot be."""
 
+from typing import Any
+
 import pytest
 
 from cmdhttp.policy.compiled import Oidc
@@ -121,12 +123,23 @@ def test_what_is_read_and_not_done_is_said_at_its_place(text: str, message: str)
     assert findings(text) == [f"{place}: {message}"]
 
 
+def test_networks_hold_for_tokens_and_for_a_jwt() -> None:
+    """`from` is compiled into every way in, and a network that is none is said once."""
+    made, found = judged(
+        f"principals:\n  a: {{oidc: {{{JWT}, email: e}}, from: [10.0.0.0/8]}}\n  b: {{oidc: {{{JWT}, email: f}}}}"
+    )
+    assert [list(map(str, oidc.sources)) for oidc in made.policy.oidc] == [["10.0.0.0/8"], []]
+    assert not [line for line in found if "P201" in line]
+    _, found = judged(f"principals:\n  a: {{oidc: {{{JWT}, email: e}}, from: [10.0.0.1/8]}}")
+    assert len([line for line in found if "P201" in line]) == 1
+
+
 def test_each_principal_with_a_jwt_has_its_own() -> None:
     """A JWT is known by issuer, audience and one claim; principals without one are passed over."""
     made, _ = judged(
         f"principals:\n  a: {{}}\n  b: {{oidc: {{{JWT}, email: e}}}}\n  c: {{}}\n  d: {{oidc: {{{JWT}, common_name: e}}}}"
     )
-    proof = {"issuer": "https://i.example", "audience": "x", "value": "e"}
+    proof: dict[str, Any] = {"issuer": "https://i.example", "audience": "x", "value": "e"}
     assert made.policy.oidc == (
         Oidc(principal="b", claim="email", **proof),
         Oidc(principal="d", claim="common_name", **proof),

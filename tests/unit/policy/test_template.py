@@ -74,11 +74,6 @@ def test_each_form(item: str | tuple[str, ...], parsed: object) -> None:
             "Give 'maybe' a default, or put the argument into an inner list: [...].",
         ),
         (
-            "<password>",
-            "'password' is of type secret, which may not stand in an argument",
-            "Arguments can be read by others; hand it over by stdin.",
-        ),
-        (
             ("--data", "<body>"),
             "'body' is of type json, which may not stand in an argument",
             "Arguments can be read by others; hand it over by stdin.",

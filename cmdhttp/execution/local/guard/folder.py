@@ -1,10 +1,15 @@
-"""The private folder of a run: `work` is its current folder and TMPDIR, and a script lies beside it. It goes with the run."""
+"""The private folder of a run: `work` is its current folder and TMPDIR; a script, uploads and secrets lie beside it.
 
+It goes with the run.
+"""
+
+import binascii
 import os
 import subprocess
 from contextlib import suppress
 
 from cmdhttp.execution.local.guard.order import Order, owner_of, work_of
+from cmdhttp.execution.local.staging import stage
 
 
 def make(order: Order) -> None:
@@ -16,6 +21,10 @@ def make(order: Order) -> None:
     os.mkdir(work, 0o700)
     if order["script"] is not None:
         write_new(f"{folder}/script", order["script"].encode(), mode=0o400, owner=owner)
+    if order["files"]:
+        uid, gid = owner
+        files = [(place, binascii.a2b_base64(text), mode) for place, text, mode in order["files"]]
+        stage(folder, files, uid=uid, gid=gid)
     if order["account"] is not None:
         os.chmod(above, 0o711)  # noqa: S103 - to be passed, not listed
         os.chown(work, *owner)

@@ -5,6 +5,9 @@ What the front hears on the control socket of the run, in this order:
     {"failed": errno}                         nothing was started
     {"started": pid}
     {"exited": status}                        the leader has ended, and something else of the run lives on
+    {"file": name, "size": n}                 a file that the run left, with a descriptor of it
+    {"omitted": name, "why": ...}             one that is left out
+    {"omitted_more": n}
     {"ended": status, "left": n, "by": ..., "passed": ...}
         the end; n processes could not be killed (0 but for a broken kernel call), and which limit was passed, if one was
 
@@ -23,7 +26,7 @@ from contextlib import suppress
 
 from cmdhttp.execution.local import tree
 from cmdhttp.execution.local.guard import folder
-from cmdhttp.execution.local.guard.order import Order
+from cmdhttp.execution.local.guard.order import Order, owner_of
 from cmdhttp.execution.local.guard.start import start
 from cmdhttp.execution.local.limits import Meter, named
 from cmdhttp.execution.local.wire import close_all, receive, send
@@ -147,12 +150,26 @@ class Run:
         """Kill what is left, take the folder away, and tell. What cannot be killed is tried again until it is gone."""
         gone = tree.end_all(within=_KILL_SECONDS, on_end=self._note)
         left = 0 if gone else len(tree.descendants(os.getpid()))
+        if self._order["collect"] is not None and self._leader:
+            self._hand_over_files()
         folder.clear(self._order["folder"])
         if self._passed is None and self._status is not None and not self._asked:
             self._passed = named(self._status, self._limits, used=_reaped_cpu() - self._cpu_before)
         self._tell({"ended": self._status, "left": left, "by": self._by, "passed": self._passed})
         while not gone:
             gone = tree.end_all(within=_STUCK_PAUSE, on_end=self._note)
+
+    def _hand_over_files(self) -> None:
+        """Give the front what the run left, once nothing of the run is there any more."""
+        from cmdhttp.execution.local.collecting import told  # noqa: PLC0415 - few runs need it
+
+        uid = owner_of(self._order)[0]
+        with suppress(OSError):  # a front that has gone takes nothing more
+            for message, descriptors in told(self._order, uid=os.geteuid() if uid < 0 else uid):
+                try:
+                    send(self._front, message, descriptors)
+                finally:
+                    close_all(descriptors)
 
     def _note(self, pid: int, status: int) -> None:
         if pid == self._leader:

@@ -85,9 +85,17 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
         f"script: 'ls $P_XY', interpreter: sh, env: {{P_XY: a}}, {X}",
         ["P326 warning: the parameter 'x' goes nowhere"],
     ),
-    "a parameter that is never a variable": (
-        "script: cat, interpreter: sh, params: {x: {type: secret}}",
-        [],
+    "a file": ("script: 'cat $P_X_FILE', interpreter: sh, params: {x: {type: secret}}", []),
+    "a file by an argument": ("script: 'cat $1', interpreter: sh, args: [<x>], params: {x: {type: file}}", []),
+    "the content of a file": (
+        "script: 'cat $P_X', interpreter: sh, params: {x: {type: secret}}",
+        ["P332 warning: no parameter fills P_X, so it is never set", "P326 warning: the parameter 'x' goes nowhere"],
+    ),
+    "the placeholder of a file": (
+        "script: 'cat <x>', interpreter: sh, params: {x: {type: file}}",
+        [
+            "P331 a script gets the path of 'x' as $P_X_FILE, and '<x>' is a redirection there, or plain text in quotes",
+        ],
     ),
 }
 

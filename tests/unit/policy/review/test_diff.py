@@ -289,8 +289,51 @@ def test_another_way_to_a_host() -> None:
     assert [(one.subject, one.now) for one in found if one.command == "restart"] == ways
 
 
+BEHIND = """
+ssh_profiles:
+  near: {user: n, auth: {key: file:n}, host_keys: {known_hosts: near}, jump: inner}
+  inner: {user: i, auth: {key: file:i}, host_keys: {known_hosts: inner}, jump: outer}
+  outer: {user: o, auth: {key: file:o}, host_keys: {known_hosts: outer}}
+  other: {inherit: outer}
+hosts:
+  web: {address: 10.0.0.1, ssh: near}
+  inner: {address: 10.0.0.2, ssh: inner}
+  outer: {address: 10.0.0.3, ssh: outer}
+  other: {address: 10.0.0.4, ssh: other}
+commands: {c: {run: [/bin/c], on: web}}
+principals: {p: {}}
+roles: {r: [{commands: c, hosts: web}]}
+grants: [{to: p, roles: r}]
+"""
+HOPS: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
+    ("10.0.0.2", "10.9.9.9", [("changed", "jump inner address", "10.0.0.2 port 22", "10.9.9.9 port 22")]),
+    ("10.0.0.3,", "10.0.0.3, port: 2222,", [("changed", "jump outer address", "10.0.0.3 port 22", "10.0.0.3 port 2222")]),
+    ("user: i", "user: root", [("changed", "jump inner account", "i", "root")]),
+    ("known_hosts: outer", "known_hosts: more", [("changed", "jump outer host keys", "/nowhere/outer", "/nowhere/more")]),
+    (
+        "key: file:i",
+        "agent: /run/a",
+        [("changed", "jump inner login", "KeyLogin(path='/secrets/i')", "AgentLogin(socket='/run/a')")],
+    ),
+    ("jump: outer", "jump: other", [("changed", "jump", "inner, outer", "inner, other")]),
+    (", jump: outer", "", [("changed", "jump", "inner, outer", "inner")]),
+    (", jump: inner", "", [("changed", "jump", "inner, outer", "none")]),
+    ("10.0.0.4", "10.9.9.9", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "to", "expected"), HOPS)
+def test_the_way_to_a_host(change: str, to: str, expected: list[tuple[str, str, str, str]]) -> None:
+    """What changes of a host that the way goes through changes the way, however far it is; other hosts do not."""
+    assert change in BEHIND
+    found = diff(made(BEHIND), made(BEHIND.replace(change, to)), since=NOW)
+    assert brief(found) == expected
+    assert {(one.what.value, one.command, one.hosts) for one in found} <= {("host", "c", ("web",))}
+
+
 COMMAND = "commands: {c: {run: [/bin/c], on: local%s}}\nprincipals: {p: {}, q: {}}\n"
 GIVEN = COMMAND + "roles: {r: [{commands: c, hosts: local}]}\ngrants: [{to: p, roles: r}]"
+FILES = ", files: {collect: [%s], max: 9B}"
 INT = ", params: {n: {type: int%s}}"
 SMALL: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
     (", approval: {by: [p, q]}", ", approval: {by: [p, q], needed: 2}", [("lost", "approval needed", "1", "2")]),
@@ -304,6 +347,11 @@ SMALL: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
     ),
     (", stdin: {max: 9B}", ", stdin: {max: 9B, type: secret}", [("changed", "stdin", "text, 9 bytes", "secret, 9 bytes")]),
     (", stdin: {max: 9B}", ", stdin: {max: 8B}", [("lost", "stdin", "text, 9 bytes", "text, 8 bytes")]),
+    (FILES % "a", FILES % "a, b", [("gained", "files", "a, 9 bytes", "a, b, 9 bytes")]),
+    (FILES % "a, b", FILES % "b", [("lost", "files", "a, b, 9 bytes", "b, 9 bytes")]),
+    (FILES % "a", FILES % "b", [("changed", "files", "a, 9 bytes", "b, 9 bytes")]),
+    (FILES % "a", "", [("lost", "files", "a, 9 bytes", "none")]),
+    (", files: {collect: [a], max: 8B}", FILES % "a", [("gained", "files", "a, 8 bytes", "a, 9 bytes")]),
     (INT % ", default: '1'", INT % ", default: '2'", [("changed", "default of n", "1", "2")]),
     (INT % ", required: false", INT % ", default: '2'", [("changed", "default of n", "none", "2")]),
     (INT % "", INT % ", default: '2'", [("gained", "r", "n: int", "n: int")]),
@@ -434,6 +482,38 @@ def test_entries(change: tuple[str, str], expected: list[tuple[str, str, str, st
     found = changed(change)
     assert brief(found) == expected
     assert {(one.what.value, one.command, one.hosts) for one in found} <= {("entry", "", ())}
+
+
+JWT = "{oidc: {issuer: 'https://i.example', aud: a, email: b@example.com}%s}"
+PROVED = "email=b@example.com for a by https://i.example"
+ORIGINS: list[tuple[str, str, list[tuple[str, str, str, str]]]] = [
+    ("", ", from: [10.0.0.0/8]", [("lost", "from", "anywhere", "10.0.0.0/8")]),
+    (", from: [10.0.0.0/8]", "", [("gained", "from", "10.0.0.0/8", "anywhere")]),
+    (", from: [10.0.0.0/8]", ", from: [192.0.2.0/24]", [("changed", "from", "10.0.0.0/8", "192.0.2.0/24")]),
+    (", from: [10.0.0.0/8]", ", from: [10.0.0.0/8]", []),
+]
+
+
+@pytest.mark.parametrize(("before", "now", "expected"), ORIGINS)
+def test_where_a_jwt_holds(before: str, now: str, expected: list[tuple[str, str, str, str]]) -> None:
+    """The networks of a principal that has only a JWT are compared as those of one with tokens."""
+    assert brief(changed(("bob: {}", f"bob: {JWT % now}"))) == [("gained", "oidc", "none", PROVED)]
+    old, new = (made(BASE.replace("bob: {}", f"bob: {JWT % origin}")) for origin in (before, now))
+    assert brief(diff(old, new, since=NOW)) == expected
+
+
+def test_a_token_in_the_place_of_a_jwt() -> None:
+    """Where the way in changes and the networks with it, both are told; where none was, the networks are part of it."""
+    token = TOKEN.replace("k7Q", "Zt1")
+    old = made(BASE.replace("bob: {}", f"bob: {JWT % ', from: [10.0.0.0/8]'}"))
+    new = made(BASE.replace("bob: {}", f"bob: {{tokens: [{token}]}}"))
+    assert sorted(brief(diff(old, new, since=NOW))) == [
+        ("gained", "from", "10.0.0.0/8", "anywhere"),
+        ("gained", "token Zt1m2ZpA", "none", f"{SHORT}, no end"),
+        ("lost", "oidc", PROVED, "none"),
+    ]
+    none = made(BASE)
+    assert ("from" in {one.subject for one in diff(none, new, since=NOW)}) is False
 
 
 JSON = """

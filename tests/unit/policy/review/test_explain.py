@@ -370,7 +370,9 @@ ssh_profiles:
 hosts: {new: {address: 10.0.0.1, ssh: linux}, old: {address: 10.0.0.2, ssh: old}}
 commands:
   plain: {run: [/bin/plain], on: [new, old]}
-  masked: {run: [/bin/masked], on: [new, old], output: {redact: [x]}}
+  marked: {script: x, interpreter: powershell, on: [new, old]}
+  sends: {run: [/bin/sends, [<f>]], on: [local, new], params: {f: {type: file, required: false}}}
+  keeps: {run: [/bin/keeps], on: [local, new], files: {collect: [a]}}
   asked: {run: [/bin/asked], on: new, approval: {by: ann}}
 principals: {ann: {}}
 """
@@ -378,12 +380,37 @@ LOGIN = "a login by password, become: sudo"
 
 
 @pytest.mark.parametrize(
+    ("command", "host", "f", "noted"),
+    [
+        ("sends", "local", True, False),
+        ("sends", "new", True, True),
+        ("sends", "new", False, False),
+        ("keeps", "local", False, False),
+        ("keeps", "new", False, True),
+    ],
+)
+def test_notes_of_files(command: str, host: str, f: bool, noted: bool) -> None:
+    """Files are for local runs: of a call to an SSH host it is said, if it sends a file or would collect any."""
+    made = compiled(UNDONE)
+    values = {"f": {"name": "a", "base64": ""}} if f else {}
+    arguments = bind(made.commands[command], values)
+    notes = explain(made, Question(principal="ann", command=command, host=host, arguments=arguments, at=NOW)).notes
+    assert notes == (
+        ("this version cannot do files on SSH hosts: the run would end as 'unsupported'",) if noted else ()
+    )
+
+
+@pytest.mark.parametrize(
     ("command", "host", "notes"),
     [
         ("plain", "new", []),
         ("plain", "old", [f"this version cannot do {LOGIN}: the run would end as 'unsupported'"]),
-        ("masked", "new", ["this version cannot do 'redact': the run would end as 'unsupported'"]),
-        ("masked", "old", [f"this version cannot do 'redact', {LOGIN}: the run would end as 'unsupported'"]),
+        ("marked", "new", ["this version cannot do scripts for powershell: the run would end as 'unsupported'"]),
+        (
+            "marked",
+            "old",
+            [f"this version cannot do scripts for powershell, {LOGIN}: the run would end as 'unsupported'"],
+        ),
         ("asked", "new", ["this version cannot do approvals: the call would be refused as 'needs_approval'"]),
         ("plain", "nowhere", []),
         ("nothing", "new", []),
