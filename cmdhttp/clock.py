@@ -28,4 +28,4 @@ class SystemClock:
 
 def rfc3339(unix_seconds: float) -> str:
     """Return UTC with microseconds and a `Z`, as in `2026-11-02T09:30:00.123456Z`."""
-    return datetime.fromtimestamp(unix_seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(unix_seconds, tz=UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

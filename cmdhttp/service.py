@@ -6,7 +6,7 @@ nothing of it: unknown and forbidden answer alike, and what is wrong with the va
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -137,13 +137,13 @@ class Service:
         job = await self._readable(principal, wanted)
         if wait <= 0 or job.state.terminal:
             return job
-        return await self.finished(job.id, wait=wait) or job
-
-    async def finished(self, wanted: str, *, wait: float) -> Job | None:
-        """Wait for the end of a job that was already found readable; return it as it is then."""
         with anyio.move_on_after(wait):
-            await self._hub.finished(wanted)
-        return self._hub.live(wanted) or await self._journal.get(wanted)
+            return await self.end(job.id)
+        return await self.now(job)
+
+    async def end(self, wanted: str) -> Job:
+        """Wait for the end of a job that was already found readable, or for the service to drain; return it as it is then."""
+        return await self._hub.finished(wanted) or await self._existing(wanted)
 
     async def page(self, principal: Principal, wanted: Filter) -> list[Job]:
         """Return a page of the caller's own jobs, newest first, as they are now."""
@@ -154,12 +154,20 @@ class Service:
         """Return the events after a number of a job that was already found readable; None after each silence in seconds."""
         return self._hub.follow(job.id, after=after, silence=silence)
 
+    def follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
+        """Return the bytes of one stream from an offset on, as they come, of a job that was already found readable."""
+        return self._hub.follow_output(job.id, run, stream, offset=offset)
+
     async def now(self, job: Job) -> Job:
         """Return a job that was already found readable, as it is now."""
         return self._hub.live(job.id) or await self._existing(job.id)
 
     async def output(self, job: Job, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         """Return output bytes of a job that was already found readable."""
+        if size == 0:
+            return b""
+        if (printed := self._hub.printed(job.id)) is not None:
+            return printed.get((run, stream), b"")[offset : offset + size]
         return await self._journal.read_output(job.id, run, stream, offset=offset, size=size)
 
     async def artefact(self, job: Job, run: int, number: int, *, offset: int, size: int) -> bytes:

@@ -12,8 +12,11 @@ class Media(StrEnum):
     TEXT = "text/plain"
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+
+
 def encode_json(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode()
+    return _ENCODER.encode(document).encode()
 
 
 def encode_event(document: Mapping[str, object], media: Media) -> bytes:

@@ -27,7 +27,7 @@ from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Filter
-from cmdhttp.jobs.state import Job, Kept, Output
+from cmdhttp.jobs.state import Job, Kept
 from cmdhttp.plan.model import Step, UnsupportedTarget
 from cmdhttp.policy.compiled import Collect, Command
 from cmdhttp.policy.decide import Decision, Verdict
@@ -105,7 +105,7 @@ class Api:
 
             return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=on_gone)
         if media is Media.TEXT:
-            chunks = self._follow_output(job, 0, Stream.STDOUT, offset=0)
+            chunks = self._service.follow_output(job, 0, Stream.STDOUT, offset=0)
             return StreamResponse(
                 chunks,
                 media="text/plain; charset=utf-8",
@@ -191,7 +191,7 @@ class Api:
         }
         if request.query_params.get("follow") in ("1", "true"):
             start = follow_start(request.headers.get("range"))
-            chunks = self._follow_output(job, run, stream, offset=start)
+            chunks = self._service.follow_output(job, run, stream, offset=start)
             return StreamResponse(chunks, media="application/octet-stream", headers=headers)
 
         def read(offset: int, size: int) -> Awaitable[bytes]:
@@ -300,14 +300,6 @@ class Api:
             chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone
         )
 
-    async def _follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
-        async for told in self._service.follow(job, after=0, silence=3600.0):
-            if told is None or not isinstance(told.event, Output):
-                continue
-            event = told.event
-            if event.run == run and event.stream is stream and event.offset + event.size > offset:
-                yield told.data[max(0, offset - event.offset) :]
-
 
 class _WaitResponse:
     """Waits for the end of a job while it watches whether the caller is still there, then replies."""
@@ -328,11 +320,12 @@ class _WaitResponse:
         self._on_gone = on_gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if await until_gone_or(receive, self._service.finished(self._job.id, wait=self._wait)):
+        gone, job = await until_gone_or(receive, self._service.end(self._job.id), wait=self._wait)
+        if gone:
             if self._on_gone is not None:
                 await self._on_gone()
             return
-        response = await self._reply(await self._service.now(self._job))
+        response = await self._reply(job or await self._service.now(self._job))
         await response(scope, receive, send)
 
 

@@ -4,8 +4,10 @@ Headers leave at once, a heartbeat follows every silence, nothing is compressed 
 stream ends without touching the job (that is the business of whoever passed `on_gone`).
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from typing import TypeVar
 
 import anyio
 from starlette.types import Receive, Scope, Send
@@ -21,6 +23,7 @@ STREAM_HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
+T = TypeVar("T")
 OnGone = Callable[[], Awaitable[None]]
 
 
@@ -60,22 +63,17 @@ class StreamResponse:
             await self._on_gone()
 
 
-async def until_gone_or(receive: Receive, work: Awaitable[object]) -> bool:
-    """Do `work` unless the client goes first. Returns whether the client went."""
-    gone = False
-    async with anyio.create_task_group() as group:
+async def until_gone_or(receive: Receive, work: Coroutine[object, object, T], *, wait: float) -> tuple[bool, T | None]:
+    """Do `work` for up to `wait` seconds unless the client goes first.
 
-        async def watch() -> None:
-            nonlocal gone
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            gone = True
-            group.cancel_scope.cancel()
-
-        group.start_soon(watch)
-        await work
-        group.cancel_scope.cancel()
-    return gone
+    Returns whether the client went, and what the work returned, if it did.
+    """
+    async with asyncio.TaskGroup() as group:
+        gone, done = group.create_task(_gone(receive)), group.create_task(work)
+        await asyncio.wait((gone, done), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        done.cancel()
+    return not gone.cancelled(), None if done.cancelled() else done.result()
 
 
 async def event_chunks(
@@ -102,6 +100,10 @@ async def event_chunks(
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    await _gone(receive)
+    scope.cancel()
+
+
+async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 GENESIS = "0" * 64
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Head:
 def link(head: Head, *, time: str, code: str, fields: Mapping[str, object]) -> tuple[bytes, Head]:
     """Return the next line, newline included, and the head after it."""
     record = {**fields, "seq": head.seq + 1, "prev": head.hash, "time": time, "code": code}
-    line = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    line = _ENCODER.encode(record).encode()
     return line + b"\n", Head(seq=head.seq + 1, hash=hashlib.sha256(line).hexdigest())
 
 

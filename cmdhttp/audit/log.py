@@ -1,7 +1,9 @@
 """The audit log: appended and synced by one thread, many records a sync.
 
-A record that was acknowledged is on disk (`fdatasync`). After a failed write nothing more is accepted until the file is
-whole again, and `write` raises, so that nothing runs unrecorded.
+A record that was acknowledged is on disk (`fdatasync`). One that something waits for is synced at once; one that tells of
+what has happened is written at once, so that a kill of the service does not take it, and synced with the next, or after a
+moment. After a failed write nothing more is accepted until the file is whole again, and `write` raises, so that nothing
+runs unrecorded.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from cmdhttp.clock import rfc3339
 from cmdhttp.errors import ConfigError
 
 _BATCH = 256
+_QUIET_SECONDS = 0.05
 _TAIL = 1 << 20
 
 
@@ -26,6 +29,7 @@ _TAIL = 1 << 20
 class _Item:
     code: Code
     fields: Mapping[str, object] = field(repr=False)
+    urgent: bool
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Head]"
 
@@ -41,21 +45,27 @@ class AuditLog:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._head, torn = _continue(self._descriptor)
+            self._whole = os.fstat(self._descriptor).st_size
         except (OSError, ValueError) as error:
             hint = "Move the file away to keep it as evidence; a new chain begins then."
             raise ConfigError(f"the audit log {path} cannot be continued: {error}", hint=hint) from error
-        self._whole: int | None = None  # the size without what a failed write may have left
+        self._written = self._head
+        self._unsynced: list[tuple[_Item, Head]] = []
+        self._spoilt = False  # a failed write may have left something after what is whole
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._thread.start()
         self._torn = torn
         self.trouble = ""
 
-    async def write(self, code: Code, fields: Mapping[str, object]) -> Head:
-        """Append one record; done when it is on disk. Raises OSError if it cannot be written."""
+    async def write(self, code: Code, fields: Mapping[str, object], *, urgent: bool = True) -> Head:
+        """Append one record; done when it is on disk. Raises OSError if it cannot be written.
+
+        `urgent` is False for a record that nobody waits for.
+        """
         if self._torn:
             torn, self._torn = self._torn, 0
-            await self._write(Code.LOG_REPAIRED, {"dropped_bytes": torn})
-        return await self._write(code, fields)
+            await self._write(Code.LOG_REPAIRED, {"dropped_bytes": torn}, urgent=True)
+        return await self._write(code, fields, urgent=urgent)
 
     def close(self) -> None:
         """Write what is queued and close. Blocks until the thread has ended."""
@@ -63,63 +73,81 @@ class AuditLog:
         self._thread.join()
         os.close(self._descriptor)
 
-    async def _write(self, code: Code, fields: Mapping[str, object]) -> Head:
+    async def _write(self, code: Code, fields: Mapping[str, object], *, urgent: bool) -> Head:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Head] = loop.create_future()
-        self._items.put(_Item(code=code, fields=fields, loop=loop, future=future))
-        return await asyncio.shield(future)
+        self._items.put(_Item(code=code, fields=fields, urgent=urgent, loop=loop, future=future))
+        return await future
+
+    # -- on the writer's thread
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            batch = [self._items.get()]
+            batch = [self._first()]
             while len(batch) < _BATCH and not self._items.empty():
                 batch.append(self._items.get())
             stopping = None in batch
-            self._append([item for item in batch if item is not None])
+            self._append([item for item in batch if item is not None], sync=stopping)
 
-    def _append(self, batch: list[_Item]) -> None:
-        if not batch:
-            return
-        head, lines, heads = self._head, bytearray(), []
+    def _first(self) -> _Item | None:
+        """Wait for a record; those that were written before are synced if none comes."""
+        if self._unsynced:
+            try:
+                return self._items.get(timeout=_QUIET_SECONDS)
+            except queue.Empty:
+                self._append([], sync=True)
+        return self._items.get()
+
+    def _append(self, batch: list[_Item], *, sync: bool) -> None:
+        lines = bytearray()
         for item in batch:
-            line, head = link(head, time=rfc3339(self._now()), code=item.code, fields=item.fields)
+            line, self._written = link(self._written, time=rfc3339(self._now()), code=item.code, fields=item.fields)
             lines += line
-            heads.append(head)
-        error = self._put(bytes(lines))
+            self._unsynced.append((item, self._written))
+        sync = sync or len(self._unsynced) > _BATCH or any(item.urgent for item in batch)
+        try:
+            self._put(lines, sync=sync)
+        except OSError as error:
+            self._end(error)
+        else:
+            if sync:
+                self._end(None)
+
+    def _put(self, lines: bytearray, *, sync: bool) -> None:
+        if self._spoilt:
+            os.ftruncate(self._descriptor, self._whole)
+        self._spoilt = True
+        view = memoryview(lines)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._spoilt = False
+        if sync:
+            os.fdatasync(self._descriptor)
+
+    def _end(self, error: OSError | None) -> None:
+        """Tell all who wait that their records are on disk, or that none is; those that are not are cut off."""
+        waiting, self._unsynced = self._unsynced, []
         self.trouble = "" if error is None else f"not writable: {error.strerror}"
         if error is None:
-            self._head = head
-        for item, after in zip(batch, heads, strict=True):
-            if not item.loop.is_closed():
-                item.loop.call_soon_threadsafe(_settle, item.future, after, error)
-
-    def _put(self, lines: bytes) -> OSError | None:
-        """Append and sync. What a failed write left is cut off, now or before the next write; until then nothing is added."""
-        try:
-            if self._whole is not None:
+            self._head, self._whole = self._written, os.fstat(self._descriptor).st_size
+        else:
+            self._written, self._spoilt = self._head, True
+            with suppress(OSError):
                 os.ftruncate(self._descriptor, self._whole)
-            self._whole = os.fstat(self._descriptor).st_size
-            view = memoryview(lines)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-            os.fdatasync(self._descriptor)
-        except OSError as error:
-            if self._whole is not None:
-                with suppress(OSError):
-                    os.ftruncate(self._descriptor, self._whole)
-            return error
-        self._whole = None
-        return None
+                self._spoilt = False
+        if waiting and not waiting[0][0].loop.is_closed():
+            waiting[0][0].loop.call_soon_threadsafe(_settle, waiting, error)
 
 
-def _settle(future: "asyncio.Future[Head]", head: Head, error: OSError | None) -> None:
-    if future.cancelled():
-        return
-    if error is None:
-        future.set_result(head)
-    else:
-        future.set_exception(error)
+def _settle(waiting: "list[tuple[_Item, Head]]", error: OSError | None) -> None:
+    for item, head in waiting:
+        if item.future.cancelled():
+            continue
+        if error is None:
+            item.future.set_result(head)
+        else:
+            item.future.set_exception(error)
 
 
 def _continue(descriptor: int) -> tuple[Head, int]:

@@ -1,9 +1,10 @@
 """SQLite behind two threads, so that the event loop never waits for a disk.
 
 The writer runs its work in the order in which it was handed over and commits as many at once as are waiting (group
-commit). Work that must survive a power cut is committed with `synchronous=FULL`; all other work survives a kill of the
-process. `on_commit` is called on the event loop, in that same order, only after the commit. Each piece of work stands in a
-savepoint, so one that fails takes no other with it.
+commit). Durable work survives a power cut once it is told of: it is committed with `synchronous=FULL`. All other work
+survives a kill of the process once it is told of, and a power cut soon after: it is synced with the next durable work, when
+nothing more has come for a tenth of a second, or after some commits. `on_commit` is called on the event loop, in the order
+of the work, only after the commit. Each piece of work stands in a savepoint, so one that fails takes no other with it.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +21,12 @@ from cmdhttp.errors import ConfigError
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+Queued = asyncio.Future
+"""Done once what was queued is committed, or read; it raises what kept it from that."""
 
 _BATCH = 256
+_QUIET_SECONDS = 0.1
+_MOST_UNSYNCED = 256
 _STOP = None
 
 
@@ -61,19 +67,17 @@ class Database:
             hint = "Restore the data folder from a backup, or move the file away to start with an empty one."
             raise ConfigError(f"the job database {path} cannot be used: {error}", hint=hint) from error
         self._threads = [
-            threading.Thread(target=_write_all, args=(writer, self._writes), name="journal-writer", daemon=True),
+            threading.Thread(target=_Writer(writer, self._writes).run, name="journal-writer", daemon=True),
             threading.Thread(target=_read_all, args=(reader, self._reads), name="journal-reader", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
 
-    def write(
-        self, work: Work[T], *, durable: bool, on_commit: Callable[[], None] | None = None
-    ) -> "asyncio.Future[T]":
+    def write(self, work: Work[T], *, durable: bool, on_commit: Callable[[], None] | None = None) -> Queued[T]:
         """Queue `work` at once, in order; the future is done after its commit. Raises what `work` raises."""
         return _hand_over(self._writes, work, durable=durable, on_commit=on_commit)
 
-    def read(self, work: Work[T]) -> "asyncio.Future[T]":
+    def read(self, work: Work[T]) -> Queued[T]:
         """Run a query on the reader's connection."""
         return _hand_over(self._reads, work, durable=False, on_commit=None)
 
@@ -91,7 +95,7 @@ def _hand_over(
     *,
     durable: bool,
     on_commit: Callable[[], None] | None,
-) -> "asyncio.Future[T]":
+) -> Queued[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     items.put(_Item(work=work, durable=durable, on_commit=on_commit, loop=loop, future=future))
@@ -117,33 +121,68 @@ def _create(connection: sqlite3.Connection, *, schema: str, version: int) -> Non
         connection.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version={version}; COMMIT;")
 
 
-def _write_all(connection: sqlite3.Connection, items: "queue.SimpleQueue[_Item | None]") -> None:
-    stopping = False
-    while not stopping:
-        batch = [items.get()]
-        while len(batch) < _BATCH and not items.empty():
-            batch.append(items.get())
-        stopping = _STOP in batch
-        _commit(connection, [item for item in batch if item is not None])
-    connection.close()
+class _Writer:
+    """The one that commits. It lives on its own thread."""
 
+    def __init__(self, connection: sqlite3.Connection, items: "queue.SimpleQueue[_Item | None]") -> None:
+        self._connection = connection
+        self._items = items
+        self._full = False
+        self._unsynced = 0
 
-def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
-    if not batch:
-        return
-    try:
-        level = "FULL" if any(item.durable for item in batch) else "NORMAL"
-        connection.execute(f"PRAGMA synchronous={level}")
-        connection.execute("BEGIN IMMEDIATE")
-        for item in batch:
-            _run_in_savepoint(connection, item)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        for item in batch:
-            item.error = item.error or error
-    _settle(batch)
+    def run(self) -> None:
+        stopping = False
+        while not stopping:
+            batch = [self._first()]
+            while len(batch) < _BATCH and not self._items.empty():
+                batch.append(self._items.get())
+            stopping = _STOP in batch
+            if work := [item for item in batch if item is not None]:
+                self._commit(work)
+            if self._unsynced > (0 if stopping else _MOST_UNSYNCED):
+                self._sync()
+        self._connection.close()
+
+    def _first(self) -> _Item | None:
+        """Wait for work; what was committed before is synced if none comes."""
+        if self._unsynced:
+            try:
+                return self._items.get(timeout=_QUIET_SECONDS)
+            except queue.Empty:
+                self._sync()
+        return self._items.get()
+
+    def _commit(self, batch: list[_Item]) -> None:
+        durable = any(item.durable for item in batch)
+        try:
+            self._set_level(full=durable)
+            self._connection.execute("BEGIN IMMEDIATE")
+            for item in batch:
+                _run_in_savepoint(self._connection, item)
+            self._connection.execute("COMMIT")
+            self._unsynced = 0 if durable else self._unsynced + 1
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            for item in batch:
+                item.error = item.error or error
+        _settle(batch)
+
+    def _sync(self) -> None:
+        """Sync all that was committed: any commit that writes does, if it is a full one.
+
+        Nobody waits for it. If it fails, the next durable work will, and says so.
+        """
+        self._unsynced = 0
+        with suppress(sqlite3.Error):
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            self._set_level(full=True)
+            self._connection.execute(f"PRAGMA user_version={version}")
+
+    def _set_level(self, *, full: bool) -> None:
+        if full is not self._full:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
+            self._full = full
 
 
 def _run_in_savepoint(connection: sqlite3.Connection, item: _Item) -> None:

@@ -2,10 +2,11 @@
 
 A feed keeps the newest events of a live job, within a byte budget. A reader that has fallen behind it reads the journal
 until it has caught up, so a slow reader costs a position and nothing else. An event is published only after it is on disk.
+The output of the jobs that ended last is at hand if it is short: whoever waited for the end asks for it at once.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -17,6 +18,14 @@ from cmdhttp.jobs.state import Finished, Job, Numbered, Output
 _KEPT_BYTES = 1 << 20
 _KEPT_EVENTS = 512
 _PAGE = 256
+_PIECE = 256 << 10
+_RECENT_JOBS = 128
+
+SHORT_OUTPUT = 16 << 10
+"""Bytes of a job's whole output up to which it is kept at hand for a moment."""
+
+Printed = Mapping[tuple[int, Stream], bytes]
+"""All that the runs of a job have printed, by run and stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +44,9 @@ class Feed:
         self._kept: deque[Told] = deque()
         self._bytes = 0
         self.closed = False
-        self._news = anyio.Event()
+        self.printed: Printed | None = None
+        self._news: anyio.Event | None = None
+        self._end: anyio.Event | None = None
 
     def publish(self, job: Job, event: Numbered, data: bytes = b"") -> None:
         """Tell every reader. `job` is the job after the event."""
@@ -45,13 +56,30 @@ class Feed:
         while len(self._kept) > _KEPT_EVENTS or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
             self._bytes -= len(self._kept.popleft().data)
         self.wake()
+        if job.state.terminal:
+            self.wake_for_end()
 
     def wake(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    def wake_for_end(self) -> None:
+        if self._end is not None:
+            self._end.set()
+            self._end = None
 
     async def news(self) -> None:
+        """Wait for the next event."""
+        if self._news is None:
+            self._news = anyio.Event()
         await self._news.wait()
+
+    async def end(self) -> None:
+        """Wait for the last event, or for `wake_for_end`."""
+        if self._end is None:
+            self._end = anyio.Event()
+        await self._end.wait()
 
     def since(self, after: int) -> list[Told] | None:
         """Return the kept events after a number, or None if some of them are no longer kept."""
@@ -61,6 +89,14 @@ class Feed:
             return None
         return list(self._kept)[after + 1 - self._kept[0].event.seq :]
 
+    def output_at(self, run: int, stream: Stream, offset: int) -> bytes | None:
+        """Return bytes of one stream from an offset on, as many as one event has, or None if they are not kept."""
+        for told in reversed(self._kept):
+            event = told.event
+            if isinstance(event, Output) and (event.run, event.stream) == (run, stream) and event.offset <= offset:
+                return told.data[offset - event.offset :] or None
+        return None
+
 
 class Hub:
     """The feeds of all live jobs, and the way to follow any job."""
@@ -68,6 +104,7 @@ class Hub:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._feeds: dict[str, Feed] = {}
+        self._recent: dict[str, Printed] = {}
         self.draining = False
 
     def open(self, job: Job) -> Feed:
@@ -80,16 +117,27 @@ class Hub:
         if feed is not None:
             feed.closed = True
             feed.wake()
+            feed.wake_for_end()
+            if feed.printed is not None:
+                self._recent[job_id] = feed.printed
+                if len(self._recent) > _RECENT_JOBS:
+                    del self._recent[next(iter(self._recent))]
 
     def drain(self) -> None:
         """Make every reader stop at its next wait."""
         self.draining = True
         for feed in self._feeds.values():
             feed.wake()
+            feed.wake_for_end()
 
     def live(self, job_id: str) -> Job | None:
         feed = self._feeds.get(job_id)
         return feed.job if feed else None
+
+    def printed(self, job_id: str) -> Printed | None:
+        """Return all that a job has printed, if it has just ended and that is at hand."""
+        feed = self._feeds.get(job_id)
+        return feed.printed if feed else self._recent.get(job_id)
 
     def live_feed(self, job_id: str) -> Feed | None:
         return self._feeds.get(job_id)
@@ -98,7 +146,7 @@ class Hub:
         """Wait until the job has ended or the service drains; return it as it is then."""
         feed = self._feeds.get(job_id)
         while feed is not None and not (feed.job.state.terminal or feed.closed or self.draining):
-            await feed.news()
+            await feed.end()
         return feed.job if feed else await self._journal.get(job_id)
 
     async def follow(self, job_id: str, *, after: int, silence: float) -> AsyncIterator[Told | None]:
@@ -109,7 +157,9 @@ class Hub:
         feed = self._feeds.get(job_id)
         while True:
             kept = feed.since(after) if feed else None
-            batch: Sequence[Told | Numbered] = await self._page(job_id, after=after) if kept is None else kept
+            batch: Sequence[Told | Numbered] = (
+                await self._journal.events(job_id, after=after, limit=_PAGE) if kept is None else kept
+            )
             for item in batch:
                 told = item if isinstance(item, Told) else Told(event=item, data=await self._data(job_id, item))
                 yield told
@@ -124,9 +174,28 @@ class Hub:
                 if waiting.cancelled_caught:
                     yield None
 
-    async def _page(self, job_id: str, *, after: int) -> list[Numbered]:
-        """Events from the journal. The bytes of each are read when it is its turn: those of a page are many megabytes."""
-        return await self._journal.events(job_id, after=after, limit=_PAGE)
+    async def follow_output(self, job_id: str, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
+        """Yield the bytes of one stream from an offset on, until its run has ended or the service drains."""
+        feed = self._feeds.get(job_id)
+        while True:
+            job = feed.job if feed else await self._journal.get(job_id)
+            if job is None:
+                return
+            state = job.runs[run]
+            size = (state.stdout if stream is Stream.STDOUT else state.stderr).size
+            if offset < size:
+                data = feed.output_at(run, stream, offset) if feed else None
+                data = data or await self._journal.read_output(
+                    job_id, run, stream, offset=offset, size=min(_PIECE, size - offset)
+                )
+                if not data:
+                    return
+                yield data
+                offset += len(data)
+            elif feed is None or state.state.terminal or feed.closed or self.draining:
+                return
+            else:
+                await feed.news()
 
     async def _data(self, job_id: str, event: Numbered) -> bytes:
         if not isinstance(event, Output):

@@ -1,10 +1,13 @@
 """What is on disk: jobs, their numbered events, and idempotency keys, in SQLite; output bytes and artefacts, in files.
 
-A job's row is a snapshot; the events after the snapshot's `last_seq` complete it. Output events do not rewrite the row.
+A job's row is a snapshot; the events after the snapshot's `last_seq` complete it. A start and output do not rewrite the
+row. That a job was accepted and that a run may start survive a power cut once they are told of. All else survives a kill
+of the service once it is told of, and a power cut a moment later: a power cut in between makes a job `lost` that had
+ended, which costs the caller a look at the host, and never makes anything run again.
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from pydantic import TypeAdapter
 
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.artefacts import ArtefactStore
-from cmdhttp.jobs.database import Database
+from cmdhttp.jobs.database import Database, Queued
 from cmdhttp.jobs.output_log import OutputLog
 from cmdhttp.jobs.state import (
     Accepted,
@@ -43,6 +46,10 @@ CREATE TABLE events (
 CREATE TABLE idempotency (
     principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,
     PRIMARY KEY (principal, key)) WITHOUT ROWID
+"""
+
+_INSERT_EVENT = """
+INSERT INTO events SELECT ?1, ?2, ?3, ?4 WHERE ?2 = 1 + coalesce((SELECT max(seq) FROM events WHERE job = ?1), 0)
 """
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
@@ -126,25 +133,25 @@ class Journal:
         return replay
 
     def append(
-        self, job: Job, event: Event, *, chunk: Chunk | None = None, on_commit: Callable[[], None] | None = None
-    ) -> Awaitable[None]:
-        """Queue one event of a job, in order; `job` is the job after it. Durable unless it is output or a start."""
+        self, job: Job, *events: Event, chunk: Chunk | None = None, on_commit: Callable[[], None] | None = None
+    ) -> Queued[None]:
+        """Queue events of a job, all or none, in order; `job` is the job after them, `chunk` the bytes of an output."""
 
         def work(db: sqlite3.Connection) -> None:
-            self._check_next(db, job.id, event)
+            for event in events:
+                if not isinstance(event, Dispatched):
+                    self._insert(db, job.id, event)
+            if not all(isinstance(event, Started | Output) for event in events):
+                db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, _JOB.dump_json(job), job.id))
             if chunk is not None:
                 self.output.append(job.id, chunk.run, chunk.stream, offset=chunk.offset, data=chunk.data)
-            if not isinstance(event, Output):
-                db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, _JOB.dump_json(job), job.id))
-            if not isinstance(event, Dispatched):
-                self._insert(db, job.id, event)
 
-        durable = isinstance(event, Dispatched | RunEnded | Finished)
+        durable = any(isinstance(event, Dispatched) for event in events)
         return self._database.write(work, durable=durable, on_commit=on_commit)
 
-    async def close_output(self, job_id: str, run: int) -> tuple[Tally, Tally]:
-        """Close a run's output files, after all that was queued for them. Returns (stdout, stderr)."""
-        return await self._database.write(lambda _db: self.output.close(job_id, run), durable=False)
+    def close_output(self, job_id: str, run: int) -> Queued[tuple[Tally, Tally]]:
+        """Queue the close of a run's output files, after all that was queued for them. Returns (stdout, stderr)."""
+        return self._database.write(lambda _db: self.output.close(job_id, run), durable=False)
 
     async def measure(self, job_id: str, run: int) -> tuple[Tally, Tally]:
         """Return what the output files hold of a run that an earlier life of the service left."""
@@ -200,15 +207,13 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
-    def _check_next(self, db: sqlite3.Connection, job_id: str, event: Event) -> None:
-        """Refuse an event after one that could not be written: a gap in the numbers would never heal."""
-        last = db.execute("SELECT max(seq) FROM events WHERE job = ?", (job_id,)).fetchone()[0] or 0
-        if not isinstance(event, Dispatched) and event.seq != last + 1:
-            raise OSError(f"event {event.seq} cannot follow event {last}")
-
     def _insert(self, db: sqlite3.Connection, job_id: str, event: Numbered) -> None:
+        """Insert after the event before. Refuse one after an event that is missing: a gap in the numbers would never heal."""
         kind = type(event).__name__
-        db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (job_id, event.seq, kind, _KINDS[kind].dump_json(event)))
+        row = (job_id, event.seq, kind, _KINDS[kind].dump_json(event))
+        if db.execute(_INSERT_EVENT, row).rowcount == 0:
+            last = db.execute("SELECT max(seq) FROM events WHERE job = ?", (job_id,)).fetchone()[0] or 0
+            raise OSError(f"event {event.seq} cannot follow event {last}")
 
 
 def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:

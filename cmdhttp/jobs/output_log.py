@@ -1,4 +1,4 @@
-"""The bytes that runs write, one file a stream: `output/<day>/<job>/<run>.<stream>`.
+"""The bytes that runs write, one file a stream: `output/<day>/<job>.<run>.<stream>`.
 
 Bytes are appended before the event that names them is committed, so every event's bytes are there. All calls block; they
 belong on the journal's threads.
@@ -16,6 +16,7 @@ from cmdhttp.jobs.state import Tally
 
 _CHUNK = 1 << 20
 _SHARD = slice(4, 9)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class OutputLog:
         self._open: dict[Path, _Open] = {}
 
     def path(self, job: str, run: int, stream: Stream) -> Path:
-        return self._root / job[_SHARD] / job / f"{run}.{stream}"
+        return self._root / job[_SHARD] / f"{job}.{run}.{stream}"
 
     def append(self, job: str, run: int, stream: Stream, *, offset: int, data: bytes) -> None:
         """Write `data` at `offset`, the present end. Raises OSError; the file is then as it was."""
@@ -80,9 +81,12 @@ class OutputLog:
         return Tally(size=size, sha256=digest.hexdigest())
 
     def _create(self, path: Path) -> _Open:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        file = _Open(os.open(path, flags, 0o600), 0, hashlib.sha256())
+        try:
+            descriptor = os.open(path, _NEW, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, _NEW, 0o600)
+        file = _Open(descriptor, 0, hashlib.sha256())
         self._open[path] = file
         return file
 

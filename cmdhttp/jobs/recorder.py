@@ -1,40 +1,74 @@
 """Everything that happens to one live job goes through its recorder: numbered, applied, written, then told.
 
 Numbers are given and writes queued without a pause between them, so the order on disk and the order for readers are the
-order of numbers. The bytes of a stream are cut only between characters.
+order of numbers. A start and output are queued and not waited for, within a bound; the end of a run is on disk after all
+of them. One that could not be written is raised by what is recorded next, and `on_failure` is called at once. What a stream
+brings while a write is under way becomes one event, so many small writes of a process cost few of ours. The bytes of a
+stream are cut only between characters.
 """
 
 import codecs
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from hashlib import sha256
+from typing import Any, BinaryIO
 
 import anyio
 
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.hub import Feed
+from cmdhttp.jobs.database import Queued
+from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
-from cmdhttp.jobs.state import Accepted, Dispatched, Event, Job, Numbered, Output, RunEnded, Tally, apply
+from cmdhttp.jobs.state import Accepted, Dispatched, Event, Finished, Job, Output, RunEnded, Started, Tally, apply
 
 _LONGEST_TAIL = 3
 _SURPLUS = 256 << 10
+_MOST_AHEAD = 512 << 10
+"""Bytes, of all runs of a job together, that may be held or queued and not yet written."""
+_LONGEST_PIECE = 256 << 10
 
 
 class Recorder:
     """The one writer of a live job."""
 
-    def __init__(self, *, job: Job, journal: Journal, feed: Feed, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        job: Job,
+        journal: Journal,
+        feed: Feed,
+        now: Callable[[], float],
+        elapsed: Callable[[], float | None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`elapsed` tells the job's duration so far in seconds, if it is known."""
         self.job = job
         self._journal = journal
         self._feed = feed
         self._now = now
+        self._elapsed = elapsed
+        self._on_failure = on_failure
+        self._queued: deque[tuple[Queued[None], int]] = deque()
+        self._ahead = 0
+        self._held: list[bytes] = []
+        self._held_of = (0, Stream.STDOUT)
+        self._printed: dict[tuple[int, Stream], bytes] | None = None  # None, too, once it is long
 
-    async def accept(self, accepted: Accepted, key: IdempotencyKey | None) -> Replay | None:
-        """Put a new job on disk, unless its key was used before; then say for what."""
+    async def accept(
+        self, accepted: Accepted, key: IdempotencyKey | None, *, dispatched: Iterable[int]
+    ) -> Replay | None:
+        """Put a new job on disk, unless its key was used before; then say for what.
+
+        The runs of `dispatched` are marked in the same commit as such that may start now.
+        """
         job = apply(None, accepted)
+        for run in dispatched:
+            job = apply(job, Dispatched(ts=accepted.ts, run=run))
 
         def tell() -> None:
             self.job = job
+            self._printed = {}
             self._feed.publish(job, accepted)
 
         return await self._journal.accept(accepted, job, key=key, on_commit=tell)
@@ -43,13 +77,23 @@ class Recorder:
         """Put on disk that the run may start now."""
         await self._record(Dispatched(ts=self._now(), run=run))
 
-    async def record(self, make: Callable[[int, float], Numbered]) -> None:
-        """Record the event that `make(seq, ts)` returns; done when it is on disk and told."""
-        await self._record(make(self.job.last_seq + 1, self._now()))
+    async def started(self, make: Callable[[int, float], Started]) -> None:
+        """Queue the start that `make(seq, ts)` returns."""
+        self._queue(make(self.job.last_seq + 1, self._now()))
+        await self._make_room()
 
-    async def record_event(self, event: RunEnded) -> None:
-        """Record an event, with the next number and the present time in place of its own."""
-        await self.record(lambda seq, ts: replace(event, seq=seq, ts=ts))
+    async def run_ended(self, event: RunEnded) -> None:
+        """Record a run's end, with the next number and the present time in place of its own; with the last run's, the job's."""
+        ended = replace(event, seq=self.job.last_seq + 1, ts=self._now())
+        others = (run for index, run in enumerate(self.job.runs) if index != event.run)
+        if all(run.state.terminal for run in others):
+            await self._record(ended, Finished(seq=ended.seq + 1, ts=ended.ts, duration=self._elapsed()))
+        else:
+            await self._record(ended)
+
+    async def finished(self) -> None:
+        """Record the end of a job whose runs have all ended."""
+        await self._record(Finished(seq=self.job.last_seq + 1, ts=self._now(), duration=self._elapsed()))
 
     async def surplus(self, run: int) -> None:
         """Record what the log holds beyond the last output event: it was written, and the service died before the event."""
@@ -57,52 +101,113 @@ class Recorder:
             known = self.job.runs[run].stdout if stream is Stream.STDOUT else self.job.runs[run].stderr
             offset = known.size
             while data := await self._journal.read_output(self.job.id, run, stream, offset=offset, size=_SURPLUS):
-                event = Output(
-                    seq=self.job.last_seq + 1,
-                    ts=self._now(),
-                    run=run,
-                    host=self.job.runs[run].host,
-                    stream=stream,
-                    offset=offset,
-                    size=len(data),
-                )
-                await self._record(event)
+                await self._record(self._output(run, stream, len(data)))
                 offset += len(data)
 
     async def output(self, run: int, stream: Stream, data: bytes) -> None:
-        """Keep bytes of one stream; done when they are in the log and told."""
-        before = self.job.runs[run]
-        offset = before.stdout.size if stream is Stream.STDOUT else before.stderr.size
-        event = Output(
-            seq=self.job.last_seq + 1,
-            ts=self._now(),
-            run=run,
-            host=before.host,
-            stream=stream,
-            offset=offset,
-            size=len(data),
-        )
-        await self._record(event, Chunk(run=run, stream=stream, offset=offset, data=data))
+        """Take bytes of one stream for the log and its readers; done when there is room for more."""
+        self._keep(run, stream, data)
+        if self._held_of != (run, stream) or sum(map(len, self._held)) >= _LONGEST_PIECE:
+            self._flush()
+        self._held_of = run, stream
+        self._held.append(data)
+        self._ahead += len(data)
+        if not self._queued or self._queued[-1][0].done():
+            self._flush()
+        await self._make_room()
+
+    async def tallies(self, run: int) -> tuple[Tally, Tally]:
+        """Return what a run has printed to stdout and to stderr; it prints no more."""
+        self._flush()
+        closed = self._journal.close_output(self.job.id, run)
+        closed.add_done_callback(self._look)
+        if (printed := self._printed) is None:
+            return await closed
+        texts = [printed.get((run, stream), b"") for stream in (Stream.STDOUT, Stream.STDERR)]
+        stdout, stderr = (Tally(size=len(text), sha256=sha256(text).hexdigest()) for text in texts)
+        return stdout, stderr
 
     def scratch(self) -> BinaryIO:
         """Return an empty file beside the output, which goes when it is closed. Blocks; raises OSError."""
         return self._journal.output.scratch()
 
-    async def tallies(self, run: int) -> tuple[Tally, Tally]:
-        return await self._journal.close_output(self.job.id, run)
+    def _keep(self, run: int, stream: Stream, data: bytes) -> None:
+        if self._printed is None:
+            return
+        self._printed[run, stream] = self._printed.get((run, stream), b"") + data
+        if sum(map(len, self._printed.values())) > SHORT_OUTPUT:
+            self._printed = None
 
-    async def _record(self, event: Event, chunk: Chunk | None = None) -> None:
-        self.job = job = apply(self.job, event)
+    async def _record(self, *events: Event) -> None:
+        """Write events; done when they and all that was queued before them are on disk and told."""
+        written = self._append(*events)
+        with anyio.CancelScope(shield=True):
+            while self._queued:
+                await self._oldest()
+            await written
+
+    async def _make_room(self) -> None:
+        """Wait until no more than the bound is not written; let go of what is. Raises OSError or sqlite3.Error."""
+        while self._queued and (self._ahead > _MOST_AHEAD or self._queued[0][0].done()):
+            with anyio.CancelScope(shield=True):
+                await self._oldest()
+
+    async def _oldest(self) -> None:
+        written, size = self._queued.popleft()
+        self._ahead -= size
+        await written
+
+    def _flush(self) -> None:
+        """Queue the bytes that are held, as one event."""
+        if not self._held:
+            return
+        (run, stream), data, self._held = self._held_of, b"".join(self._held), []
+        event = self._output(run, stream, len(data))
+        self._queue(event, Chunk(run=run, stream=stream, offset=event.offset, data=data))
+
+    def _output(self, run: int, stream: Stream, size: int) -> Output:
+        """Return the next event, for so many bytes after those that are known."""
+        before = self.job.runs[run]
+        return Output(
+            seq=self.job.last_seq + 1,
+            ts=self._now(),
+            run=run,
+            host=before.host,
+            stream=stream,
+            offset=(before.stdout if stream is Stream.STDOUT else before.stderr).size,
+            size=size,
+        )
+
+    def _queue(self, event: Started | Output, chunk: Chunk | None = None) -> None:
+        written = self._append(event, chunk=chunk)
+        written.add_done_callback(self._look)
+        self._queued.append((written, len(chunk.data) if chunk else 0))
+
+    def _look(self, written: Queued[Any]) -> None:
+        """Go on after a write: with what came in the meantime, or, if it failed, with no more."""
+        if written.cancelled():
+            return
+        if written.exception() is not None:
+            self._on_failure()
+        elif not self._queued or written is self._queued[-1][0]:
+            self._flush()
+
+    def _append(self, *events: Event, chunk: Chunk | None = None) -> Queued[None]:
+        after: list[tuple[Job, Event]] = []
+        for event in events:
+            self.job = apply(self.job, event)
+            after.append((self.job, event))
 
         def tell() -> None:
-            if isinstance(event, Dispatched):
-                self._feed.job = job
-                self._feed.wake()
-            else:
-                self._feed.publish(job, event, chunk.data if chunk else b"")
+            if after[-1][0].state.terminal:
+                self._feed.printed = self._printed
+            for job, event in after:
+                if isinstance(event, Dispatched):
+                    self._feed.job = job
+                else:
+                    self._feed.publish(job, event, chunk.data if chunk else b"")
 
-        with anyio.CancelScope(shield=True):
-            await self._journal.append(job, event, chunk=chunk, on_commit=tell)
+        return self._journal.append(self.job, *events, chunk=chunk, on_commit=tell)
 
 
 @dataclass(slots=True)

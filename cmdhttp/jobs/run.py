@@ -1,7 +1,7 @@
 """One run of a job: it waits for its place, keeps to its limits, and ends in exactly one verdict."""
 
+import asyncio
 from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -60,8 +60,10 @@ class StepRun:
     executor: Executor
     context: RunContext
     success_codes: Collection[int]
+    limiters: tuple[anyio.CapacityLimiter, ...]
     monotonic: Callable[[], float]
     keeper: Keeper
+    _held: list[anyio.CapacityLimiter] = field(default_factory=list, init=False)
     _splitters: dict[Stream, Splitter] = field(init=False)
     _redactors: dict[Stream, Redactor] = field(init=False)
     _left: int = field(init=False)
@@ -77,22 +79,49 @@ class StepRun:
             self._left //= 2
             self._ends = Ends(room=self.step.output_limit - self._left, scratch=self.recorder.scratch)
 
-    async def to_end(self, *, limiters: tuple[anyio.CapacityLimiter, ...]) -> None:
-        """Wait for a place in every limiter, run, and record the verdict. Raises OSError or sqlite3.Error if it cannot."""
-        async with AsyncExitStack() as places:
-            if self._ends is not None:
-                places.callback(self._ends.close)
-            await self._take_places(places, limiters)
+    @property
+    def placed(self) -> bool:
+        """Whether the run has its place in every limiter."""
+        return len(self._held) == len(self.limiters)
+
+    def take_places(self) -> bool:
+        """Take a place in every limiter if all of them have one now, or none. Returns whether they had."""
+        try:
+            for limiter in self.limiters:
+                limiter.acquire_on_behalf_of_nowait(self.stop)
+                self._held.append(limiter)
+        except anyio.WouldBlock:
+            self.release()
+        return self.placed
+
+    def release(self) -> None:
+        """Give the places back."""
+        while self._held:
+            self._held.pop().release_on_behalf_of(self.stop)
+
+    async def to_end(self, *, dispatched: bool) -> None:
+        """Wait for a place in every limiter, run, and record the verdict. Raises OSError or sqlite3.Error if it cannot.
+
+        `dispatched` says that it is on disk already that the run may start.
+        """
+        try:
+            if not self.placed:
+                await self._wait_for_places()
             if self.stop.requested:
                 await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
                 return
             await self._prepare_redaction()
-            await self.recorder.dispatched(self.step.run)
+            if not dispatched:
+                await self.recorder.dispatched(self.step.run)
             since = self.monotonic()
             exited = await self._execute()
             await self._record_end(exited, duration=self.monotonic() - since)
+        finally:
+            self.release()
+            if self._ends is not None:
+                self._ends.close()
 
-    async def _take_places(self, places: AsyncExitStack, limiters: tuple[anyio.CapacityLimiter, ...]) -> None:
+    async def _wait_for_places(self) -> None:
         """Return with all places, or as soon as a stop is requested."""
         async with anyio.create_task_group() as group:
 
@@ -101,21 +130,17 @@ class StepRun:
                 group.cancel_scope.cancel()
 
             group.start_soon(give_up)
-            for limiter in limiters:
-                await places.enter_async_context(limiter)
+            for limiter in self.limiters:
+                await limiter.acquire_on_behalf_of(self.stop)
+                self._held.append(limiter)
             group.cancel_scope.cancel()
 
     async def _execute(self) -> Exited:
-        async with anyio.create_task_group() as group:
-
-            async def time_out() -> None:
-                await anyio.sleep(self.step.timeout)
-                self.stop.request(StopReason.TIMEOUT)
-
-            group.start_soon(time_out)
-            exited = await self.executor.run(self.step, context=self.context, emit=self._emit, stop=self.stop)
-            group.cancel_scope.cancel()
-        return exited
+        limit = asyncio.get_running_loop().call_later(self.step.timeout, self.stop.request, StopReason.TIMEOUT)
+        try:
+            return await self.executor.run(self.step, context=self.context, emit=self._emit, stop=self.stop)
+        finally:
+            limit.cancel()
 
     async def _emit(self, news: News) -> None:
         step = self.step
@@ -125,7 +150,7 @@ class StepRun:
         if isinstance(news, Collected | LeftOut | LeftOutMore):
             await self.keeper.take(news)
             return
-        await self.recorder.record(
+        await self.recorder.started(
             lambda seq, ts: state.Started(
                 seq=seq,
                 ts=ts,
@@ -202,7 +227,7 @@ class StepRun:
             stdout = replace(stdout, written=self._written[Stream.STDOUT])
             stderr = replace(stderr, written=self._written[Stream.STDERR])
         verdict, error = judge(exited, self.stop.reason, self.success_codes)
-        await self.recorder.record_event(
+        await self.recorder.run_ended(
             RunEnded(
                 seq=0,
                 ts=0.0,

@@ -223,12 +223,10 @@ def apply(job: Job | None, event: Event) -> Job:
         return replace(event.job, last_seq=1)
     if job is None or job.state.terminal:
         raise UnknownTransition(f"{type(event).__name__} cannot happen to {job.state if job else 'no job'}")
-    if not isinstance(event, Dispatched):
-        _require(event.seq == job.last_seq + 1, event)
-        job = replace(job, last_seq=event.seq)
+    if isinstance(event, Dispatched):
+        return _dispatched(job, event)
+    _require(event.seq == job.last_seq + 1, event)
     match event:
-        case Dispatched():
-            return _dispatched(job, event)
         case Started():
             return _started(job, event)
         case Output():
@@ -237,7 +235,9 @@ def apply(job: Job | None, event: Event) -> Job:
             return _run_ended(job, event)
         case Finished():
             _require(all(run.state.terminal for run in job.runs), event)
-            return replace(job, state=verdict(job.runs), finished_at=event.ts, duration=event.duration)
+            return replace(
+                job, last_seq=event.seq, state=verdict(job.runs), finished_at=event.ts, duration=event.duration
+            )
 
 
 def verdict(runs: tuple[Run, ...]) -> State:
@@ -250,23 +250,23 @@ def verdict(runs: tuple[Run, ...]) -> State:
 def _dispatched(job: Job, event: Dispatched) -> Job:
     run = job.runs[event.run]
     _require(run.state is State.QUEUED, event)
-    return _with_run(replace(job, state=State.RUNNING), event.run, replace(run, state=State.RUNNING))
+    return replace(job, state=State.RUNNING, runs=_with(job, event.run, replace(run, state=State.RUNNING)))
 
 
 def _started(job: Job, event: Started) -> Job:
     run = job.runs[event.run]
     _require(run.state is State.RUNNING and run.started_at is None, event)
-    job = replace(job, started_at=job.started_at or event.ts)
-    return _with_run(job, event.run, replace(run, started_at=event.ts))
+    runs = _with(job, event.run, replace(run, started_at=event.ts))
+    return replace(job, last_seq=event.seq, started_at=job.started_at or event.ts, runs=runs)
 
 
 def _output(job: Job, event: Output) -> Job:
     run = job.runs[event.run]
     tally = run.stdout if event.stream is Stream.STDOUT else run.stderr
     _require(run.state is State.RUNNING and event.offset == tally.size and event.size > 0, event)
-    grown = replace(tally, size=event.offset + event.size)
+    grown = Tally(size=event.offset + event.size)
     run = replace(run, stdout=grown) if event.stream is Stream.STDOUT else replace(run, stderr=grown)
-    return _with_run(job, event.run, run)
+    return replace(job, last_seq=event.seq, runs=_with(job, event.run, run))
 
 
 def _run_ended(job: Job, event: RunEnded) -> Job:
@@ -287,11 +287,11 @@ def _run_ended(job: Job, event: RunEnded) -> Job:
         truncated=event.truncated,
         kept=event.kept,
     )
-    return _with_run(job, event.run, ended)
+    return replace(job, last_seq=event.seq, runs=_with(job, event.run, ended))
 
 
-def _with_run(job: Job, index: int, run: Run) -> Job:
-    return replace(job, runs=(*job.runs[:index], run, *job.runs[index + 1 :]))
+def _with(job: Job, index: int, run: Run) -> tuple[Run, ...]:
+    return (*job.runs[:index], run, *job.runs[index + 1 :])
 
 
 def _require(condition: bool, event: Event) -> None:  # noqa: FBT001 - reads as a sentence

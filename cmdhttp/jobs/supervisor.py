@@ -1,13 +1,14 @@
 """Owns every run. One task group holds them all, so none can outlive the service unseen.
 
-A job is on disk before it is told of, and marked on disk before a run of it may start; a cancel is over only when the
+A job is on disk before it is told of, and marked on disk before a run of it may start, in one commit where there is a
+place for the run at once; a cancel is over only when the
 executor has seen the end or has said that it cannot. After a kill of the service, `recover` gives every job that was under
 way its one true end.
 """
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
-from cmdhttp.jobs.state import Accepted, Finished, Job, RunEnded, State
+from cmdhttp.jobs.state import Accepted, Job, RunEnded, State
 from cmdhttp.plan.model import LocalTarget, Plan, SshTarget, Step, UnsupportedTarget
 
 if TYPE_CHECKING:
@@ -76,11 +77,15 @@ class Limits:
 class _Live:
     job_id: str
     plan: Plan
-    order: Order
     recorder: Recorder
+    runs: tuple[StepRun, ...]
     stops: tuple[Stop, ...]
-    since: float
     done: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def waits(self) -> bool:
+        """Whether no run of it has started or is about to."""
+        return self.recorder.job.state is State.QUEUED and not any(run.placed for run in self.runs)
 
 
 class Supervisor:
@@ -106,6 +111,7 @@ class Supervisor:
         self._live: dict[str, _Live] = {}
         self._group: TaskGroup | None = None
         self._arriving = 0
+        self._accepting = 0
         self.accepting = False
 
     async def serve(self, *, until: anyio.Event, drain: float) -> None:
@@ -118,7 +124,7 @@ class Supervisor:
             with anyio.move_on_after(drain):
                 await self._idle()
             for live in list(self._live.values()):
-                self._stop(live, StopReason.SHUTDOWN)
+                _request_all(live.stops, StopReason.SHUTDOWN)
             await self._idle()
         self._group = None
 
@@ -126,7 +132,7 @@ class Supervisor:
         """Raise Unavailable if a job could not be accepted now."""
         if not self.accepting or self._group is None:
             raise Unavailable("The service is stopping; nothing has run.", retry_after=_RETRY_AFTER)
-        waiting = len(self._waiting()) + self._arriving
+        waiting = len(self._waiting()) + self._arriving - self._accepting
         if waiting >= self._limits.max_queued + self._slots.available_tokens:
             raise Unavailable("The queue is full; nothing has run.", retry_after=_RETRY_AFTER)
 
@@ -146,28 +152,25 @@ class Supervisor:
         `order` is what was asked, for whoever checks the plan's steps once more.
         The caller holds a `place`. Raises Unavailable if the job cannot be put on disk; nothing runs then.
         """
-        feed = self._hub.open(job)
-        live = _Live(
-            job_id=job.id,
-            plan=plan,
-            order=order,
-            recorder=Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now),
-            stops=tuple(Stop() for _ in plan.steps),
-            since=self._clock.monotonic(),
-        )
-        self._live[job.id] = live
+        live = self._live[job.id] = self._new(job, plan, order)
+        at_once = [run.step.run for run in live.runs if run.take_places()]
+        self._accepting += 1
         replay: Replay | None = None
         kept = False
         try:
-            replay = await live.recorder.accept(Accepted(seq=1, ts=job.created_at, job=job), key)
+            accepted = Accepted(seq=1, ts=job.created_at, job=job)
+            replay = await live.recorder.accept(accepted, key, dispatched=at_once)
             kept = replay is None
         except (OSError, sqlite3.Error) as error:
             _log.error("the journal cannot be written: %s", error)
             raise Unavailable("The job cannot be recorded; nothing has run.", retry_after=_RETRY_AFTER) from error
         finally:
+            self._accepting -= 1
             if kept and self._group is not None:
-                self._group.start_soon(self._run_job, live)
+                self._group.start_soon(self._run_job, live, frozenset(at_once))
             else:
+                for run in live.runs:
+                    run.release()
                 self._forget(live)
         return replay
 
@@ -176,7 +179,7 @@ class Supervisor:
         live = self._live.get(job_id)
         if live is None:
             return
-        self._stop(live, reason)
+        _request_all(live.stops, reason)
         with anyio.move_on_after(wait):
             await live.done.wait()
 
@@ -203,11 +206,38 @@ class Supervisor:
         return len(jobs)
 
     def _waiting(self) -> list[str]:
-        return [job_id for job_id, live in self._live.items() if live.recorder.job.state is State.QUEUED]
+        return [job_id for job_id, live in self._live.items() if live.waits]
 
-    def _stop(self, live: _Live, reason: StopReason) -> None:
-        for stop in live.stops:
-            stop.request(reason)
+    def _new(self, job: Job, plan: Plan, order: Order) -> _Live:
+        since = self._clock.monotonic()
+        stops = tuple(Stop() for _ in plan.steps)
+        recorder = Recorder(
+            job=job,
+            journal=self._journal,
+            feed=self._hub.open(job),
+            now=self._clock.now,
+            elapsed=lambda: self._clock.monotonic() - since,
+            # What becomes of the runs is then read from the disk; until it is they shall do no more.
+            on_failure=lambda: _request_all(stops, StopReason.SHUTDOWN),
+        )
+        limiters: tuple[anyio.CapacityLimiter, ...] = (self._slots,)
+        if len(plan.steps) > plan.max_parallel:
+            limiters = (anyio.CapacityLimiter(plan.max_parallel), self._slots)
+        runs = tuple(
+            StepRun(
+                step=step,
+                stop=stop,
+                recorder=recorder,
+                executor=self._executors.for_step(step),
+                context=RunContext(job_id=job.id, order=order),
+                success_codes=plan.success_codes,
+                limiters=limiters,
+                monotonic=self._clock.monotonic,
+                keeper=Keeper(store=self._journal.artefacts, job_id=job.id, run=step.run),
+            )
+            for step, stop in zip(plan.steps, stops, strict=True)
+        )
+        return _Live(job_id=job.id, plan=plan, recorder=recorder, runs=runs, stops=stops)
 
     async def _idle(self) -> None:
         while self._live or self._arriving:
@@ -216,11 +246,9 @@ class Supervisor:
                 continue
             await next(iter(self._live.values())).done.wait()
 
-    async def _run_job(self, live: _Live) -> None:
+    async def _run_job(self, live: _Live, dispatched: frozenset[int]) -> None:
         try:
-            await self._run_steps(live)
-            duration = self._clock.monotonic() - live.since
-            await live.recorder.record(lambda seq, ts: Finished(seq=seq, ts=ts, duration=duration))
+            await self._run_steps(live, dispatched)
         except Exception:  # noqa: BLE001 - a job whose records fail must not take the others with it
             _log.exception("the records of job %s could not be written", live.job_id)
             await self._close_from_disk(live)
@@ -233,29 +261,21 @@ class Supervisor:
         self._hub.close(live.job_id)
         live.done.set()
 
-    async def _run_steps(self, live: _Live) -> None:
-        places = anyio.CapacityLimiter(live.plan.max_parallel)
+    async def _run_steps(self, live: _Live, dispatched: frozenset[int]) -> None:
+        if len(live.runs) == 1:
+            await live.runs[0].to_end(dispatched=bool(dispatched))
+            return
         failures: list[Exception] = []
 
-        async def one(step: Step, stop: Stop) -> None:
-            run = StepRun(
-                step=step,
-                stop=stop,
-                recorder=live.recorder,
-                executor=self._executors.for_step(step),
-                context=RunContext(job_id=live.job_id, order=live.order),
-                success_codes=live.plan.success_codes,
-                monotonic=self._clock.monotonic,
-                keeper=Keeper(store=self._journal.artefacts, job_id=live.job_id, run=step.run),
-            )
+        async def one(run: StepRun) -> None:
             try:
-                await run.to_end(limiters=(places, self._slots))
+                await run.to_end(dispatched=run.step.run in dispatched)
             except Exception as error:  # noqa: BLE001 - one run's failure to be recorded must not cut off the others
                 failures.append(error)
 
         async with anyio.create_task_group() as group:
-            for step, stop in zip(live.plan.steps, live.stops, strict=True):
-                group.start_soon(one, step, stop)
+            for run in live.runs:
+                group.start_soon(one, run)
         if failures:
             raise failures[0]
 
@@ -309,6 +329,12 @@ class Supervisor:
                 stdout=stdout,
                 stderr=stderr,
             )
-            await recorder.record_event(ended)
-        await recorder.record(lambda seq, ts: Finished(seq=seq, ts=ts))
+            await recorder.run_ended(ended)
+        if not recorder.job.state.terminal:
+            await recorder.finished()
         return recorder.job
+
+
+def _request_all(stops: Iterable[Stop], reason: StopReason) -> None:
+    for stop in stops:
+        stop.request(reason)

@@ -303,3 +303,57 @@ async def test_a_failed_commit_leaves_no_gap_and_no_block(journal: Journal) -> N
     assert [event.seq for event in await journal.events(job.id, after=0, limit=9)] == [1]
     await journal.append(after, ended)
     assert [event.seq for event in await journal.events(job.id, after=0, limit=9)] == [1, 2]
+
+
+async def test_what_must_survive_a_power_cut_is_synced_before_it_is_told(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Acceptance and dispatch are committed in full; all else is told without a sync, and synced when nothing more comes."""
+    monkeypatch.setattr("cmdhttp.jobs.database._QUIET_SECONDS", 0.2)
+    statements: list[str] = []
+    await journal._database.write(lambda db: db.set_trace_callback(statements.append), durable=False)
+
+    def level() -> str:
+        levels = [text for text in statements if text.startswith("PRAGMA synchronous")]
+        return levels[-1].rpartition("=")[2] if levels else "NORMAL"
+
+    job = await new(journal)
+    assert level() == "FULL"
+    job = await keep(journal, job, Dispatched(ts=2.0, run=0))
+    assert level() == "FULL"
+    job = await keep(journal, job, *output(job, b"abc"))
+    job = await keep(journal, job, RunEnded(seq=3, ts=3.0, run=0, host="h", state=State.SUCCEEDED))
+    job = await keep(journal, job, Finished(seq=4, ts=4.0))
+    assert level() == "NORMAL"
+    assert not any("user_version=" in text for text in statements)
+    with anyio.fail_after(3):
+        while not any("user_version=" in text for text in statements):
+            await anyio.sleep(0.01)
+    assert level() == "FULL"
+    assert await journal.get(job.id) == job
+
+
+async def test_work_that_never_pauses_is_synced_too(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of output cannot put off the sync of what else was told."""
+    monkeypatch.setattr("cmdhttp.jobs.database._QUIET_SECONDS", 60.0)
+    monkeypatch.setattr("cmdhttp.jobs.database._MOST_UNSYNCED", 5)
+    statements: list[str] = []
+    await journal._database.write(lambda db: db.set_trace_callback(statements.append), durable=False)
+    for _ in range(12):
+        await journal._database.write(lambda db: db.execute("SELECT 1"), durable=False)
+    assert 1 <= sum("user_version=" in text for text in statements) <= 2
+
+
+async def test_events_of_one_record_are_all_or_none(journal: Journal) -> None:
+    """Of two events that belong together neither stands alone."""
+    job = await keep(journal, await new(journal), Dispatched(ts=2.0, run=0))
+    ended = RunEnded(seq=2, ts=3.0, run=0, host="h", state=State.SUCCEEDED)
+    finished = Finished(seq=3, ts=4.0)
+    after = apply(apply(job, ended), finished)
+    with pytest.raises(OSError, match="event 4 cannot follow event 2"):
+        await journal.append(after, ended, replace(finished, seq=4))
+    assert await journal.get(job.id) == job
+    assert len(await journal.events(job.id, after=0, limit=9)) == 1
+    await journal.append(after, ended, finished)
+    assert await journal.get(job.id) == after
+    assert [event.seq for event in await journal.events(job.id, after=0, limit=9)] == [1, 2, 3]

@@ -104,7 +104,7 @@ async def kept(
     """What the journal has of a run with these writes."""
     job = a_job(f"job_{number:026}")
     recorder = Recorder(job=job, journal=journal, feed=Feed(job), now=lambda: 2.0)
-    await recorder.accept(Accepted(seq=1, ts=1.0, job=job), None)
+    await recorder.accept(Accepted(seq=1, ts=1.0, job=job), None, dispatched=[])
     step = Step(
         run=0,
         host="local",
@@ -124,10 +124,11 @@ async def kept(
         executor=Says(writes=writes, stopped_by=stopped_by),
         context=RunContext(job_id=job.id, order=Order(principal="p", command="c", policy="")),
         success_codes=(0,),
+        limiters=(),
         monotonic=lambda: 0.0,
         keeper=Keeper(store=journal.artefacts, job_id=job.id, run=0),
     )
-    await run.to_end(limiters=())
+    await run.to_end(dispatched=False)
     found = await journal.get(job.id)
     assert found == recorder.job
     read = [await journal.read_output(job.id, 0, stream, offset=0, size=1 << 24) for stream in Stream]
@@ -239,7 +240,7 @@ async def test_a_disk_without_room_for_the_end(journal: Journal, monkeypatch: py
 async def test_the_file_has_no_name(journal: Journal, tmp_path: Path) -> None:
     """Nothing is left in the data folder but the output itself."""
     await kept(journal, [(OUT, b"x" * 500)], limit=100)
-    assert [path.name for path in (tmp_path / "output").rglob("*") if path.is_file()] == ["0.stdout"]
+    assert [path.name for path in (tmp_path / "output").rglob("*") if path.is_file()] == [f"job_{1:026}.0.stdout"]
 
 
 @pytest.mark.parametrize("keep_ends", [True, False])

@@ -160,3 +160,19 @@ def test_a_waiting_caller_gets_an_answer_when_the_service_stops(service: Service
     again = service.run("sleep", {"wait": 15}, headers=headers)
     assert (again.status_code, again.json()["id"]) == (200, answer.json()["id"])
     assert (again.json()["state"], again.json()["error"]["code"]) == ("canceled", "service_stopped")
+
+
+def test_a_kill_right_after_the_answer_takes_nothing_back(service: Service) -> None:
+    """What a caller was told of an end is on record after a kill, though the end is synced only a moment later."""
+    told = []
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda code: service.result("exit", {"params": {"code": code}}), range(4)))
+        service.kill()
+        service.start()
+        told += answers
+    for before in told:
+        after = service.job(before["id"])
+        assert after == before
+        check_whole(service.events(before["id"]))
+        assert after["state"] == ("succeeded" if after["exit_code"] == 0 else "failed")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cmdhttp.audit.chain import GENESIS, Head, first_break, head_after, link
@@ -228,3 +229,72 @@ async def test_a_log_that_can_be_neither_written_nor_cut(tmp_path: Path) -> None
             await log.write(Code.SERVICE_STARTED, {})
         assert log.trouble.startswith("not writable")
     log.close()
+
+
+@pytest.mark.anyio
+async def test_a_record_that_nobody_waits_for_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the file before it is synced, is synced with the next record or soon, and is acknowledged only then."""
+    log = closing(tmp_path / "audit.log")
+    syncs: list[int] = []
+    real = os.fdatasync
+
+    def counted(descriptor: int) -> None:
+        syncs.append(len(lines_of(tmp_path / "audit.log")))
+        real(descriptor)
+
+    monkeypatch.setattr("cmdhttp.audit.log.os.fdatasync", counted)
+    monkeypatch.setattr("cmdhttp.audit.log._QUIET_SECONDS", 5.0)
+    acknowledged = anyio.Event()
+
+    async def end() -> None:
+        await log.write(Code.JOB_ENDED, {}, urgent=False)
+        acknowledged.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(end)
+        with anyio.fail_after(3):
+            while not lines_of(tmp_path / "audit.log"):
+                await anyio.sleep(0.01)
+        assert (syncs, acknowledged.is_set()) == ([], False)
+        await log.write(Code.JOB_STARTED, {})
+        assert acknowledged.is_set()
+    assert syncs == [2]
+    monkeypatch.setattr("cmdhttp.audit.log._QUIET_SECONDS", 0.01)
+    with anyio.fail_after(3):
+        await log.write(Code.JOB_ENDED, {}, urgent=False)
+    assert syncs == [2, 3]
+    log.close()
+    assert first_break(lines_of(tmp_path / "audit.log")) is None
+
+
+@pytest.mark.anyio
+async def test_a_failed_sync_takes_what_was_written_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No record is acknowledged that a failed sync may have lost, and the chain goes on from the last that is on disk."""
+    path = tmp_path / "audit.log"
+    log = closing(path)
+    await write(log, Code.SERVICE_STARTED)
+    errors: list[OSError] = []
+
+    async def end() -> None:
+        try:
+            await log.write(Code.JOB_ENDED, {}, urgent=False)
+        except OSError as error:
+            errors.append(error)
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cmdhttp.audit.log.os.fdatasync", broken)
+        async with anyio.create_task_group() as group:
+            group.start_soon(end)
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(OSError, match="Input/output"):
+                await log.write(Code.JOB_STARTED, {})
+    assert [error.errno for error in errors] == [errno.EIO]
+    await write(log, Code.SERVICE_STOPPED)
+    log.close()
+    assert [json.loads(line)["code"] for line in lines_of(path)] == ["service.started", "service.stopped"]
+    assert first_break(lines_of(path)) is None
