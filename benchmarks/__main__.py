@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from benchmarks import policy
 from benchmarks.local import run as local
@@ -16,7 +17,12 @@ from benchmarks.local.http import WrongAnswer
 from benchmarks.local.servers import Missing
 from benchmarks.measure import Report, machine
 
-BENCHMARKS: dict[str, Callable[..., Iterator[Report]]] = {"policy": policy.run, "local": local.run}
+BENCHMARKS: dict[str, Callable[..., Iterator[Report]]] = {
+    "policy": policy.run,
+    "local": local.run,
+    **{f"local.{part}": partial(local.run, parts=(part,)) for part in local.PARTS},
+}
+_ALL = ("policy", "local")
 _ROUNDS = 7
 _QUICK_ROUNDS = 1
 _TERMINATED = 128 + signal.SIGTERM
@@ -25,14 +31,15 @@ _TERMINATED = 128 + signal.SIGTERM
 def main() -> int:
     """Run what was asked for; returns 2 if something to measure is missing or answers wrong."""
     options = _options()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(_TERMINATED)
-    )  # an exit stops what was started; a signal would not
+    # An exit stops the servers that were started; the signal alone would leave them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     found: dict[str, list[object]] = {}
+    here = machine()
     if not options.json:
-        print(", ".join(str(value) for value in machine().values()) + f" processors; {options.rounds} rounds\n")
+        where = "{python}, {system}, {processors} processors, load {load}".format_map(here)
+        print(f"{where}; {options.rounds} rounds\n")
     try:
-        for name in options.names or BENCHMARKS:
+        for name in options.names or _ALL:
             for report in BENCHMARKS[name](rounds=options.rounds, quick=options.quick):
                 found.setdefault(name, []).append(report.document())
                 print(report.text() + "\n", file=sys.stderr if options.json else sys.stdout, flush=True)
@@ -40,11 +47,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        print(
-            json.dumps(
-                {"machine": machine(), "rounds": options.rounds, "quick": options.quick, "benchmarks": found}, indent=2
-            )
-        )
+        document = {"machine": here, "rounds": options.rounds, "quick": options.quick, "benchmarks": found}
+        print(json.dumps(document, indent=2))
     return 0
 
 

@@ -90,11 +90,12 @@ def race(contenders: Mapping[str, Work], *, rounds: int, seconds: float = 0.05) 
 
 
 def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
+    """What the figures are measured on, and how busy it is already."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count() or 0,
+        "load": f"{os.getloadavg()[0]:.2f}",
     }
 
 

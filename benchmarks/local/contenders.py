@@ -30,13 +30,13 @@ class Cmdhttp(Server):
     def __init__(self, argvs: Mapping[str, list[str]]) -> None:
         super().__init__(argvs)
         made = subprocess.run([*self.cli, "token", "new", "bench", "--json"], cwd=ROOT, capture_output=True, check=True)
-        self._record: dict[str, str] = json.loads(made.stdout)
-        self.headers = {"Authorization": f"Bearer {self._record.pop('token')}"}
+        self._token: dict[str, str] = json.loads(made.stdout)
+        self.headers = {"Authorization": f"Bearer {self._token.pop('token')}"}
 
     def prepare(self, place: Place) -> list[list[str]]:
         policies = place.folder / "policies"
         policies.mkdir(mode=0o755)
-        (policies / "policy.yaml").write_text(json.dumps(self._policy()))
+        (policies / "policy.yaml").write_text(json.dumps(policy(self.argvs, self._token)))
         (policies / "policy.yaml").chmod(0o644)
         flags = {
             "policies": policies,
@@ -46,25 +46,6 @@ class Cmdhttp(Server):
         }
         return [[*self.cli, "serve", *(part for name, value in flags.items() for part in (f"--{name}", str(value)))]]
 
-    def _policy(self) -> dict[str, Any]:
-        plain = {"effect": "read", "on": "local", "timeout": "10m", "output": {"max": "4GiB"}}
-        commands: dict[str, dict[str, Any]] = {name: {**plain, "run": argv} for name, argv in self.argvs.items()}
-        commands["echo"]["run"] = ["/bin/echo", "<text>"]
-        commands["echo"]["params"] = {"text": {"type": "string", "pattern": "[a-z]{1,32}"}}
-        commands["sleep"] = {
-            **plain,
-            "run": ["/bin/sleep", "<seconds>"],
-            "params": {"seconds": {"type": "int", "min": 1}},
-            "timeout": "7d",
-        }
-        return {
-            "version": 1,
-            "commands": commands,
-            "principals": {"bench": {"tokens": [self._record]}},
-            "roles": {"all": [{"commands": list(commands), "hosts": "local"}]},
-            "grants": [{"to": "bench", "roles": "all"}],
-        }
-
     def call(self, program: str) -> Call:
         body = json.dumps({"params": {"text": WORD}} if program == "echo" else {}).encode()
         sent = request("POST", f"/v1/run/{program}", headers=self.headers, body=body)
@@ -72,6 +53,23 @@ class Cmdhttp(Server):
 
     def streamed(self, program: str) -> Streamed | None:
         return Streamed(target=f"/v1/run/{program}", headers={**self.headers, "Accept": "text/plain"})
+
+
+def policy(argvs: Mapping[str, list[str]], token: Mapping[str, str]) -> dict[str, Any]:
+    """Our policy: the programs, and `sleep` to be canceled, for one principal with this token."""
+    plain = {"effect": "read", "on": "local", "timeout": "10m", "output": {"max": "4GiB"}}
+    commands: dict[str, dict[str, Any]] = {name: {**plain, "run": argv} for name, argv in argvs.items()}
+    commands["echo"]["run"] = [argvs["echo"][0], "<text>"]
+    commands["echo"]["params"] = {"text": {"type": "string", "pattern": "[a-z]{1,32}"}}
+    seconds = {"type": "int", "min": 1}
+    commands["sleep"] = {**plain, "run": ["/bin/sleep", "<seconds>"], "params": {"seconds": seconds}, "timeout": "7d"}
+    return {
+        "version": 1,
+        "commands": commands,
+        "principals": {"bench": {"tokens": [token]}},
+        "roles": {"all": [{"commands": list(commands), "hosts": "local"}]},
+        "grants": [{"to": "bench", "roles": "all"}],
+    }
 
 
 class Webhook(Server):
