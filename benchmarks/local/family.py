@@ -18,13 +18,22 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _EVERY = 0.02
 _PAUSE = 0.01
+_DYING = 5.0
+
+
+_adopts = False
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what outlives its parent among our descendants. Raises OSError."""
+    """Become the parent of what outlives its parent among our descendants. Raises OSError.
+
+    From then on every child of this process that nobody here has started counts as an orphan of the server that is asked about.
+    """
+    global _adopts  # noqa: PLW0603 - it is true of the process, as what prctl sets is
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    _adopts = True
 
 
 def children(pid: int) -> list[int]:
@@ -39,7 +48,7 @@ def children(pid: int) -> list[int]:
 
 def family(roots: Iterable[int], *, strangers: Collection[int] = ()) -> set[int]:
     """The processes below these, the roots included, and the orphans that we adopted; `strangers` are our other children."""
-    todo = [*roots, *(pid for pid in children(os.getpid()) if pid not in strangers)]
+    todo = [*roots, *_orphans(strangers)]
     found: set[int] = set()
     while todo:
         pid = todo.pop()
@@ -76,23 +85,31 @@ def tell(pids: Iterable[int]) -> None:
 
 def end(pids: Iterable[int], *, seconds: float) -> list[int]:
     """Give these processes so long to go away by themselves, then kill them by their ids. Returns those that were killed."""
-    give_up = time.monotonic() + seconds
-    left = [pid for pid in pids if is_alive(pid)]
-    while left and time.monotonic() < give_up:
-        time.sleep(_PAUSE)
-        left = [pid for pid in left if is_alive(pid)]
+    left = _wait(list(pids), seconds)
     for pid in left:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    _wait(left, _DYING)
+    return left
+
+
+def _wait(pids: list[int], seconds: float) -> list[int]:
+    """Those that are still there after so long."""
+    give_up = time.monotonic() + seconds
+    while (left := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < give_up:
+        time.sleep(_PAUSE)
     return left
 
 
 def reap_orphans(ours: Collection[int]) -> None:
     """Take the status of adopted children that have ended; `ours` have an owner who does so."""
-    for pid in children(os.getpid()):
-        if pid not in ours:
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+    for pid in _orphans(ours):
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _orphans(ours: Collection[int]) -> list[int]:
+    return [pid for pid in children(os.getpid()) if pid not in ours] if _adopts else []
 
 
 class Peak:

@@ -196,7 +196,7 @@ def _stop(found: Running) -> None:
     if found.server.forsakes:
         family.tell(everything - set(found.roots))
     left = family.end(everything - set(found.roots), seconds=_LINGER)
-    family.reap_orphans(known() - set(found.roots))
+    family.reap_orphans(known())
     if left or forced:
         said = f"{found.server.name} did not stop by itself: {forced}; it left {left}; all were killed"
         print(said, file=sys.stderr)
