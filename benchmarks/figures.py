@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 _WIDE = 110
-_SHOWN: Mapping[str, Callable[[float], str]] = {
+SHOWN: Mapping[str, Callable[[float], str]] = {
     "ms": lambda value: f"{value:.2f}" if value < 100 else f"{value:.0f}",  # noqa: PLR2004 - two decimals tell no more there
     "us": lambda value: f"{value:.0f}",
     "1/s": lambda value: f"{value:,.0f}",
@@ -24,13 +24,13 @@ _SHOWN: Mapping[str, Callable[[float], str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """What one kind of figure is called, and its unit, of those in `_SHOWN`."""
+    """What one kind of figure is called, and its unit, of those in `SHOWN`."""
 
     name: str
     unit: str
 
     def shown(self, value: float) -> str:
-        return _SHOWN[self.unit](value)
+        return SHOWN[self.unit](value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Aims:
         wide = max(len(aim.what) for aim in self.aims)
         lines = [self.title, f"  {'':{wide}} {'wanted':>16} {'found':>10}"]
         for aim in self.aims:
-            shown = _SHOWN[aim.unit]
+            shown = SHOWN[aim.unit]
             wanted = f"{'>=' if aim.at_least else '<='} {shown(aim.wanted)} {aim.unit}"
             lines.append(f"  {aim.what:{wide}} {wanted:>16} {shown(aim.found):>10}  {'met' if aim.met else 'MISSED'}")
         return "\n".join(lines)

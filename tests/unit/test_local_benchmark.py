@@ -11,8 +11,10 @@ from benchmarks.local import load, moments, output
 from benchmarks.local.contenders import Cat, Cmdhttp, Webhook, policy
 from benchmarks.local.http import Answer, request
 from benchmarks.local.moments import delays
+from benchmarks.local.page import page
 from benchmarks.local.programs import FULL, QUICK, Sizes, programs
 from benchmarks.local.run import aims
+from benchmarks.measure import Report
 from benchmarks.policy import INPUTS
 from cmdhttp.policy.load import load as load_policy
 
@@ -220,3 +222,22 @@ def test_the_sizes_are_what_they_are_called() -> None:
     assert (FULL.bytes_of("zeros"), FULL.bytes_of("lines")) == (1 << 30, 100_000_000)
     assert output.title("zeros", FULL).startswith("1 GiB")
     assert output.title("lines", FULL).startswith("50,000,000 lines")
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    """The Markdown has the medians of the JSON, and says which aims were missed."""
+    found = sheets(rate=999, p99=10, p50=1.5, speed=500, memory=40, line=5)
+    reports: list[Report] = [*found.values(), Aims(title="Aims", aims=tuple(aims(found, FULL)))]
+    document = {
+        "machine": {"python": "CPython 3", "system": "Linux", "processors": 2, "load": "0.10"},
+        "rounds": 5,
+        "benchmarks": {"policy": [{"title": "no part of it"}], "local": [report.document() for report in reports]},
+    }
+    text = page(json.loads(json.dumps(document)))
+    assert "| `/bin/true`: calls a second (p50, p99 in ms) | 1 client | 32 clients |" in text
+    assert "| cmdhttp | 999 (1.50, 10.00) | 999 (1.50, 10.00) |" in text
+    assert "| 1 GiB of zeros to curl | speed, MB/s | memory, MB |" in text
+    assert "| floor: cat | 1,000 | 4.0 |" in text
+    assert "| /bin/true, 32 clients: calls a second, of webhook's | at least 1 times | 0.999 | **no** |" in text
+    assert "| 1 GiB of zeros to curl: memory above idle | at most 40.0 MB | 40.0 | yes |" in text
+    assert "CPython 3, Linux, 2 processors; load 0.10 at the start; 5 rounds." in text
