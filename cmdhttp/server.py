@@ -1,8 +1,9 @@
 """The composition root: settings -> service -> ASGI applications -> two listeners.
 
-The order of a start is: policy, data folder, recovery of what an earlier life left, listeners. The order of a stop is:
-readiness fails, streams are interrupted, running jobs finish or are ended, listeners close, records close. Until the stop
-the policy is watched, and loaded again when it changes or on SIGHUP.
+The order of a start is: data folder, broker (which ends what an earlier life left), policy, listeners, recovery of the jobs
+of an earlier life. The order of a stop is: readiness fails, streams are interrupted, running jobs finish or are ended,
+listeners close, records close, the broker ends. Until the stop the policy is watched, and loaded again when it changes or on
+SIGHUP.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import uvicorn
@@ -31,7 +33,8 @@ from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Authenticator
 from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
-from cmdhttp.execution.local import LocalExecutor, remove_folder
+from cmdhttp.execution.local.executor import LocalExecutor
+from cmdhttp.execution.local.link import BrokerConfig, BrokerLink, Brokers, OwnBrokers
 from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub
@@ -55,34 +58,48 @@ _HEAD_FIELDS = 100
 _DESCRIPTORS = 65536
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
+_BROKER_SECONDS = 30.0
 
 
-def serve(settings: Settings, source: PolicySource, *, announce: Callable[[], None] = lambda: None) -> None:
+def serve(
+    settings: Settings,
+    source: PolicySource,
+    *,
+    announce: Callable[[], None] = lambda: None,
+    brokers: Brokers | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError if the policy, the data folder or a listen address cannot be used.
 
-    `announce` is called once they are taken.
+    `announce` is called once they are taken. `brokers` starts brokers where this process has not the rights to.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload, it must not end the program
-    holder = PolicyHolder(source)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
-    with (
-        _data_folder(settings.data),
-        _listener(settings.listen, flag="--listen") as api,
-        _listener(settings.ops_listen, flag="--ops-listen") as ops,
-    ):
-        announce()
-        asyncio.run(_serve(settings, source, holder, api=api, ops=ops))
+    with _data_folder(settings.data), _broker(brokers or OwnBrokers(broker_config(settings))) as link:
+        holder = PolicyHolder(source)
+        with (
+            _listener(settings.listen, flag="--listen") as api,
+            _listener(settings.ops_listen, flag="--ops-listen") as ops,
+        ):
+            announce()
+            _raise_descriptor_limit()
+            asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
 
 
-async def _serve(
-    settings: Settings, source: PolicySource, holder: PolicyHolder, *, api: socket.socket, ops: socket.socket
-) -> None:
+class _Parts(NamedTuple):
+    """What is there before the event loop runs."""
+
+    settings: Settings
+    source: PolicySource
+    holder: PolicyHolder
+    link: BrokerLink
+
+
+async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> None:
+    settings = parts.settings
     async with (
-        _running(settings, source, holder) as house,
+        _brokered(parts.link),
+        _running(parts) as house,
         _reloading(house.reloader),
         anyio.create_task_group() as group,
     ):
@@ -111,13 +128,14 @@ class _House:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, source: PolicySource, holder: PolicyHolder) -> AsyncIterator[_House]:
+async def _running(parts: _Parts) -> AsyncIterator[_House]:
+    settings, source, holder, link = parts
     clock = SystemClock()
     metrics = Metrics(version=__version__)
     audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
     journal = Journal(settings.data)
     hub = Hub(journal)
-    executors = Executors(local=LocalExecutor(), ssh=SshExecutor())
+    executors = Executors(local=LocalExecutor(link=link), ssh=SshExecutor())
 
     async def on_end(job: Job) -> None:
         if job.state.terminal:
@@ -127,18 +145,29 @@ async def _running(settings: Settings, source: PolicySource, holder: PolicyHolde
         except OSError as error:
             _log.error("the end of job %s is not in the audit log: %s", job.id, error.strerror)
 
+    async def on_restart() -> None:
+        metrics.broker_restarted()
+        with suppress(OSError):  # readiness says already that the audit cannot be written
+            await audit.write(Code.BROKER_RESTARTED, {"restarts": link.restarts})
+
+    link.on_restart = on_restart
     supervisor = Supervisor(
         journal=journal,
         hub=hub,
         executors=executors,
         clock=clock,
-        runs=(settings.data / "runs").absolute(),
         limits=Limits(max_running=settings.max_running, max_queued=settings.max_queued),
         on_end=on_end,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
     reloader = Reloader(
-        source=source, holder=holder, audit=audit, metrics=metrics, clock=clock, poll=settings.policy_poll
+        source=source,
+        holder=holder,
+        audit=audit,
+        metrics=metrics,
+        clock=clock,
+        poll=settings.policy_poll,
+        on_taken=link.policy_changed,
     )
     service = Service(
         policy=holder,
@@ -168,10 +197,10 @@ async def _running(settings: Settings, source: PolicySource, holder: PolicyHolde
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = _checks(supervisor, journal, audit, holder, reloader, clock)
+        checks = _checks(supervisor, journal, audit, holder, reloader, clock, link)
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
-            ops=ops_app(checks, metrics=metrics),
+            ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
             reloader=reloader,
@@ -184,8 +213,17 @@ async def _running(settings: Settings, source: PolicySource, holder: PolicyHolde
 
 
 def _checks(
-    supervisor: Supervisor, journal: Journal, audit: AuditLog, holder: PolicyHolder, reloader: Reloader, clock: Clock
+    supervisor: Supervisor,
+    journal: Journal,
+    audit: AuditLog,
+    holder: PolicyHolder,
+    reloader: Reloader,
+    clock: Clock,
+    link: BrokerLink,
 ) -> dict[str, Check]:
+    async def broker_there() -> str:
+        return link.trouble
+
     async def accepting() -> str:
         return "" if supervisor.accepting else "draining"
 
@@ -206,7 +244,13 @@ def _checks(
         live = any(token.expires is None or now < token.expires for token in holder.current.tokens.values())
         return "" if live else "every token in the policy has expired"
 
-    return {"policy": policy_usable, "accepting": accepting, "journal": journal_writable, "audit": audit_writable}
+    return {
+        "policy": policy_usable,
+        "accepting": accepting,
+        "journal": journal_writable,
+        "audit": audit_writable,
+        "broker": broker_there,
+    }
 
 
 # -- HTTP
@@ -318,12 +362,61 @@ async def _watch_hangups(reloader: Reloader) -> None:
             reloader.ask()
 
 
+# -- the broker
+
+
+def broker_config(settings: Settings) -> str:
+    """What a broker for these settings is told."""
+    config = BrokerConfig(
+        policies=settings.policies,
+        secrets=settings.secrets_folder,
+        runs=settings.runs_folder,
+        cgroup=f"cmdhttp-{settings.instance}",
+        interpreters=settings.interpreters,
+        account=settings.local_user or ("nobody" if settings.user else None),
+    )
+    return config.text()
+
+
+@contextmanager
+def _broker(brokers: Brokers) -> Iterator[BrokerLink]:
+    """Start the broker, so that it loads its copy of the policy while the front loads its own; it ends with the block."""
+    link = BrokerLink(brokers)
+    try:
+        link.start()
+        yield link
+    finally:
+        link.close()
+
+
+@asynccontextmanager
+async def _brokered(link: BrokerLink) -> AsyncIterator[None]:
+    """Go on once the broker is ready, and keep one there. Raises ConfigError if none comes."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(link.serve)
+        with anyio.move_on_after(_BROKER_SECONDS):
+            await link.ready()
+        if not link.rung:
+            raise ConfigError(
+                "the process that starts local programs does not start", hint="The lines above this one say why."
+            )
+        yield
+        group.cancel_scope.cancel()
+
+
 # -- what is taken before the event loop runs
+
+
+def _raise_descriptor_limit() -> None:
+    """For this process alone: what it started before keeps the limit that it was given."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
 
 
 @contextmanager
 def _data_folder(folder: Path) -> Iterator[None]:
-    """Hold the data folder for this process alone, and clear what runs of an earlier life left in it."""
+    """Hold the data folder for this process alone."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -337,8 +430,6 @@ def _data_folder(folder: Path) -> Iterator[None]:
         hint = "Stop the other one, or give this one another --data folder."
         raise ConfigError(f"another cmdhttp uses the data folder {folder}", hint=hint) from error
     try:
-        for left in sorted((folder / "runs").glob("*")):
-            remove_folder(left)
         yield
     finally:
         os.close(descriptor)

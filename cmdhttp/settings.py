@@ -3,6 +3,8 @@
 `SETTINGS` is the one list; the help text, the parser and the documentation tests read it.
 """
 
+import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,6 +14,7 @@ from typing import Any
 from cmdhttp.errors import ConfigError
 
 _PREFIX = "CMDHTTP_"
+_ROOT_RUNS = Path("/var/lib/cmdhttp/runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,9 @@ class Settings:
     policies: Path = Path("policies")
     data: Path = Path(".data")
     secrets: Path | None = None
+    runs: Path | None = None
+    user: str = ""
+    local_user: str = ""
     policy_poll: float = 2.0
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listen: str = "127.0.0.1:8080"
@@ -39,11 +45,31 @@ class Settings:
     def secrets_folder(self) -> Path:
         return self.secrets or self.data / "secrets"
 
+    @property
+    def instance(self) -> str:
+        """What tells this service from another one on the same machine: 12 digits made from where its data is."""
+        return hashlib.sha256(os.fsencode(self.data.absolute())).hexdigest()[:12]
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where each run gets its private folder.
+
+        As root it lies outside the data folder, which other accounts may not pass, so that a run can have another account.
+        """
+        if self.runs is not None:
+            return self.runs.absolute()
+        return _ROOT_RUNS / self.instance if os.geteuid() == 0 else self.data.absolute() / "runs"
+
 
 SETTINGS: Mapping[str, str] = {
     "policies": "folder of the policy files",
     "data": "folder for jobs, output and the audit log; made with mode 0700",
     "secrets": "folder of the files that 'file:NAME' in a policy means; default: 'secrets' in the data folder",
+    "runs": "folder in which each run gets a private one of its own; default: 'runs' in the data folder, or for a service"
+    " that runs as root, whose commands may have other accounts, a folder of its own in /var/lib/cmdhttp/runs",
+    "user": "account that the service takes when it is started as root; a small process that starts local programs stays root",
+    "local_user": "account of local commands whose policy names none ('as'), for a service that is started as root; default:"
+    " 'nobody' with --user, else root",
     "policy_poll": "seconds between looks for a change of the policy files; 0: only a SIGHUP makes it read them again",
     "interpreters": "more interpreters for scripts: NAME=/ABSOLUTE/PROGRAM ARGUMENT..., separated by ';'",
     "listen": "where callers reach the API: HOST:PORT or unix:/path",
@@ -96,7 +122,7 @@ def _parse(name: str, text: str, *, origin: str) -> object:
     if name == "interpreters":
         return read_interpreters(text, origin=origin)
     if not isinstance(default, int | float):
-        return Path(text) if name in ("policies", "data", "secrets") else text
+        return Path(text) if name in ("policies", "data", "secrets", "runs") else text
     kind = "a whole number" if isinstance(default, int) else "a number"
     try:
         number = type(default)(text)

@@ -1,6 +1,6 @@
 """The ASGI applications: the API behind its gate, and the operations listener."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -50,15 +50,18 @@ class Counted:
         await self._app(scope, receive, count_and_send)
 
 
-def ops_app(checks: dict[str, Check], *, metrics: Metrics) -> ASGIApp:
-    """Return the application for those who run the service. It needs no credential, so it tells nothing of calls."""
+def ops_app(checks: dict[str, Check], *, facts: Callable[[], Mapping[str, object]], metrics: Metrics) -> ASGIApp:
+    """Return the application for those who run the service. It needs no credential, so it tells nothing of calls.
+
+    `facts` stand in the answer of `/readyz` beside what is checked.
+    """
 
     async def healthz(_request: Request) -> Response:
         return Response(encode_json({"status": "ok"}), media_type="application/json")
 
     async def readyz(_request: Request) -> Response:
         failing = {name: wrong for name, check in checks.items() if (wrong := await check())}
-        document = {"status": "failing" if failing else "ok", "checks": list(checks), "failing": failing}
+        document = {"status": "failing" if failing else "ok", "checks": list(checks), "failing": failing, **facts()}
         return Response(encode_json(document), 503 if failing else 200, media_type="application/json")
 
     async def counts(_request: Request) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from cmdhttp import __version__
 from cmdhttp.cli.policy_verbs import add_policy_verbs
 from cmdhttp.cli.starter_verbs import add_starter_verbs
-from cmdhttp.cli.text import visible
+from cmdhttp.cli.text import print_error, visible
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.settings import SETTINGS, Settings, variable
 
@@ -42,10 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except CmdHttpError as error:
-        lines = [visible(line) for line in error.detail.split("\n")]
-        print("\n".join(lines) if len(lines) > 1 else f"cmdhttp: {lines[0]}", file=sys.stderr)
-        if error.hint:
-            print(f"    hint: {visible(error.hint)}", file=sys.stderr)
+        print_error(error)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

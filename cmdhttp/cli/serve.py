@@ -1,18 +1,23 @@
 """`cmdhttp serve`, and the token that `--demo` makes for a first try."""
 
 import os
+import pwd
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from cmdhttp.auth.tokens import ENTROPY_BYTES, TokenRecord, digest, mint
+from cmdhttp.cli.text import print_error
 from cmdhttp.clock import SystemClock
-from cmdhttp.errors import ConfigError
+from cmdhttp.errors import CmdHttpError, ConfigError
+from cmdhttp.execution.local.keeper import KeptBrokers, keep
+from cmdhttp.execution.local.link import Brokers, OwnBrokers
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.reload.source import PolicyFolder
-from cmdhttp.server import serve
+from cmdhttp.server import broker_config, serve
 from cmdhttp.settings import Settings, read_settings
 from cmdhttp.telemetry import set_up_logging
 
@@ -44,16 +49,55 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     """Serve until told to stop. Raises ConfigError or PolicyError if the service cannot start."""
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
+    if not settings.user:
+        return _serve(settings, demo=demo)
+    account = _front_account(settings)
+    _prepare_data_folder(settings, account)
+
+    def front(keeper: socket.socket) -> int:
+        try:
+            return _serve(settings, demo=demo, brokers=KeptBrokers(keeper))
+        except CmdHttpError as error:
+            print_error(error)
+            return 2
+
+    return keep(front, account=account, brokers=OwnBrokers(broker_config(settings)))
+
+
+def _serve(settings: Settings, *, demo: bool, brokers: Brokers | None = None) -> int:
     clock = SystemClock()
     if not demo:
-        serve(settings, PolicyFolder(settings, now=clock.now))
+        serve(settings, PolicyFolder(settings, now=clock.now), brokers=brokers)
         return 0
     token = _demo_token(_token_file(settings))
     record = _demo_record(token, made_at=_token_file(settings).stat().st_mtime)
     calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
     source = PolicyFolder(settings, now=clock.now, prepare=lambda policy: _with_demo_token(policy, record))
-    serve(settings, source, announce=lambda: print(calls, flush=True))
+    serve(settings, source, announce=lambda: print(calls, flush=True), brokers=brokers)
     return 0
+
+
+def _front_account(settings: Settings) -> pwd.struct_passwd:
+    hint = "Start it as root, or leave --user out: then it stays the account that starts it."
+    if os.geteuid() != 0:
+        raise ConfigError("only root can take another account (--user)", hint=hint)
+    try:
+        entry = pwd.getpwnam(settings.user)
+    except KeyError:
+        raise ConfigError(f"there is no account '{settings.user}' (--user)", hint="Make it, or name another.") from None
+    if entry.pw_uid == 0:
+        raise ConfigError("--user must name an account that is not root", hint=hint)
+    return entry
+
+
+def _prepare_data_folder(settings: Settings, account: pwd.struct_passwd) -> None:
+    """Make the data folder for the account, if there is none yet; one that is there is the admin's."""
+    if not settings.data.exists():
+        try:
+            settings.data.mkdir(mode=0o700, parents=True)
+            os.chown(settings.data, account.pw_uid, account.pw_gid)
+        except OSError as error:
+            raise ConfigError(f"the data folder {settings.data} cannot be made: {error.strerror}") from error
 
 
 def _with_demo_token(policy: Policy, record: TokenRecord) -> Policy:

@@ -4,7 +4,10 @@ Policy files hold no such characters, but a command line may.
 """
 
 import shlex
+import sys
 from collections.abc import Iterable, Sequence
+
+from cmdhttp.errors import CmdHttpError
 
 
 def visible(text: str) -> str:
@@ -28,3 +31,11 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return each row as one line, its cells below each other, no wider than they need."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def print_error(error: CmdHttpError) -> None:
+    """Tell a person on stderr why the program ends."""
+    lines = [visible(line) for line in error.detail.split("\n")]
+    print("\n".join(lines) if len(lines) > 1 else f"cmdhttp: {lines[0]}", file=sys.stderr)
+    if error.hint:
+        print(f"    hint: {visible(error.hint)}", file=sys.stderr)

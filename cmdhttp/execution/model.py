@@ -9,7 +9,6 @@ sets the pace and memory stays bounded. When `stop` is requested it ends the pro
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 import anyio
@@ -43,6 +42,9 @@ class RunErrorCode(StrEnum):
     """Why a run did not end by itself with an exit status. Stable; `docs/reference/run-errors.md` explains each."""
 
     SPAWN_FAILED = "spawn_failed"
+    BROKER_REFUSED = "broker_refused"
+    BROKER_LOST = "broker_lost"
+    GUARD_LOST = "guard_lost"
     CONNECT_FAILED = "connect_failed"
     HOST_KEY_MISMATCH = "host_key_mismatch"
     LOGIN_FAILED = "login_failed"
@@ -132,10 +134,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """Where a run lives: its job, and a private 0700 folder on this machine that goes with the run; and what was asked."""
+    """Which job a run belongs to, and what was asked."""
 
     job_id: str
-    folder: Path
     order: Order
 
 

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -92,7 +91,6 @@ class Supervisor:
         hub: Hub,
         executors: Executors,
         clock: Clock,
-        runs: Path,
         limits: Limits,
         on_end: OnEnd,
     ) -> None:
@@ -100,7 +98,6 @@ class Supervisor:
         self._hub = hub
         self._executors = executors
         self._clock = clock
-        self._runs = runs
         self._limits = limits
         self._on_end = on_end
         self._slots = anyio.CapacityLimiter(limits.max_running)
@@ -244,9 +241,7 @@ class Supervisor:
                 stop=stop,
                 recorder=live.recorder,
                 executor=self._executors.for_step(step),
-                context=RunContext(
-                    job_id=live.job_id, folder=self._runs / live.job_id / str(step.run), order=live.order
-                ),
+                context=RunContext(job_id=live.job_id, order=live.order),
                 success_codes=live.plan.success_codes,
                 monotonic=self._clock.monotonic,
             )

@@ -149,7 +149,7 @@ def _misuse(
         )
     elif _has_flag(spec) and not whole:
         yield TemplateError(index, f"'{name}' has a flag and must stand alone as '<{name}>'")
-    if not spec.required and not spec.has_default and not grouped and not _has_flag(spec) and spec.type != "list":
+    if not spec.required and not spec.has_default and not grouped and spec.type != "list":
         yield TemplateError(
             index,
             f"'{name}' may be absent, and then this argument would be incomplete",

@@ -8,7 +8,7 @@ It is loaded once it has changed and come to rest, so one `git checkout` is one 
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +32,10 @@ _FASTEST = 0.02
 _HANGS = 30.0
 _SHOWN = 3
 _LONGEST = 500
+
+
+async def _nothing() -> None:
+    """Whoever has nothing to do then."""
 
 
 class PolicyHolder:
@@ -82,8 +86,10 @@ class Reloader:
         metrics: Metrics,
         clock: Clock,
         poll: float,
+        on_taken: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
-        """`poll` is how often the source is looked at, in seconds; 0 for never."""
+        """`poll` is how often the source is looked at, in seconds; 0 for never. `on_taken` follows each change of policy."""
+        self._on_taken = on_taken
         self._source = source
         self._holder = holder
         self._audit = audit
@@ -142,6 +148,8 @@ class Reloader:
         self._holder.current = policy
         self._failure = None
         self._metrics.policy_loaded(digest=policy.digest, at=self._clock.now(), changed=changed)
+        if changed:
+            await self._on_taken()
 
     async def _keep(self, failure: Failure, *, asked: bool) -> None:
         digest = self._holder.current.digest

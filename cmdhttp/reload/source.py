@@ -13,7 +13,7 @@ from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.files import folder_state
 from cmdhttp.policy.findings import Finding
-from cmdhttp.policy.load import Inputs, load
+from cmdhttp.policy.load import Inputs, Loaded, load
 from cmdhttp.results.library import KnownParsers, find_library
 from cmdhttp.settings import Settings
 
@@ -27,6 +27,20 @@ class PolicySource(Protocol):
 
     def state(self) -> str:
         """Tell cheaply, without ever raising, whether another load could give another policy."""
+
+
+def read_policy(settings: Settings, *, now: float) -> Loaded:
+    """Load the policy folder of the settings, and say all that there is to say of it."""
+    parsers = KnownParsers(find_library())
+    inputs = Inputs(
+        resolve=resolve_argv,
+        now=datetime.fromtimestamp(now, tz=UTC),
+        secrets=settings.secrets_folder,
+        interpreters=settings.interpreters,
+        parsers=parsers,
+        more_parsers=parsers.more,
+    )
+    return load(settings.policies, inputs)
 
 
 class PolicyFolder:
@@ -46,16 +60,7 @@ class PolicyFolder:
 
     def load(self) -> Policy:
         """Load it for serving. Raises PolicyError, or ConfigError if nobody could call."""
-        parsers = KnownParsers(find_library())
-        inputs = Inputs(
-            resolve=resolve_argv,
-            now=datetime.fromtimestamp(self._now(), tz=UTC),
-            secrets=self._settings.secrets_folder,
-            interpreters=self._settings.interpreters,
-            parsers=parsers,
-            more_parsers=parsers.more,
-        )
-        loaded = load(self._settings.policies, inputs)
+        loaded = read_policy(self._settings, now=self._now())
         self._warn(loaded.warnings)
         policy = self._prepare(loaded.usable())
         if not policy.tokens:

@@ -40,6 +40,9 @@ class Metrics:
             ["verdict", "reason"],
             registry=registry,
         )
+        self._brokers = Counter(
+            "cmdhttp_broker_restarts_total", "Brokers that had to be started anew.", registry=registry
+        )
         self._requests = Counter("cmdhttp_requests_total", "Answers.", ["route", "status"], registry=registry)
         self._jobs = Counter("cmdhttp_jobs_total", "Jobs that have ended.", ["state"], registry=registry)
         self._running = Gauge("cmdhttp_jobs_running", "Jobs that run.", registry=registry)
@@ -74,6 +77,9 @@ class Metrics:
     def answered(self, *, route: str, status: int) -> None:
         """`route` is the template of a route, or `none`; never the path of a request."""
         self._requests.labels(route, str(status)).inc()
+
+    def broker_restarted(self) -> None:
+        self._brokers.inc()
 
     def job_ended(self, *, state: str, duration: float | None) -> None:
         """`duration` in seconds; None if it is not known."""

@@ -4,19 +4,18 @@ import errno
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 import pytest
 
-from cmdhttp.execution.local import LocalExecutor
+from cmdhttp.execution.local.executor import LocalExecutor
 from cmdhttp.execution.model import (
+    Emit,
     Exited,
-    Order,
     Output,
-    RunContext,
     RunErrorCode,
     Started,
     Stop,
@@ -26,21 +25,33 @@ from cmdhttp.execution.model import (
 )
 from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.policy.compiled import Script
+from tests.support.broker import context_of, trusting_link
 from tests.support.sshd import is_alive
 
 pytestmark = pytest.mark.anyio
-QUICK = LocalExecutor(kill_grace=0.3, drain=0.3)
 
 
-@pytest.fixture
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An executor whose broker runs whatever it is given, and the folder that it makes for a run."""
+
+    executor: LocalExecutor
+    folder: Path
+
+    async def go(self, what: Step, *, emit: Emit, stop: Stop | None = None) -> Exited:
+        return await self.executor.run(what, context=context_of(what), emit=emit, stop=stop or Stop())
+
+
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> RunContext:
-    order = Order(principal="ann", command="test", policy="sha256:0")
-    return RunContext(job_id="job_TEST", folder=tmp_path / "runs" / "job_TEST.0", order=order)
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    runs = tmp_path_factory.mktemp("runs")
+    async with trusting_link(str(runs)) as link:
+        yield Place(executor=LocalExecutor(link=link, kill_grace=0.3, drain=0.3), folder=runs / "job_TEST" / "0")
 
 
 @dataclass
@@ -57,16 +68,15 @@ class Told:
         return b"".join(event.data for event in self.events if isinstance(event, Output) and event.stream is stream)
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(context: RunContext) -> Iterator[None]:
-    """No test may leave a descriptor, a child or the run's folder."""
+@pytest.fixture
+def place(shared: Place) -> Iterator[Place]:
+    """No test may leave a descriptor, a child beside the broker, or the run's folder."""
     before = descriptors()
-    yield
+    yield shared
     gc.collect()
-    assert not context.folder.exists()
+    assert not shared.folder.parent.exists()
     assert descriptors() <= before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert os.waitpid(-1, os.WNOHANG) == (0, 0), "the broker lives"
 
 
 def descriptors() -> set[str]:
@@ -107,123 +117,123 @@ def sh(text: str) -> Step:
     return step("/bin/sh", "-c", text)
 
 
-async def run(what: Step, context: RunContext, *, stop: Stop | None = None) -> tuple[Exited, Told]:
+async def run(what: Step, place: Place, *, stop: Stop | None = None) -> tuple[Exited, Told]:
     told = Told()
     with anyio.fail_after(15):
-        return await QUICK.run(what, context=context, emit=told.emit, stop=stop or Stop()), told
+        return await place.go(what, emit=told.emit, stop=stop), told
 
 
-async def test_environment_from_nothing(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_from_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process sees a fixed set of variables and those of the policy, and nothing of the service's own."""
     monkeypatch.setenv("CANARY_SECRET", "x")
-    _, told = await run(step("/usr/bin/env", "-0", env={"A": "1\n2", "CMDHTTP_JOB_ID": "forged"}), context)
+    _, told = await run(step("/usr/bin/env", "-0", env={"A": "1\n2", "CMDHTTP_JOB_ID": "forged"}), place)
     got = dict(item.split("=", 1) for item in told.text().decode().split("\0") if item)
     assert set(got) == {"A", "CMDHTTP_JOB_ID", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "USER"}
     assert (got["A"], got["CMDHTTP_JOB_ID"]) == ("1\n2", "job_TEST")
-    assert got["TMPDIR"] == str(context.folder / "work")
+    assert got["TMPDIR"] == str(place.folder / "work")
 
 
-async def test_a_private_folder_that_goes(context: RunContext) -> None:
+async def test_a_private_folder_that_goes(place: Place) -> None:
     """A run works in a folder of its own, of mode 0700, with a strict umask; it goes, whatever is in it."""
     text = "pwd; stat -c %a . ..; umask; mkdir -p deep/er; touch deep/er/x; chmod 0 deep; ln -s / away"
-    exited, told = await run(sh(text), context)
+    exited, told = await run(sh(text), place)
     assert exited == Exited(exit_code=0)
-    assert told.text().decode().split() == [str(context.folder / "work"), "700", "700", "0077"]
+    assert told.text().decode().split() == [str(place.folder / "work"), "700", "700", "0077"]
     assert Path("/usr").exists()
 
 
-async def test_no_descriptor_is_inherited(context: RunContext) -> None:
+async def test_no_descriptor_is_inherited(place: Place) -> None:
     """A process has stdin, stdout and stderr, and no other descriptor of the service."""
-    with (context.folder.parent.parent / "open").open("w") as file:
+    with (place.folder.parent.parent / "open").open("w") as file:
         os.set_inheritable(file.fileno(), True)
-        _, told = await run(step("/bin/ls", "/proc/self/fd"), context)
+        _, told = await run(step("/bin/ls", "/proc/self/fd"), place)
     assert told.text().split() == [b"0", b"1", b"2", b"3"], "3 is the folder that ls reads"
 
 
 @pytest.mark.parametrize("value", ["$(id)", "; id", "a b", "", "-n", "'\"", "\\x41", "é\n"])
-async def test_argv_is_handed_over_untouched(context: RunContext, value: str) -> None:
+async def test_argv_is_handed_over_untouched(place: Place, value: str) -> None:
     """What stands in the plan is byte for byte what the process gets."""
-    _, told = await run(step("/usr/bin/printf", "%s|%s", value, "end"), context)
+    _, told = await run(step("/usr/bin/printf", "%s|%s", value, "end"), place)
     assert told.text() == f"{value}|end".encode()
 
 
-async def test_stdin(context: RunContext) -> None:
+async def test_stdin(place: Place) -> None:
     """Stdin is what the step says, far more than a pipe holds, or empty."""
     data = os.urandom(1 << 20)
-    _, told = await run(step("/bin/cat", stdin=data), context)
+    _, told = await run(step("/bin/cat", stdin=data), place)
     assert told.text() == data
-    _, told = await run(step("/bin/cat"), context)
+    _, told = await run(step("/bin/cat"), place)
     assert told.text() == b""
 
 
-async def test_a_script(context: RunContext) -> None:
+async def test_a_script(place: Place) -> None:
     """A script is run from a file that only the account reads, with its arguments and exit code."""
-    exited, told = await run(step("a b", "c", script='stat -c %a "$0"; echo "$#:$1"; exit 7'), context)
+    exited, told = await run(step("a b", "c", script='stat -c %a "$0"; echo "$#:$1"; exit 7'), place)
     assert (exited.exit_code, told.text()) == (7, b"400\n2:a b\n")
 
 
 @pytest.mark.parametrize(("text", "code", "name"), [("exit 3", 3, None), ("kill -KILL $$", None, "KILL")])
-async def test_how_it_ended(context: RunContext, text: str, code: int | None, name: str | None) -> None:
+async def test_how_it_ended(place: Place, text: str, code: int | None, name: str | None) -> None:
     """An exit code or a signal's name, never both."""
-    exited, _ = await run(sh(text), context)
+    exited, _ = await run(sh(text), place)
     assert exited == Exited(exit_code=code, signal=name)
 
 
 @pytest.mark.parametrize("program", ["/nonexistent", "/etc", "/etc/passwd", "/etc/passwd/x"])
-async def test_what_cannot_be_started(context: RunContext, program: str) -> None:
+async def test_what_cannot_be_started(place: Place, program: str) -> None:
     """A program that is missing or not executable is an end with an error, not an exception, and nothing started."""
-    exited, told = await run(step(program, "CANARY"), context)
+    exited, told = await run(step(program, "CANARY"), place)
     assert exited.error is not None
     assert exited.error.code is RunErrorCode.SPAWN_FAILED
     assert "CANARY" not in repr(exited)
     assert told.events == []
 
 
-async def test_arguments_too_large_for_the_kernel(context: RunContext) -> None:
+async def test_arguments_too_large_for_the_kernel(place: Place) -> None:
     """An argument that the kernel refuses is an end with an error that says so."""
-    exited, _ = await run(step("/bin/true", "x" * 131_072), context)
+    exited, _ = await run(step("/bin/true", "x" * 131_072), place)
     assert exited.error is not None
     assert "too large" in exited.error.detail
 
 
-async def test_a_file_without_format(context: RunContext, tmp_path: Path) -> None:
+async def test_a_file_without_format(place: Place, tmp_path: Path) -> None:
     """An executable file that the kernel cannot run is not handed to a shell."""
     path = tmp_path / "program"
     path.write_text("echo no")
     path.chmod(0o755)
-    exited, _ = await run(step(str(path)), context)
+    exited, _ = await run(step(str(path)), place)
     assert exited.error is not None
     assert "format" in exited.error.detail
 
 
-async def test_a_child_that_holds_stdout(context: RunContext) -> None:
+async def test_a_child_that_holds_stdout(place: Place) -> None:
     """A background child that keeps stdout open holds the run up for the drain only, and is then killed."""
     since = time.monotonic()
-    exited, told = await run(sh("sleep 60 & echo $!; exit 4"), context)
+    exited, told = await run(sh("sleep 60 & echo $!; exit 4"), place)
     assert exited == Exited(exit_code=4)
     assert time.monotonic() - since < 3
     assert await gone(int(told.text()))
 
 
-async def test_a_closed_stdout_goes_on(context: RunContext) -> None:
+async def test_a_closed_stdout_goes_on(place: Place) -> None:
     """A process that closes both streams is waited for all the same."""
-    exited, _ = await run(sh("exec >&- 2>&-; sleep 0.3; exit 5"), context)
+    exited, _ = await run(sh("exec >&- 2>&-; sleep 0.3; exit 5"), place)
     assert exited == Exited(exit_code=5)
 
 
-async def test_many_small_writes(context: RunContext) -> None:
+async def test_many_small_writes(place: Place) -> None:
     """A hundred thousand writes of one byte arrive complete."""
-    exited, told = await run(step("/bin/dd", "if=/dev/zero", "bs=1", "count=100000", "status=none"), context)
+    exited, told = await run(step("/bin/dd", "if=/dev/zero", "bs=1", "count=100000", "status=none"), place)
     assert (exited.exit_code, told.text()) == (0, bytes(100_000))
 
 
-async def test_two_streams(context: RunContext) -> None:
+async def test_two_streams(place: Place) -> None:
     """Stdout and stderr are told apart, to their last byte."""
-    _, told = await run(sh("printf out; printf err >&2"), context)
+    _, told = await run(sh("printf out; printf err >&2"), place)
     assert (told.text(), told.text(Stream.STDERR)) == (b"out", b"err")
 
 
-async def test_term_then_kill(context: RunContext) -> None:
+async def test_term_then_kill(place: Place) -> None:
     """A process that ignores TERM is killed after the grace, with its children, and that is known."""
     stop = Stop()
     told = Told()
@@ -231,7 +241,7 @@ async def test_term_then_kill(context: RunContext) -> None:
 
     async def go() -> None:
         text = "trap '' TERM; sleep 60 & echo $!; while :; do sleep 1; done"
-        ended.append(await QUICK.run(sh(text), context=context, emit=told.emit, stop=stop))
+        ended.append(await place.go(sh(text), emit=told.emit, stop=stop))
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -242,7 +252,7 @@ async def test_term_then_kill(context: RunContext) -> None:
     assert await gone(int(told.text()))
 
 
-async def test_term_is_enough(context: RunContext) -> None:
+async def test_term_is_enough(place: Place) -> None:
     """A process that ends at TERM may say so with its own exit code."""
     stop = Stop()
     told = Told()
@@ -250,7 +260,7 @@ async def test_term_is_enough(context: RunContext) -> None:
 
     async def go() -> None:
         text = "trap 'echo bye; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
-        ended.append(await QUICK.run(sh(text), context=context, emit=told.emit, stop=stop))
+        ended.append(await place.go(sh(text), emit=told.emit, stop=stop))
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -261,27 +271,27 @@ async def test_term_is_enough(context: RunContext) -> None:
     assert told.text() == b"ready\nbye\n"
 
 
-async def test_stopped_before_it_began(context: RunContext) -> None:
+async def test_stopped_before_it_began(place: Place) -> None:
     """A run that was stopped before its start starts nothing."""
     stop = Stop()
     stop.request(StopReason.CANCEL)
-    exited, told = await run(sh("echo no"), context, stop=stop)
+    exited, told = await run(sh("echo no"), place, stop=stop)
     assert exited == Exited(stopped=Stopped.CONFIRMED)
     assert told.events == []
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.002, 0.01, 0.1])
-async def test_cancellation_leaves_nothing(context: RunContext, delay: float) -> None:
+async def test_cancellation_leaves_nothing(place: Place, delay: float) -> None:
     """Whenever the task is cancelled, process, descriptors and folder are gone."""
     told = Told()
     with anyio.move_on_after(delay):
-        await QUICK.run(sh("sleep 60"), context=context, emit=told.emit, stop=Stop())
+        await place.go(sh("sleep 60"), emit=told.emit)
     for event in told.events:
         if isinstance(event, Started) and event.pid:
             assert await gone(event.pid)
 
 
-async def test_a_reader_that_fails_kills_the_run(context: RunContext) -> None:
+async def test_a_reader_that_fails_kills_the_run(place: Place) -> None:
     """If what is told cannot be kept, the process is killed before the error goes on."""
     pids: list[int] = []
 
@@ -292,12 +302,12 @@ async def test_a_reader_that_fails_kills_the_run(context: RunContext) -> None:
             raise OSError(errno.ENOSPC, "full")
 
     with pytest.raises(Exception) as caught:  # noqa: PT011 - a group of it, from the task group
-        await QUICK.run(sh("echo x; sleep 60"), context=context, emit=emit, stop=Stop())
+        await place.go(sh("echo x; sleep 60"), emit=emit)
     assert "full" in repr(caught.value)
     assert await gone(pids[0])
 
 
-async def test_a_slow_reader_slows_the_process(context: RunContext) -> None:
+async def test_a_slow_reader_slows_the_process(place: Place) -> None:
     """Output is read no faster than it is taken, so memory stays bounded."""
     told = Told()
     sizes: list[int] = []
@@ -308,9 +318,7 @@ async def test_a_slow_reader_slows_the_process(context: RunContext) -> None:
             sizes.append(len(event.data))
             await anyio.sleep(0.02)
 
-    exited = await QUICK.run(
-        step("/usr/bin/head", "-c", str(3 << 20), "/dev/zero"), context=context, emit=emit, stop=Stop()
-    )
+    exited = await place.go(step("/usr/bin/head", "-c", str(3 << 20), "/dev/zero"), emit=emit, stop=Stop())
     assert exited.exit_code == 0
     assert sum(sizes) == 3 << 20
     assert max(sizes) <= 256 << 10

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cmdhttp.execution.local import remove_folder
+from cmdhttp.execution.local.guard.folder import clear
 from cmdhttp.server import _tcp
 from tests.support.service import Service, wait_until
 
@@ -179,7 +179,7 @@ def test_folders_of_any_depth_are_removed(tmp_path: Path) -> None:
     root = tmp_path / "job" / "0"
     root.parent.mkdir()
     deep_folder(root)
-    remove_folder(root)
+    clear(str(root))
     assert not root.exists()
 
 

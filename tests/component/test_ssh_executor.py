@@ -40,7 +40,7 @@ from tests.support.sshd import Sshd, is_alive, make_key
 pytestmark = pytest.mark.anyio
 
 ORDER = Order(principal="ann", command="test", policy="sha256:0")
-CONTEXT = RunContext(job_id="job_01TEST", folder=Path("/nonexistent"), order=ORDER)
+CONTEXT = RunContext(job_id="job_01TEST", order=ORDER)
 MIB = 1024 * 1024
 
 

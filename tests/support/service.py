@@ -205,6 +205,7 @@ class Service:
             "policies": str(self.policies),
             "data": str(self.data),
             "secrets": str(self.secrets),
+            "runs": str(self.data / "runs"),
             "listen": self.listen,
             "ops-listen": self.ops,
             **self.flags,

@@ -21,7 +21,7 @@ RULES = """\
 version: 1
 hosts: {}
 commands:
-  say: {run: [/bin/echo, --, <word>], params: {word: {type: enum, values: [yes, no]}}, on: local}
+  say: {run: [/bin/echo, --, <word>], params: {word: {type: enum, values: [yes, no]}, size: {type: int, default: 1}}, on: local}
 principals: {p: {}, q: {}}
 roles:
   r:
@@ -72,6 +72,14 @@ def test_a_case_that_comes_out_passes(written: str) -> None:
         (
             case("allow", word="maybe"),
             "expected allow, and the decision is invalid (bad_parameter by a.yaml:4:3); word: is not one of the listed values",
+        ),
+        (
+            case("allow").replace("word: yes", "word: maybe, size: big"),
+            (
+                "expected allow, and the decision is invalid (bad_parameter by a.yaml:4:3)"
+                "; word: is not one of the listed values"
+                "; size: must be a whole number in plain decimals, without a leading zero"
+            ),
         ),
         (
             case("deny", by="q", more=", because: closed"),
@@ -141,7 +149,7 @@ def test_an_argv_that_cannot_be() -> None:
     cases = (case("allow", more=", argv: [/bin/echo]"), case("invalid", word="maybe", more=", argv: [/bin/echo]"))
     _, outcomes = outcomes_of(*cases, resolve=refuse)
     assert [outcome.failure for outcome in outcomes] == [
-        "expected argv ['/bin/echo'], and there is none: too long for say of 1",
+        "expected argv ['/bin/echo'], and there is none: too long for say of 2",
         "",
     ]
 

@@ -1,0 +1,61 @@
+"""`python -m cmdhttp.broker`: started by the front, with one JSON argument and a socket to the front as descriptor 0."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cmdhttp.broker.check import Checker, Wanted, size_of
+from cmdhttp.broker.loop import Broker
+from cmdhttp.execution.local import containment
+from cmdhttp.execution.local.guard.folder import clear
+from cmdhttp.execution.local.wire import Message
+from cmdhttp.policy.compiled import Policy
+from cmdhttp.reload.source import read_policy
+from cmdhttp.settings import Settings
+
+
+def main() -> None:
+    """Clear what an earlier life left, load the policy, say so, and serve until the front has gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the front decides when it is over, and says so by closing the socket
+    os.umask(0o077)
+    config: dict[str, Any] = json.loads(sys.argv[1])
+    runs = Path(config["runs"])
+    settings = Settings(
+        policies=Path(config["policies"]),
+        secrets=Path(config["secrets"]),
+        interpreters={name: tuple(argv) for name, argv in config["interpreters"].items()},
+    )
+    with socket.socket(fileno=os.dup(0)) as front:
+        rung, swept, left = containment.enter(config["cgroup"], runs=str(runs))
+        _clear_runs(runs)
+        checker = Checker(load=lambda: _load(settings), runs=str(runs), account=config["account"])
+
+        def make_order(message: Message, stdin: int | None) -> dict[str, Any]:
+            return checker.order(Wanted.read(message, stdin=None if stdin is None else size_of(stdin)))
+
+        broker = Broker(front, make_order=make_order, refresh=checker.refresh, ready=config["ready"])
+        wrong = checker.refresh()
+        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": wrong})
+        broker.serve()
+
+
+def _load(settings: Settings) -> Policy:
+    return read_policy(settings, now=time.time()).usable()
+
+
+def _clear_runs(runs: Path) -> None:
+    """Nothing runs in these folders any more: whoever did has been ended."""
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for job in runs.iterdir():
+        for run in job.iterdir():
+            clear(str(run))
+
+
+if __name__ == "__main__":
+    main()

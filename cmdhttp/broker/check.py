@@ -1,0 +1,122 @@
+"""What the front orders, held against this process's own copy of the policy.
+
+The front names a principal, a command, a host and the values as the caller sent them. The step is made anew from these; it
+must be allowed, and it must be the one that the front put on record.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cmdhttp.errors import ConfigError
+from cmdhttp.execution.local.orders import AccountError, spawn_order
+from cmdhttp.ids import is_job_id
+from cmdhttp.plan.build import Wish, build_plan
+from cmdhttp.plan.digest import step_digest
+from cmdhttp.plan.model import Step
+from cmdhttp.policy.compiled import LOCAL, Policy
+from cmdhttp.policy.decide import Question, Verdict, bind, decide
+
+_COPIES = 3
+_MEND = "Look at 'cmdhttp check' and at the service's log; nothing has run."
+
+
+class Refused(Exception):
+    """The broker starts nothing; the message says why, without values."""
+
+    def __init__(self, detail: str, hint: str = _MEND) -> None:
+        super().__init__(detail)
+        self.detail, self.hint = detail, hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the front orders. `stdin` is the size of what it wants to send, None for nothing."""
+
+    job: str
+    run: int
+    policy: str
+    principal: str
+    command: str
+    host: str
+    params: Mapping[str, object]
+    timeout: float | None
+    step: str
+    stdin: int | None
+
+    @classmethod
+    def read(cls, message: Mapping[str, Any], *, stdin: int | None) -> "Wanted":
+        """Read a message. Raises Refused if it is none of ours."""
+        try:
+            wanted = cls(stdin=stdin, **message)
+        except TypeError:
+            raise Refused("the order cannot be read") from None
+        if not is_job_id(str(wanted.job)) or type(wanted.run) is not int or wanted.run < 0:
+            raise Refused("the order names no job")
+        return wanted
+
+
+class Checker:
+    """Keeps the newest policies that loaded, so that a call which was decided just before a reload still runs."""
+
+    def __init__(self, *, load: Callable[[], Policy], runs: str, account: str | None = None) -> None:
+        """`account` is that of commands whose policy names none."""
+        self._load = load
+        self._account = account
+        self._runs = runs
+        self._copies: dict[str, Policy] = {}
+
+    def refresh(self) -> str:
+        """Load the policy anew. Returns what is wrong with it, or nothing."""
+        try:
+            policy = self._load()
+        except ConfigError as error:
+            return error.detail
+        self._copies.pop(policy.digest, None)
+        self._copies[policy.digest] = policy
+        while len(self._copies) > _COPIES:
+            del self._copies[next(iter(self._copies))]
+        return ""
+
+    def order(self, wanted: Wanted) -> dict[str, Any]:
+        """Return the order for a guard. Raises Refused."""
+        step = self._step(self._policy(wanted.policy), wanted)
+        if step_digest(step) != wanted.step:
+            raise Refused("the step that the front recorded is not the one that the policy gives")
+        try:
+            folder = f"{self._runs}/{wanted.job}/{wanted.run}"
+            return spawn_order(step, folder=folder, job_id=wanted.job, account=self._account)
+        except AccountError as error:
+            raise Refused(str(error), "Look at 'as' in the policy.") from None
+
+    def _policy(self, digest: str) -> Policy:
+        wrong = "" if digest in self._copies else self.refresh()
+        if digest not in self._copies:
+            raise Refused(
+                wrong or "the policy files have changed since the call was decided", f"{_MEND} Then call again."
+            )
+        return self._copies[digest]
+
+    def _step(self, policy: Policy, wanted: Wanted) -> Step:
+        command = policy.commands.get(wanted.command)
+        if command is None or wanted.host != LOCAL:
+            raise Refused("the policy has no such command for this machine")
+        arguments = bind(command, wanted.params)
+        at = datetime.fromtimestamp(time.time(), tz=UTC)
+        question = Question(
+            principal=wanted.principal, command=command.name, host=wanted.host, arguments=arguments, at=at
+        )
+        decision = decide(policy, question)
+        if decision.verdict is not Verdict.ALLOW:
+            raise Refused(f"the policy does not allow it ({decision.reason})")
+        if wanted.stdin is not None and (command.stdin is None or wanted.stdin > command.stdin.max_bytes):
+            raise Refused("the policy does not allow so much stdin")
+        plan = build_plan(policy, command, [wanted.host], arguments, Wish(timeout=wanted.timeout))
+        return plan.steps[0]
+
+
+def size_of(descriptor: int) -> int:
+    return os.fstat(descriptor).st_size

@@ -1,0 +1,138 @@
+"""One run in a guard's hands: it starts, it is watched, and it is over only when nothing of it is left.
+
+What the front hears on the control socket of the run, in this order:
+
+    {"failed": errno}                         nothing was started
+    {"started": pid}
+    {"exited": status}                        the leader has ended, and something else of the run lives on
+    {"ended": status, "left": n, "by": ...}   the end, n processes could not be killed (0 but for a broken kernel call)
+
+What the front says there: `term` asks the leader's group to end, `kill` ends all that there is. `by` names who ended the run
+without being asked by the front: `broker` (it died) or `deadline`.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from cmdhttp.execution.local import tree
+from cmdhttp.execution.local.guard import folder
+from cmdhttp.execution.local.guard.order import Order
+from cmdhttp.execution.local.guard.start import start
+from cmdhttp.execution.local.wire import close_all, receive, send
+
+_KILL_SECONDS = 8.0
+_STUCK_PAUSE = 1.0
+
+
+class Run:
+    """`descriptors` are stdout, stderr and control, and stdin if the order says that there is one."""
+
+    def __init__(self, order: Order, descriptors: Sequence[int], *, broker: socket.socket, bell: int) -> None:
+        self._order = order
+        self._stdout, self._stderr, control, *rest = descriptors
+        self._stdin = rest[0] if rest else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._front = socket.socket(fileno=control)
+        self._broker = broker
+        self._bell = bell
+        self._leader = 0
+        self._status: int | None = None
+        self._by: str | None = None
+        self._failed_on = "folder"
+
+    def to_end(self) -> None:
+        """Run the order. Raises nothing for what the run does; nothing of it is left but what cannot be killed."""
+        with self._front:
+            try:
+                self._start()
+            except OSError as error:
+                folder.clear(self._order["folder"])
+                self._tell({"failed": error.errno or 0, "on": self._failed_on})
+                return
+            except BaseException:
+                self._close_streams()
+                self._end()
+                raise
+            self._tell({"started": self._leader})
+            self._watch()
+            self._end()
+
+    def _start(self) -> None:
+        try:
+            folder.make(self._order)
+            self._failed_on = "program"
+            self._leader = start(self._order, stdin=self._stdin, stdout=self._stdout, stderr=self._stderr)
+        finally:
+            self._close_streams()
+
+    def _close_streams(self) -> None:
+        streams = {self._stdin, self._stdout, self._stderr} - {-1}
+        self._stdin = self._stdout = self._stderr = -1
+        close_all(list(streams))
+
+    def _watch(self) -> None:
+        """Return when there is nothing left to watch, or when what is left is to be killed."""
+        deadline = time.monotonic() + self._order["deadline"]
+        with selectors.PollSelector() as selector:
+            for source in (self._front, self._broker, self._bell):
+                selector.register(source, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select(max(0.0, deadline - time.monotonic()))}
+                if self._bell in ready and self._all_over():
+                    return
+                if self._front in ready and self._heard() == "kill":
+                    return
+                if self._broker in ready:
+                    self._by = "broker"
+                    return
+                if time.monotonic() >= deadline:
+                    self._by = "deadline"
+                    return
+
+    def _all_over(self) -> bool:
+        """Take the status of what has ended. Whether nothing is left of the run."""
+        with suppress(BlockingIOError):
+            os.read(self._bell, 4096)
+        before = self._status
+        left = tree.reap(self._note)
+        if left and before is None and self._status is not None:
+            self._tell({"exited": self._status})
+        return not left
+
+    def _heard(self) -> str:
+        """What the front says; its silence for ever is `kill`."""
+        try:
+            received = receive(self._front)
+        except (OSError, ValueError):
+            return "kill"
+        if received is None:
+            return "kill"
+        message, descriptors = received
+        close_all(descriptors)
+        if message.get("do") != "term":
+            return "kill"
+        if self._status is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._leader, signal.SIGTERM)
+        return "term"
+
+    def _end(self) -> None:
+        """Kill what is left, take the folder away, and tell. What cannot be killed is tried again until it is gone."""
+        gone = tree.end_all(within=_KILL_SECONDS, on_end=self._note)
+        left = 0 if gone else len(tree.descendants(os.getpid()))
+        folder.clear(self._order["folder"])
+        self._tell({"ended": self._status, "left": left, "by": self._by})
+        while not gone:
+            gone = tree.end_all(within=_STUCK_PAUSE, on_end=self._note)
+
+    def _note(self, pid: int, status: int) -> None:
+        if pid == self._leader:
+            self._status = os.waitstatus_to_exitcode(status)
+
+    def _tell(self, message: dict[str, object]) -> None:
+        with suppress(OSError):  # whoever does not listen any more has closed the socket, and that is seen in its place
+            send(self._front, message)

@@ -1,0 +1,210 @@
+"""The front's end of the line to the broker: starts it, hands it orders, and starts another one when it has died.
+
+Every broker is asked nothing until it has said hello: by then it has ended what an earlier life left and has a policy, or has
+said why not. What a dead broker ran is ended by the guards; nothing of it is started again.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from cmdhttp.execution.local.wire import Message, close_all, pair, receive, send
+
+if TYPE_CHECKING:
+    import socket
+
+_log = logging.getLogger("cmdhttp.broker")
+_PATIENCE = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_STEADY_SECONDS = 30.0
+_END_SECONDS = 12.0
+_ARGUMENTS = ("-P", "-m", "cmdhttp.broker")
+
+
+class BrokerGone(Exception):
+    """There is no broker to hand an order to; nothing has been handed over."""
+
+
+class Link(Protocol):
+    """Takes orders for the broker."""
+
+    async def send(self, message: Mapping[str, object], descriptors: Sequence[int]) -> None:
+        """Hand over a message; the descriptors stay the caller's. Raises BrokerGone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """What a broker is told at its start. `cgroup` is a name of its own for each data folder; `ready` guards are kept.
+
+    `account` is that of commands whose policy names none; None for the broker's own.
+    """
+
+    policies: Path
+    secrets: Path
+    runs: Path
+    cgroup: str
+    interpreters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ready: int = 4
+    account: str | None = None
+
+    def text(self) -> str:
+        told: dict[str, Any] = {
+            "policies": str(self.policies.absolute()),
+            "secrets": str(self.secrets.absolute()),
+            "runs": str(self.runs.absolute()),
+            "cgroup": self.cgroup,
+            "interpreters": {name: list(argv) for name, argv in self.interpreters.items()},
+            "ready": self.ready,
+            "account": self.account,
+        }
+        return json.dumps(told)
+
+
+class Brokers(Protocol):
+    """Starts brokers, one at a time."""
+
+    def start(self) -> "socket.socket":
+        """Start a broker; returns the socket to it, which does not block. Raises OSError."""
+
+    def bury(self) -> str:
+        """See to it that the last one is gone, and say how it ended."""
+
+
+class OwnBrokers:
+    """Brokers that are children of this process."""
+
+    def __init__(self, config: str, *, arguments: Sequence[str] = _ARGUMENTS) -> None:
+        self._command = [sys.executable, *arguments, config]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "socket.socket":
+        ours, theirs = pair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this program itself
+                self._command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True
+            )
+        ours.settimeout(0)
+        return ours
+
+    def bury(self) -> str:
+        if self._process is None:
+            return "it never started"
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+        self._process.kill()
+        return f"status {self._process.wait()}"
+
+
+class BrokerLink:
+    """One broker at a time. `start` may be called before there is an event loop, so that it loads while the front does."""
+
+    def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
+        self._socket: socket.socket | None = None
+        self._up = anyio.Event()
+        self.pid: int | None = None
+        self.rung = ""
+        self.restarts = 0
+        self.trouble = "the broker has not started yet"
+        self.on_restart: Callable[[], Awaitable[None]] | None = None
+
+    def start(self) -> None:
+        """Start a broker; it says hello later. Raises OSError."""
+        self._socket = self._brokers.start()
+
+    async def serve(self) -> None:
+        """Keep a broker there until this is cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            since = anyio.current_time()
+            await self._listen()
+            self._bury()
+            pause = _FIRST_PAUSE if anyio.current_time() - since > _STEADY_SECONDS else min(2 * pause, _LONGEST_PAUSE)
+            await anyio.sleep(pause)
+            self.restarts += 1
+            if self.on_restart is not None:
+                await self.on_restart()
+            self.start()
+
+    async def ready(self) -> None:
+        """Wait until a broker has said hello."""
+        await self._up.wait()
+
+    async def send(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
+        """Hand over a message. Raises BrokerGone if no broker takes it within 5 s."""
+        with anyio.move_on_after(_PATIENCE):
+            while True:
+                await self._up.wait()
+                if self._socket is None:
+                    continue
+                try:
+                    send(self._socket, message, descriptors)
+                except BlockingIOError:
+                    await anyio.wait_writable(self._socket)
+                except OSError:
+                    await anyio.sleep(_FIRST_PAUSE)  # it has just died, and `serve` is about to see that
+                else:
+                    return
+        raise BrokerGone
+
+    async def policy_changed(self) -> None:
+        """Make the broker load the policy files too, while they are as the front saw them."""
+        with suppress(BrokerGone):
+            await self.send({"do": "policy"})
+
+    def close(self) -> None:
+        """Let the broker go, and wait for it: it ends what it runs first."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            self._brokers.bury()
+
+    async def _listen(self) -> None:
+        """Take in what the broker says until it has gone."""
+        while self._socket is not None:
+            await anyio.wait_readable(self._socket)
+            try:
+                received = receive(self._socket)
+            except BlockingIOError:
+                continue
+            except (OSError, ValueError):
+                return
+            if received is None:
+                return
+            close_all(received[1])
+            self._heard(received[0])
+
+    def _heard(self, message: Message) -> None:
+        if "hello" in message:
+            self.rung, self.pid = message["rung"], message["hello"]
+            if message["swept"]:
+                _log.warning("%d processes of an earlier life were still there and have been ended", message["swept"])
+            if message["left"]:
+                _log.error("processes of an earlier life cannot be ended: %s", message["left"])
+            _log.info("broker %d is ready (containment: %s)", message["hello"], self.rung)
+            self._up.set()
+        if "log" in message:
+            _log.error("%s", message["log"])
+        if "policy" in message:
+            self.trouble = message["policy"] and f"its copy of the policy does not load: {message['policy']}"
+            if self.trouble:
+                _log.error("the broker starts nothing: %s", self.trouble)
+
+    def _bury(self) -> None:
+        self._up = anyio.Event()
+        self.trouble = "the broker has died; another one is being started"
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        _log.error(
+            "the broker has ended (%s); what it ran has been ended, and another one is started", self._brokers.bury()
+        )
+        self.pid = None

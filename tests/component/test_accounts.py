@@ -1,0 +1,240 @@
+"""A service that is started as root: it takes another account, and commands run as the account that the policy names."""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.service import environment, free_port, wait_until
+from tests.support.sshd import descendants, is_alive
+
+FRONT, OTHER = "daemon", "games"
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(kw_only=True)
+class House:
+    """A running service with `--user`, in a folder that every account can reach."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    port: int
+    ops: int
+    token: str
+
+    def run(self, command: str) -> dict[str, object]:
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.port}/v1/run/{command}",
+            json={},
+            headers={"Authorization": f"Bearer {self.token}"},
+            trust_env=False,
+            timeout=15,
+        )
+        found: dict[str, object] = answer.json()
+        return found
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.ops}/readyz", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def uid_of(self, pid: int) -> int:
+        return Path(f"/proc/{pid}").stat().st_uid
+
+    def front(self) -> int:
+        """The pid of the process that has the front's account."""
+        uid = pwd.getpwnam(FRONT).pw_uid
+        return next(pid for pid in descendants(self.process.pid) if self.uid_of(pid) == uid)
+
+    def brokers(self) -> list[int]:
+        return [
+            pid
+            for pid in descendants(self.process.pid)
+            if b"cmdhttp.broker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    """Fails where it is not root: a service that cannot switch has nothing to be tested here."""
+    assert os.geteuid() == 0, "this test starts a service as root; run `make test` as root"
+    folder = Path(tempfile.mkdtemp(prefix="cmdhttp-accounts-"))
+    folder.chmod(0o755)
+    try:
+        with _serving(folder) as running:
+            yield running
+    finally:
+        shutil.rmtree(folder)
+
+
+class _serving:  # noqa: N801 - used as a function
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> House:
+        token = json.loads(_program("token", "new", "ann", "--json"))
+        secret = token.pop("token")
+        _write_policy(self.folder / "policies", token)
+        port, ops = free_port(), free_port()
+        flags = {
+            "policies": self.folder / "policies",
+            "data": self.folder / "data",
+            "runs": self.folder / "runs",
+            "listen": f"127.0.0.1:{port}",
+            "ops-listen": f"127.0.0.1:{ops}",
+            "drain": "0.3",
+            "user": FRONT,
+        }
+        arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+        self.log = (self.folder / "log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cmdhttp.cli.main", "serve", *arguments],
+            cwd=_ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+        )  # fmt: skip
+        self.house = House(folder=self.folder, process=process, port=port, ops=ops, token=secret)
+        try:
+            wait_until(self.house.ready, "the service is ready", seconds=15)
+        except BaseException:
+            sys.stderr.write((self.folder / "log").read_text()[-4000:])
+            self.end()
+            raise
+        return self.house
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        family = descendants(self.house.process.pid)
+        self.house.process.terminate()
+        self.house.process.wait(15)
+        self.log.close()
+        wait_until(lambda: not any(map(is_alive, family)), "nothing is left")
+
+
+def _program(*arguments: str) -> str:
+    command = [sys.executable, "-m", "cmdhttp.cli.main", *arguments]
+    return subprocess.run(command, cwd=_ROOT, env=environment(), capture_output=True, text=True, check=True).stdout
+
+
+def _write_policy(folder: Path, token: dict[str, object]) -> None:
+    folder.mkdir()
+    who = {
+        "script": 'id -u; id -g; id -G; echo "$HOME $USER"; stat -c "%u %a" . .. "$0"; grep NoNewPrivs /proc/self/status'
+    }
+    commands = {
+        "who": {**who},
+        "who.other": {**who, "as": OTHER},
+        "sleep": {"script": "echo $$; sleep 60", "as": OTHER},
+        "read.data": {"script": "cat ../../../../data/journal.db ../../../../data/* | head -c 10"},
+    }
+    for spec in commands.values():
+        spec.update(interpreter="sh", on="local", effect="read")
+    document = {
+        "version": 1,
+        "commands": commands,
+        "principals": {"ann": {"tokens": [token]}},
+        "roles": {"all": [{"commands": list(commands), "hosts": "local"}]},
+        "grants": [{"to": ["ann"], "roles": ["all"]}],
+    }
+    path = folder / "policy.yaml"
+    path.write_text(json.dumps(document))
+    path.chmod(0o644)
+
+
+def test_the_front_has_no_rights_of_roots(house: House) -> None:
+    """It has the account's user, group and groups, and no capability; the broker stays root, and the data is the account's."""
+    entry = pwd.getpwnam(FRONT)
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{house.front()}/status").read_text().splitlines() if ":\t" in line
+    )
+    assert status["Uid"].split() == [str(entry.pw_uid)] * 4
+    assert status["Gid"].split() == [str(entry.pw_gid)] * 4
+    assert set(map(int, status["Groups"].split())) == set(os.getgrouplist(FRONT, entry.pw_gid))
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+    assert [house.uid_of(pid) for pid in house.brokers()] == [0]
+    assert {path.stat().st_uid for path in (house.folder / "data").rglob("*")} == {entry.pw_uid}
+
+
+@pytest.mark.parametrize(("command", "account"), [("who", "nobody"), ("who.other", OTHER)])
+def test_a_command_has_the_whole_account_that_it_is_given(house: House, command: str, account: str) -> None:
+    """User, groups, home and name are those of the account, and so are its folder and script."""
+    job = house.run(command)
+    assert job["state"] == "succeeded", job
+    uid, gid, groups, home, *files, privileges = str(job["stdout"]).splitlines()
+    entry = pwd.getpwnam(account)
+    assert (int(uid), int(gid)) == (entry.pw_uid, entry.pw_gid)
+    assert set(map(int, groups.split())) == set(os.getgrouplist(account, entry.pw_gid))
+    assert home == f"{entry.pw_dir} {account}"
+    assert files == [f"{entry.pw_uid} 700", f"{entry.pw_uid} 700", f"{entry.pw_uid} 400"]
+    assert privileges.split() == ["NoNewPrivs:", "1"]
+
+
+def test_a_command_cannot_read_what_the_service_keeps(house: House) -> None:
+    """Journal, audit log and tokens of the service are out of reach for a command's account."""
+    job = house.run("read.data")
+    assert job["stdout"] == ""
+    assert "denied" in str(job["stderr"])
+
+
+def test_a_dead_broker_is_replaced_by_one_of_the_same_rights(house: House) -> None:
+    """The front cannot start one by itself; the keeper does, and the next call runs."""
+    [before] = house.brokers()
+    os.kill(before, 9)
+    wait_until(lambda: house.brokers() not in ([], [before]) and house.ready(), "there is another one", seconds=10)
+    assert house.run("who.other")["state"] == "succeeded"
+    assert [house.uid_of(pid) for pid in house.brokers()] == [0]
+
+
+def test_a_killed_front_takes_everything_with_it() -> None:
+    """Commands of other accounts are ended, the broker and the keeper go, and the keeper's status tells of it."""
+    folder = Path(tempfile.mkdtemp(prefix="cmdhttp-accounts-"))
+    folder.chmod(0o755)
+    try:
+        serving = _serving(folder)
+        house = serving.__enter__()
+        with httpx.Client(trust_env=False, timeout=15) as client:
+            client.post(
+                f"http://127.0.0.1:{house.port}/v1/run/sleep",
+                json={"wait": 0},
+                headers={"Authorization": f"Bearer {house.token}"},
+            )
+        games = pwd.getpwnam(OTHER).pw_uid
+        wait_until(lambda: any(house.uid_of(pid) == games for pid in descendants(house.process.pid)), "it runs")
+        family = descendants(house.process.pid)
+        os.kill(house.front(), 9)
+        since = time.monotonic()
+        assert house.process.wait(10) == 128 + 9
+        wait_until(lambda: not any(map(is_alive, family)), "nothing is left", seconds=1)
+        assert time.monotonic() - since < 3
+        assert not list((folder / "runs").iterdir())
+        serving.log.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--user", "no-such-account"], "there is no account 'no-such-account' (--user)"),
+        (["--user", "root"], "--user must name an account that is not root"),
+    ],
+)
+def test_an_account_that_cannot_be_taken(tmp_path: Path, flags: list[str], message: str) -> None:
+    """It is said before anything is made or started."""
+    command = [sys.executable, "-m", "cmdhttp.cli.main", "serve", "--data", str(tmp_path / "data"), *flags]
+    done = subprocess.run(
+        command, cwd=_ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=15
+    )
+    assert (done.returncode, message in done.stderr) == (2, True)
+    assert not (tmp_path / "data").exists()

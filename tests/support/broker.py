@@ -1,0 +1,72 @@
+"""A broker that believes: the real loop, real guards and real orders, and no policy, so that a test can run any step.
+
+`trusting_link` starts it as the process that it is; the step travels in the order's parameters.
+"""
+
+import base64
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from cmdhttp.broker.check import Refused
+from cmdhttp.broker.loop import Broker
+from cmdhttp.execution.local import containment
+from cmdhttp.execution.local.link import BrokerLink, OwnBrokers
+from cmdhttp.execution.local.orders import AccountError, spawn_order
+from cmdhttp.execution.local.wire import Message
+from cmdhttp.execution.model import Order, RunContext
+from cmdhttp.plan.model import Step
+
+
+def context_of(step: Step, *, job: str = "job_TEST") -> RunContext:
+    """The context in which the believing broker finds the step."""
+    packed = base64.b64encode(pickle.dumps(step)).decode()
+    return RunContext(job_id=job, order=Order(principal="p", command="c", policy="d", params={"step": packed}))
+
+
+@asynccontextmanager
+async def trusting_link(runs: str) -> AsyncIterator[BrokerLink]:
+    """A believing broker for the length of the block; its end leaves nothing behind."""
+    link = BrokerLink(OwnBrokers(runs, arguments=("-m", "tests.support.broker")))
+    link.start()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(link.serve)
+            with anyio.fail_after(10):
+                await link.ready()
+            yield link
+            group.cancel_scope.cancel()
+    finally:
+        link.close()
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.umask(0o077)
+    runs = sys.argv[1]
+    with socket.socket(fileno=os.dup(0)) as front:
+        rung, swept, left = containment.enter("cmdhttp-tests", runs=runs)
+
+        def make_order(message: Message, _: int | None) -> dict[str, Any]:
+            step: Step = pickle.loads(base64.b64decode(message["params"]["step"]))  # noqa: S301 - the test wrote it
+            folder = f"{runs}/{message['job']}/{message['run']}"
+            try:
+                return spawn_order(step, folder=folder, job_id=message["job"])
+            except AccountError as error:
+                raise Refused(str(error)) from None
+
+        broker = Broker(front, make_order=make_order, refresh=lambda: "", ready=2)
+        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": ""})
+        broker.serve()
+
+
+if __name__ == "__main__":
+    main()
