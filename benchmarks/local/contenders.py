@@ -41,6 +41,7 @@ class Cmdhttp(Server):
         flags = {
             "policies": policies,
             "data": place.folder / "data",
+            "runs": place.folder / "runs",
             "listen": f"127.0.0.1:{place.port}",
             "ops-listen": f"127.0.0.1:{free_port()}",
         }
