@@ -55,6 +55,7 @@ def start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dict
     steps = [
         {
             "host": step.host,
+            "account": getattr(step.target, "account", None),
             "argv": step.shown_argv,
             "script": step.script.sha256 if step.script else None,
             "stdin_bytes": len(step.stdin) if step.stdin is not None else 0,

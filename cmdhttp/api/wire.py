@@ -124,6 +124,7 @@ def _run_fields(run: Run, inline: Inline | None, parsed: Parsed | None, *, hashe
         "truncated": truncated,
         "stdout_bytes": run.stdout.size,
         "stderr_bytes": run.stderr.size,
+        **_written_fields(run),
         "error": error_document(run.error),
     }
     if run.stopped is not None:
@@ -131,6 +132,13 @@ def _run_fields(run: Run, inline: Inline | None, parsed: Parsed | None, *, hashe
     if hashes:
         fields["sha256"] = {"stdout": run.stdout.sha256, "stderr": run.stderr.sha256}
     return fields
+
+
+def _written_fields(ended: Run | RunEnded) -> JsonObject:
+    """What the run wrote, where less is kept in the middle: nothing of it is in the log."""
+    if ended.stdout.written is None or ended.stderr.written is None:
+        return {}
+    return {"stdout_written_bytes": ended.stdout.written, "stderr_written_bytes": ended.stderr.written}
 
 
 def _data_fields(parsed: Parsed) -> JsonObject:
@@ -160,6 +168,7 @@ def _verdict(event: RunEnded) -> JsonObject:
         "truncated": event.truncated,
         "stdout_bytes": event.stdout.size,
         "stderr_bytes": event.stderr.size,
+        **_written_fields(event),
         "duration_ms": _millis(event.duration),
         "error": error_document(event.error),
     }

@@ -46,12 +46,18 @@ def main() -> None:
 
 
 def _load(settings: Settings) -> Policy:
-    return read_policy(settings, now=time.time()).usable()
+    return read_policy(settings, now=time.time(), may_switch=os.geteuid() == 0).usable()
 
 
 def _clear_runs(runs: Path) -> None:
-    """Nothing runs in these folders any more: whoever did has been ended."""
-    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Nothing runs in these folders any more: whoever did has been ended.
+
+    Where runs have accounts of their own, what leads there may be passed by all, and listed by none.
+    """
+    for folder in (*reversed(runs.parents), runs):
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     for job in runs.iterdir():
         for run in job.iterdir():
             clear(str(run))

@@ -66,13 +66,16 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
 
 def _serve(settings: Settings, *, demo: bool, brokers: Brokers | None = None) -> int:
     clock = SystemClock()
+    may_switch = brokers is not None or os.geteuid() == 0
     if not demo:
-        serve(settings, PolicyFolder(settings, now=clock.now), brokers=brokers)
+        serve(settings, PolicyFolder(settings, now=clock.now, may_switch=may_switch), brokers=brokers)
         return 0
     token = _demo_token(_token_file(settings))
     record = _demo_record(token, made_at=_token_file(settings).stat().st_mtime)
     calls = _CALLS.format(url=f"http://{settings.listen}", token=token, file=_token_file(settings))
-    source = PolicyFolder(settings, now=clock.now, prepare=lambda policy: _with_demo_token(policy, record))
+    source = PolicyFolder(
+        settings, now=clock.now, prepare=lambda policy: _with_demo_token(policy, record), may_switch=may_switch
+    )
     serve(settings, source, announce=lambda: print(calls, flush=True), brokers=brokers)
     return 0
 

@@ -52,12 +52,22 @@ class RunErrorCode(StrEnum):
     UNSUPPORTED = "unsupported"
     CONNECTION_LOST = "connection_lost"
     OUTPUT_LIMIT = "output_limit"
+    MEMORY_LIMIT = "memory_limit"
+    CPU_LIMIT = "cpu_limit"
+    PROCESS_LIMIT = "process_limit"
+    FILE_SIZE_LIMIT = "file_size_limit"
     TIMED_OUT = "timed_out"
     CANCELED = "canceled"
     SERVICE_STOPPED = "service_stopped"
     SERVICE_RESTARTED = "service_restarted"
     RECORD_FAILED = "record_failed"
     INTERNAL = "internal"
+
+
+LIMITS = frozenset(
+    {RunErrorCode.MEMORY_LIMIT, RunErrorCode.CPU_LIMIT, RunErrorCode.PROCESS_LIMIT, RunErrorCode.FILE_SIZE_LIMIT}
+)
+"""A run that passed one of these was ended for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +98,8 @@ class Exited:
     """The end. `exit_code` and `signal` (a name such as `TERM`) are both None when the end was not seen.
 
     `lost` is True only if the process may have run on, or may have ended in a way that can no longer be known.
-    `stopped` is None when the process ended before anyone signalled it.
+    `stopped` is None when the process ended before anyone signalled it. An `error` of `LIMITS` says that a limit ended the
+    run, whatever was asked of it at the same time.
     """
 
     exit_code: int | None = None

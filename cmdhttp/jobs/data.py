@@ -15,7 +15,7 @@ _JOB_SECONDS = 5.0
 _JOB_DATA = 8 << 20
 """Bytes of JSON that the data of one answer may become, over all its runs."""
 
-_TRUNCATED = Unreadable(DataErrorCode.TRUNCATED, "the run reached its output limit, so the end is missing").parsed()
+_TRUNCATED = Unreadable(DataErrorCode.TRUNCATED, "the run reached its output limit, so a part is missing").parsed()
 _LATE = Unreadable(DataErrorCode.TIMED_OUT, "the parser's turn did not come in time; ask again").parsed()
 
 

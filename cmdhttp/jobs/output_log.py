@@ -6,8 +6,10 @@ belong on the journal's threads.
 
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.state import Tally
@@ -63,6 +65,11 @@ class OutputLog:
             return os.pread(descriptor, size, offset)
         finally:
             os.close(descriptor)
+
+    def scratch(self) -> BinaryIO:
+        """Return an empty file without a name: it goes when it is closed. Raises OSError. May be called on any thread."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=self._root, buffering=0)
 
     def measure(self, job: str, run: int, stream: Stream) -> Tally:
         """Return what the file of a run that nobody writes any more holds."""

@@ -7,6 +7,7 @@ order of numbers. The bytes of a stream are cut only between characters.
 import codecs
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import BinaryIO
 
 import anyio
 
@@ -82,6 +83,10 @@ class Recorder:
             size=len(data),
         )
         await self._record(event, Chunk(run=run, stream=stream, offset=offset, data=data))
+
+    def scratch(self) -> BinaryIO:
+        """Return an empty file beside the output, which goes when it is closed. Blocks; raises OSError."""
+        return self._journal.output.scratch()
 
     async def tallies(self, run: int) -> tuple[Tally, Tally]:
         return await self._journal.close_output(self.job.id, run)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
+from anyio import to_thread
 
 from cmdhttp.execution.model import (
+    LIMITS,
     Executor,
     Exited,
     Output,
@@ -20,6 +22,7 @@ from cmdhttp.execution.model import (
     Stream,
 )
 from cmdhttp.jobs import state
+from cmdhttp.jobs.ends import Ends
 from cmdhttp.jobs.recorder import Recorder, Splitter
 from cmdhttp.jobs.state import RunEnded, State
 from cmdhttp.plan.model import Step
@@ -46,14 +49,22 @@ class StepRun:
     monotonic: Callable[[], float]
     _splitters: dict[Stream, Splitter] = field(init=False)
     _left: int = field(init=False)
+    _ends: Ends | None = field(init=False, default=None)
+    _written: dict[Stream, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._splitters = {stream: Splitter() for stream in Stream}
         self._left = self.step.output_limit
+        self._written = dict.fromkeys(Stream, 0)
+        if self.step.keep_ends:
+            self._left //= 2
+            self._ends = Ends(room=self.step.output_limit - self._left, scratch=self.recorder.scratch)
 
     async def to_end(self, *, limiters: tuple[anyio.CapacityLimiter, ...]) -> None:
         """Wait for a place in every limiter, run, and record the verdict. Raises OSError or sqlite3.Error if it cannot."""
         async with AsyncExitStack() as places:
+            if self._ends is not None:
+                places.callback(self._ends.close)
             await self._take_places(places, limiters)
             if self.stop.requested:
                 await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
@@ -106,18 +117,36 @@ class StepRun:
         )
 
     async def _keep(self, output: Output) -> None:
+        self._written[output.stream] += len(output.data)
         data = output.data[: self._left]
         self._left -= len(data)
-        if len(data) < len(output.data):
+        rest = output.data[len(data) :]
+        if rest and self._ends is None:
             self.stop.request(StopReason.OUTPUT_LIMIT)
         if told := self._splitters[output.stream].feed(data):
             await self.recorder.output(self.step.run, output.stream, told)
+        if rest and self._ends is not None:
+            rest = self._splitters[output.stream].rest() + rest
+            await to_thread.run_sync(self._ends.take, output.stream, rest)
+
+    async def _keep_end(self, stream: Stream, ends: Ends) -> None:
+        """Put the end of a stream behind its beginning."""
+        pieces = ends.pieces(stream)
+        while piece := await to_thread.run_sync(next, pieces, b""):
+            if told := self._splitters[stream].feed(piece):
+                await self.recorder.output(self.step.run, stream, told)
 
     async def _record_end(self, exited: Exited, *, duration: float | None) -> None:
         for stream, splitter in self._splitters.items():
+            if self._ends is not None:
+                await self._keep_end(stream, self._ends)
             if rest := splitter.rest():
                 await self.recorder.output(self.step.run, stream, rest)
         stdout, stderr = await self.recorder.tallies(self.step.run)
+        left_out = self._ends is not None and self._ends.full
+        if left_out:
+            stdout = replace(stdout, written=self._written[Stream.STDOUT])
+            stderr = replace(stderr, written=self._written[Stream.STDERR])
         verdict, error = judge(exited, self.stop.reason, self.success_codes)
         await self.recorder.record_event(
             RunEnded(
@@ -133,7 +162,7 @@ class StepRun:
                 error=error,
                 stdout=stdout,
                 stderr=stderr,
-                truncated=self.stop.reason is StopReason.OUTPUT_LIMIT,
+                truncated=left_out or self.stop.reason is StopReason.OUTPUT_LIMIT,
             )
         )
 
@@ -142,6 +171,8 @@ def judge(exited: Exited, reason: StopReason | None, success_codes: Collection[i
     """Return the state of a run, and why it is not the state of a process that ended by itself. Pure."""
     if exited.lost:
         return State.LOST, exited.error
+    if exited.error is not None and exited.error.code in LIMITS:
+        return State.FAILED, exited.error
     if exited.stopped is not None and reason is not None:
         verdict, code, detail = _STOPPED[reason]
         hint = "" if exited.stopped is Stopped.CONFIRMED else "It is not known whether the process has ended."

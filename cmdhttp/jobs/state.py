@@ -38,10 +38,14 @@ class OnDisconnect(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """One output stream of a run: bytes in the log, and their sha256 once the run has ended."""
+    """One output stream of a run: bytes in the log, and their sha256 once the run has ended.
+
+    `written` is what the run wrote, where a part in the middle was left out of the log; else None.
+    """
 
     size: int = 0
     sha256: str | None = None
+    written: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

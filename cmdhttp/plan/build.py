@@ -47,6 +47,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
             stdin=wish.stdin,
             timeout=min(wish.timeout or command.timeout, command.timeout),
             output_limit=command.output.max_bytes,
+            keep_ends=command.output.when_full == "keep_ends",
             limits=command.limits,
         )
         for run, host in enumerate(hosts)
@@ -71,7 +72,7 @@ def _target(host: Host, command: Command) -> Target:
     if missing:
         return UnsupportedTarget(what=missing[0])
     if profile is None:
-        return LocalTarget()
+        return LocalTarget(account=command.account, isolated=command.isolated)
     if not isinstance(profile.login, KeyLogin) or profile.known_hosts is None:
         return UnsupportedTarget(what="this way to log in")
     return SshTarget(

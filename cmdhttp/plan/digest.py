@@ -22,6 +22,7 @@ def step_digest(step: Step) -> str:
         (script.interpreter, script.sha256) if script else None,
         step.timeout,
         step.output_limit,
+        step.keep_ends,
         asdict(step.limits),
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

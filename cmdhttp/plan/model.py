@@ -52,7 +52,10 @@ Target = LocalTarget | SshTarget | UnsupportedTarget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams; `limits` are for local runs."""
+    """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams; `limits` are for local runs.
+
+    At the output limit the run ends, or with `keep_ends` goes on while the beginning and the end of its output are kept.
+    """
 
     run: int
     host: str
@@ -63,6 +66,7 @@ class Step:
     stdin: bytes | None = field(default=None, repr=False)
     timeout: float
     output_limit: int
+    keep_ends: bool = False
     limits: Limits = field(default_factory=Limits)
 
     @property

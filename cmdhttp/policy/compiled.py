@@ -176,7 +176,8 @@ class Oidc:
 class Command:
     """A published command. `hosts` is where it is made to run; `timeout` in seconds.
 
-    `unsupported` names what the command asks for and this version cannot do: such a command never runs.
+    `isolated`: whether a local run gets a PID namespace of its own. `unsupported` names what the command asks for and this
+    version cannot do: such a command never runs.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Command:
     reason_required: bool
     approval: Approval | None
     max_parallel: int
+    isolated: bool
     atoms: tuple[str, ...]
     at: Position
     unsupported: tuple[str, ...] = ()

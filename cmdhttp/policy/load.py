@@ -28,6 +28,7 @@ class Inputs:
     `resolve` makes an argv. `secrets` is None where the secrets folder is not known; then nothing is said of its files.
     `interpreters` are argv prefixes by name, beside the built-in ones. `now` is the moment for lint and for tests without `at`.
     `parsers` are the names that `result` may give; `more_parsers` says how an admin comes by others.
+    `may_switch`: whether local runs can have an account of their own, which takes root; None where that is not known.
     """
 
     resolve: Resolve
@@ -36,6 +37,7 @@ class Inputs:
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parsers: Collection[str] = ()
     more_parsers: str = ""
+    may_switch: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +93,13 @@ def load_files(
         interpreters=inputs.interpreters,
         parsers=inputs.parsers,
         more_parsers=inputs.more_parsers,
+        may_switch=inputs.may_switch,
     )
     compiled = compile_all(merged, folders=folders, digest=folder_digest(files))
     found += compiled.findings
     outcomes: list[Outcome] = []
     if not _errors([*merged.findings, *compiled.findings]):
-        found += lint(compiled.policy, merged, now=inputs.now)
+        found += lint(compiled.policy, merged, now=inputs.now, as_root=inputs.may_switch is True)
         found += check_targets(compiled.policy, merged, policies=policies, secrets=inputs.secrets)
         outcomes = run_cases(compiled.policy, merged.tests, resolve=inputs.resolve, now=inputs.now)
         found += [finding for outcome in outcomes if (finding := outcome.finding)]

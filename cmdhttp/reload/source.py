@@ -29,8 +29,11 @@ class PolicySource(Protocol):
         """Tell cheaply, without ever raising, whether another load could give another policy."""
 
 
-def read_policy(settings: Settings, *, now: float) -> Loaded:
-    """Load the policy folder of the settings, and say all that there is to say of it."""
+def read_policy(settings: Settings, *, now: float, may_switch: bool | None) -> Loaded:
+    """Load the policy folder of the settings, and say all that there is to say of it.
+
+    `may_switch`: whether local runs can have an account of their own; None where that is not known.
+    """
     parsers = KnownParsers(find_library())
     inputs = Inputs(
         resolve=resolve_argv,
@@ -39,12 +42,16 @@ def read_policy(settings: Settings, *, now: float) -> Loaded:
         interpreters=settings.interpreters,
         parsers=parsers,
         more_parsers=parsers.more,
+        may_switch=may_switch,
     )
     return load(settings.policies, inputs)
 
 
 class PolicyFolder:
-    """The policy folder of the settings. `prepare` gets each policy that loads, and returns the one to serve."""
+    """The policy folder of the settings. `prepare` gets each policy that loads, and returns the one to serve.
+
+    `may_switch`: whether local runs can have an account of their own; None where that is not known.
+    """
 
     def __init__(
         self,
@@ -52,15 +59,17 @@ class PolicyFolder:
         *,
         now: Callable[[], float],
         prepare: Callable[[Policy], Policy] = lambda policy: policy,
+        may_switch: bool | None = None,
     ) -> None:
         self._settings = settings
         self._now = now
         self._prepare = prepare
+        self._may_switch = may_switch
         self._warned: tuple[Finding, ...] = ()
 
     def load(self) -> Policy:
         """Load it for serving. Raises PolicyError, or ConfigError if nobody could call."""
-        loaded = read_policy(self._settings, now=self._now())
+        loaded = read_policy(self._settings, now=self._now(), may_switch=self._may_switch)
         self._warn(loaded.warnings)
         policy = self._prepare(loaded.usable())
         if not policy.tokens:

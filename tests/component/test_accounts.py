@@ -22,6 +22,13 @@ FRONT, OTHER = "daemon", "games"
 _ROOT = Path(__file__).parents[2]
 
 
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 @dataclass(kw_only=True)
 class House:
     """A running service with `--user`, in a folder that every account can reach."""
@@ -58,11 +65,7 @@ class House:
         return next(pid for pid in descendants(self.process.pid) if self.uid_of(pid) == uid)
 
     def brokers(self) -> list[int]:
-        return [
-            pid
-            for pid in descendants(self.process.pid)
-            if b"cmdhttp.broker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        return [pid for pid in descendants(self.process.pid) if b"cmdhttp.broker" in command_line(pid)]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +173,7 @@ def test_the_front_has_no_rights_of_roots(house: House) -> None:
 def test_a_command_has_the_whole_account_that_it_is_given(house: House, command: str, account: str) -> None:
     """User, groups, home and name are those of the account, and so are its folder and script."""
     job = house.run(command)
-    assert job["state"] == "succeeded", job
+    assert job["state"] == "succeeded", (job["error"], job["stderr"])
     uid, gid, groups, home, *files, privileges = str(job["stdout"]).splitlines()
     entry = pwd.getpwnam(account)
     assert (int(uid), int(gid)) == (entry.pw_uid, entry.pw_gid)
@@ -200,8 +203,8 @@ def test_a_killed_front_takes_everything_with_it() -> None:
     """Commands of other accounts are ended, the broker and the keeper go, and the keeper's status tells of it."""
     folder = Path(tempfile.mkdtemp(prefix="cmdhttp-accounts-"))
     folder.chmod(0o755)
+    serving = _serving(folder)
     try:
-        serving = _serving(folder)
         house = serving.__enter__()
         with httpx.Client(trust_env=False, timeout=15) as client:
             client.post(
@@ -218,8 +221,8 @@ def test_a_killed_front_takes_everything_with_it() -> None:
         wait_until(lambda: not any(map(is_alive, family)), "nothing is left", seconds=1)
         assert time.monotonic() - since < 3
         assert not list((folder / "runs").iterdir())
-        serving.log.close()
     finally:
+        serving.log.close()
         shutil.rmtree(folder)
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cmdhttp.execution.local.executor import LocalExecutor
 from cmdhttp.execution.model import (
-    Emit,
     Exited,
     Output,
     RunErrorCode,
@@ -25,21 +23,10 @@ from cmdhttp.execution.model import (
 )
 from cmdhttp.plan.model import LocalTarget, Step
 from cmdhttp.policy.compiled import Script
-from tests.support.broker import context_of, trusting_link
+from tests.support.broker import Place, trusting_place
 from tests.support.sshd import is_alive
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """An executor whose broker runs whatever it is given, and the folder that it makes for a run."""
-
-    executor: LocalExecutor
-    folder: Path
-
-    async def go(self, what: Step, *, emit: Emit, stop: Stop | None = None) -> Exited:
-        return await self.executor.run(what, context=context_of(what), emit=emit, stop=stop or Stop())
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +36,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    runs = tmp_path_factory.mktemp("runs")
-    async with trusting_link(str(runs)) as link:
-        yield Place(executor=LocalExecutor(link=link, kill_grace=0.3, drain=0.3), folder=runs / "job_TEST" / "0")
+    async with trusting_place(tmp_path_factory.mktemp("runs")) as shared:
+        yield shared
 
 
 @dataclass

@@ -121,7 +121,7 @@ def told(example: Example, folder: Path) -> list[Finding]:
     own = files_of(example)
     files = [*own, SourceFile(path="base.yaml", data=BASE.encode()), completion(own)]
     merged = collect(files)
-    folders = Folders(policies=folder, secrets=folder, parsers=("df", "json", "lines"))
+    folders = Folders(policies=folder, secrets=folder, parsers=("df", "json", "lines"), may_switch=False)
     compiled = compile_all(merged, folders=folders, digest="")
     findings = [*merged.findings, *compiled.findings, *lint_text(files)]
     if not any(finding.severity is Severity.ERROR for finding in findings):

@@ -11,6 +11,8 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,10 +20,11 @@ import anyio
 from cmdhttp.broker.check import Refused
 from cmdhttp.broker.loop import Broker
 from cmdhttp.execution.local import containment
+from cmdhttp.execution.local.executor import LocalExecutor
 from cmdhttp.execution.local.link import BrokerLink, OwnBrokers
 from cmdhttp.execution.local.orders import AccountError, spawn_order
 from cmdhttp.execution.local.wire import Message
-from cmdhttp.execution.model import Order, RunContext
+from cmdhttp.execution.model import Emit, Exited, Order, RunContext, Stop
 from cmdhttp.plan.model import Step
 
 
@@ -45,6 +48,26 @@ async def trusting_link(runs: str) -> AsyncIterator[BrokerLink]:
             group.cancel_scope.cancel()
     finally:
         link.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An executor whose broker runs whatever it is given, and the folder that it makes for a run."""
+
+    executor: LocalExecutor
+    link: BrokerLink
+    folder: Path
+
+    async def go(self, what: Step, *, emit: Emit, stop: Stop | None = None) -> Exited:
+        return await self.executor.run(what, context=context_of(what), emit=emit, stop=stop or Stop())
+
+
+@asynccontextmanager
+async def trusting_place(runs: Path) -> AsyncIterator[Place]:
+    """An executor with a believing broker, and little patience."""
+    async with trusting_link(str(runs)) as link:
+        executor = LocalExecutor(link=link, kill_grace=0.3, drain=0.3)
+        yield Place(executor=executor, link=link, folder=runs / "job_TEST" / "0")
 
 
 def main() -> None:

@@ -65,6 +65,20 @@ COMMANDS: Mapping[str, Document] = {
     },
     "stubborn": {"script": "trap '' TERM; echo $$; while :; do sleep 0.1; done", "timeout": "40s", "on": "local"},
     "flood": {"run": ["/usr/bin/yes", "flood"], "output": {"max": "64KiB"}, "timeout": "20s", "on": _BOTH},
+    "ends": {
+        "script": 'yes flood | head -c "$P_BYTES"; echo "the last words" >&2; echo; echo done',
+        "params": {"bytes": {"type": "int", "min": 0}},
+        "output": {"max": "64KiB", "when_full": "keep_ends"},
+        "timeout": "20s",
+        "on": _BOTH,
+    },
+    "burn": {"script": "while :; do :; done", "limits": {"cpu": "1s"}, "timeout": "20s", "on": "local"},
+    "large_file": {
+        "script": "exec head -c 5000000 /dev/zero >big",
+        "limits": {"file_size": "1MiB", "memory": "256MiB", "processes": 9, "files": 64},
+        "timeout": "20s",
+        "on": "local",
+    },
     "tick": {
         "script": 'i=0; while [ "$i" -lt "$P_COUNT" ]; do echo "tick $i"; echo "tock é" >&2; i=$((i + 1)); '
         'sleep "$P_PAUSE"; done',

@@ -18,10 +18,11 @@ NOWHERE = Path("/nowhere")
 PARSERS = ("df", "json", "lines")
 
 
-def compiled(*texts: str, policies: Path = NOWHERE) -> Policy:
+def compiled(*texts: str, policies: Path = NOWHERE, may_switch: bool = False) -> Policy:
     """The policy of files with these texts; `version: 1` is put before each."""
     files = sources(*texts)
-    return compile_policy(merge(files), folders=folders(policies), digest=folder_digest(files))
+    places = folders(policies, may_switch=may_switch)
+    return compile_policy(merge(files), folders=places, digest=folder_digest(files))
 
 
 def sources(*texts: str) -> list[SourceFile]:
@@ -31,8 +32,8 @@ def sources(*texts: str) -> list[SourceFile]:
     ]
 
 
-def folders(policies: Path = NOWHERE) -> Folders:
-    return Folders(policies=policies, secrets=Path("/secrets"), parsers=PARSERS)
+def folders(policies: Path = NOWHERE, *, may_switch: bool = False) -> Folders:
+    return Folders(policies=policies, secrets=Path("/secrets"), parsers=PARSERS, may_switch=may_switch)
 
 
 def judged(*texts: str, policies: Path = NOWHERE) -> tuple[Compiled, list[str]]:

@@ -66,6 +66,16 @@ def test_a_parser_that_is_not_there(policies: Path) -> None:
         folder.load()
 
 
+def test_an_account_on_local_needs_a_service_that_runs_as_root(policies: Path) -> None:
+    """Who serves says whether accounts can be switched."""
+    put(policies, "version: 1\nprincipals: {p: {}}\ncommands: {c: {run: [/bin/c], on: local, as: www}}\n")
+    settings = Settings(policies=policies)
+    able = PolicyFolder(settings, now=lambda: NOW, prepare=with_token, may_switch=True)
+    assert able.load().commands["c"].account == "www"
+    with pytest.raises(PolicyError, match="P208 'as: www' on local needs the service to be started as root"):
+        PolicyFolder(settings, now=lambda: NOW, prepare=with_token, may_switch=False).load()
+
+
 def test_warnings_are_logged_when_they_are_news(policies: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The same warnings are not logged again by each load; others are, and at most fifty at a time."""
     folder = PolicyFolder(Settings(policies=policies), now=lambda: NOW, prepare=with_token)

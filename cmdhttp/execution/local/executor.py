@@ -11,10 +11,11 @@ import os
 import signal
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 
 import anyio
 
+from cmdhttp.execution.local.limit_errors import limit_error
 from cmdhttp.execution.local.link import BrokerGone, Link
 from cmdhttp.execution.local.wire import Message, close_all, memory_file, pair, receive, send
 from cmdhttp.execution.model import (
@@ -94,7 +95,7 @@ class LocalExecutor:
                 return Exited(error=_NO_BROKER)
             run = _Run(lines=lines, emit=emit, stop=stop, kill_grace=self.kill_grace, drain=self.drain)
             try:
-                return await run.to_end()
+                return _named(await run.to_end(), run.passed, step)
             finally:
                 with anyio.CancelScope(shield=True):
                     await run.ended()
@@ -171,7 +172,9 @@ class _Run:
     kill_grace: float
     drain: float
     _signalled: bool = False
-    _over: bool = field(default=False)
+    passed: str | None = None
+    """The limit that ended the run."""
+    _over: bool = False
 
     async def to_end(self) -> Exited:
         async with anyio.create_task_group() as group:
@@ -199,7 +202,7 @@ class _Run:
             return Exited(error=error)
         if "failed" in news:
             self._over = True
-            return Exited(error=spawn_error(news["failed"], on=news["on"]))
+            return Exited(error=spawn_error(news["failed"], on=news["on"], why=news["why"]))
         await self.emit(Started(pid=news["started"]))
         return self._verdict(await self._read_to_end())
 
@@ -219,6 +222,7 @@ class _Run:
         if news is None:
             return Exited(lost=True, error=_GUARD_LOST)
         status, left = news["ended"], news["left"]
+        self.passed = news["passed"]
         stopped = Stopped.UNCONFIRMED if left else Stopped.CONFIRMED
         return Exited(
             exit_code=status if status is not None and status >= 0 else None,
@@ -266,15 +270,21 @@ class _Run:
             send(self.lines.control, {"do": what})
 
 
-def spawn_error(number: int, *, on: str = "program") -> RunError:
+def _named(exited: Exited, passed: str | None, step: Step) -> Exited:
+    """The end with the limit that made it, if one did."""
+    return exited if passed is None else replace(exited, error=limit_error(passed, asdict(step.limits)))
+
+
+def spawn_error(number: int, *, on: str = "program", why: str = "") -> RunError:
     """Say why a process could not be started, without its arguments."""
+    why = why or os.strerror(number)
     if on == "folder":
         detail, hint = (
-            f"The private folder of the run could not be made: {os.strerror(number)}.",
+            f"The private folder of the run could not be made: {why}.",
             "Look at the free space and the modes of the folder for runs (--runs).",
         )
     else:
-        detail, hint = _HINTS.get(number, (f"The process could not be started: {os.strerror(number)}.", ""))
+        detail, hint = _HINTS.get(number, (f"The process could not be started: {why}.", ""))
     return RunError(code=RunErrorCode.SPAWN_FAILED, detail=detail, hint=hint)
 
 

@@ -71,6 +71,7 @@ def keep(front: Callable[[socket.socket], int], *, account: pwd.struct_passwd, b
     theirs.close()
     with ours:
         status = _Keeper(front=pid, socket=ours, brokers=brokers).watch()
+    brokers.bury()  # its front has gone, so it ends what it runs, and then itself
     tree.end_all(within=_END_SECONDS)
     return status if status >= 0 else _KILLED - status
 

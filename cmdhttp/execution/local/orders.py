@@ -7,6 +7,7 @@ ours: by them a later life of the service finds what an earlier one left.
 import os
 import pwd
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from cmdhttp.plan.model import LocalTarget, Step
@@ -37,6 +38,7 @@ def spawn_order(step: Step, *, folder: str, job_id: str, account: str | None = N
         "script": step.script.text if step.script is not None else None,
         "account": _account(entry) if account is not None else None,
         "isolated": target.isolated,
+        "limits": {name: value for name, value in asdict(step.limits).items() if value is not None},
         "deadline": step.timeout + _SPARE_SECONDS,
     }
 

@@ -39,12 +39,11 @@ def compile_command(
     """Resolve one command; what is wrong goes into the report."""
     spec = defined.spec
     hosts = places.resolve(child(defined.node, "on"), everything=places.remote)
-    if spec.account is not None and LOCAL in hosts:
-        message = f"'as: {spec.account}' cannot be kept on local: this version runs local commands as its own account"
-        hint = "leave out 'as', or take 'local' out of 'on'"
+    if spec.account is not None and LOCAL in hosts and report.folders.may_switch is False:
+        message = f"'as: {spec.account}' on local needs the service to be started as root"
+        hint = "start it as root, leave out 'as', or take 'local' out of 'on'"
         report.say("P208", message, defined.where("as"), hint)
-    for key in _not_applied(spec):
-        report.not_applied(f"'{key}'", defined.where(key))
+    _say_not_applied(defined, hosts, report)
     return Command(
         name=name,
         summary=spec.summary,
@@ -68,6 +67,7 @@ def compile_command(
         reason_required=spec.reason == "required",
         approval=approval,
         max_parallel=spec.max_parallel,
+        isolated=spec.isolation == "namespace",
         atoms=(f"name:{name}", f"effect:{spec.effect}", *(f"tag:{tag}" for tag in spec.tags), EVERYTHING),
         at=defined.at,
         unsupported=tuple(_unsupported(defined, report)),
@@ -81,8 +81,16 @@ def child(node: source.Node | None, key: str | int) -> source.Node | None:
     return node.items[key] if isinstance(node, source.Sequence) and isinstance(key, int) else None
 
 
-def _not_applied(spec: CommandSpec) -> Iterator[str]:
-    yield from (key for key in ("limits", "concurrency", "rate") if getattr(spec, key) is not None)
+def _say_not_applied(defined: Defined[CommandSpec], hosts: frozenset[str], report: Report) -> None:
+    spec = defined.spec
+    if hosts - {LOCAL}:
+        if spec.limits is not None:
+            report.not_remote("'limits'", defined.where("limits"))
+        if spec.isolation != "none":
+            report.not_remote("'isolation'", defined.where("isolation"))
+    for key in ("concurrency", "rate"):
+        if getattr(spec, key) is not None:
+            report.not_applied(f"'{key}'", defined.where(key))
 
 
 def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]:
@@ -93,8 +101,6 @@ def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]
             yield report.not_done(f"parameters of type {param.type}", defined.where("params", name))
     if spec.output.redact:
         yield report.not_done("'redact'", defined.where("output", "redact"))
-    if spec.output.when_full != "stop":
-        yield report.not_done("'when_full: keep_ends'", defined.where("output", "when_full"))
     if spec.interpreter in _UNTRIED:
         yield report.not_done(f"scripts for {spec.interpreter}", defined.where("interpreter"))
 

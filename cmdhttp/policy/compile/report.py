@@ -15,7 +15,8 @@ class Folders:
     """Where references lead: key files in `secrets`, known_hosts and script files in `policies`.
 
     `interpreters` are argv prefixes by name, beside the built-in ones. `parsers` are the names that `result` may give;
-    `more_parsers` says how an admin comes by others.
+    `more_parsers` says how an admin comes by others. `may_switch`: whether whoever starts local processes may start them as
+    other accounts; None where that is not known, and then nothing is said of it.
     """
 
     policies: Path
@@ -23,6 +24,7 @@ class Folders:
     interpreters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parsers: Collection[str] = ()
     more_parsers: str = ""
+    may_switch: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +74,8 @@ class Report:
     def not_applied(self, what: str, at: Position) -> None:
         """Say that this version reads a limit and does not apply it yet."""
         self.warn("P217", f"this version reads {what} and does not apply it yet", at, "do not rely on it")
+
+    def not_remote(self, what: str, at: Position) -> None:
+        """Say that something is for local runs, of a command that runs on SSH hosts too."""
+        message = f"{what} is for local runs: this version does not apply it on SSH hosts"
+        self.warn("P217", message, at, "do not rely on it there, or write a command of its own for local")

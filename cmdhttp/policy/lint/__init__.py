@@ -44,8 +44,11 @@ RULES: tuple[Rule, ...] = (
 """Every rule but those on text (P402, `lint_text`) and on files (P308 to P313, `policy.permissions`)."""
 
 
-def lint(policy: Policy, merged: Merged, *, now: datetime) -> list[Finding]:
-    """Return what the rules have to say of a policy that compiled without errors, by place."""
-    book = Book.of(policy, merged, now=now)
+def lint(policy: Policy, merged: Merged, *, now: datetime, as_root: bool = False) -> list[Finding]:
+    """Return what the rules have to say of a policy that compiled without errors, by place.
+
+    `as_root`: whether a local command without `as` would run as root.
+    """
+    book = Book.of(policy, merged, now=now, as_root=as_root)
     found = [finding for rule in RULES for finding in rule(book)]
     return sorted(found, key=lambda finding: (finding.at, finding.code, finding.message))

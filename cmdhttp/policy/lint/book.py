@@ -18,24 +18,28 @@ CHANGING = (Effect.CHANGE, Effect.DESTROY)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """A policy that compiled without errors, and what it was compiled from. `changing` names what changes or destroys."""
+    """A policy that compiled without errors, and what it was compiled from. `changing` names what changes or destroys.
+
+    `as_root`: whether a local command without `as` would run as root.
+    """
 
     policy: Policy
     merged: Merged
     now: datetime
     by_atom: Mapping[str, frozenset[str]]
     changing: frozenset[str]
+    as_root: bool = False
     _taken: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, policy: Policy, merged: Merged, *, now: datetime) -> "Book":
+    def of(cls, policy: Policy, merged: Merged, *, now: datetime, as_root: bool = False) -> "Book":
         by_atom: dict[str, set[str]] = {EVERYTHING: set()}
         for command in policy.commands.values():
             for atom in command.atoms:
                 by_atom.setdefault(atom, set()).add(command.name)
         frozen = {atom: frozenset(names) for atom, names in by_atom.items()}
         changing = frozenset(command.name for command in policy.commands.values() if command.effect in CHANGING)
-        return cls(policy=policy, merged=merged, now=now, by_atom=frozen, changing=changing)
+        return cls(policy=policy, merged=merged, now=now, by_atom=frozen, changing=changing, as_root=as_root)
 
     def taken(self, atoms: frozenset[str]) -> frozenset[str]:
         """The names of the commands that a rule under these atoms takes in."""

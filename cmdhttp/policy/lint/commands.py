@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from cmdhttp.policy import template
-from cmdhttp.policy.compiled import EVERYTHING
+from cmdhttp.policy.compiled import EVERYTHING, LOCAL
 from cmdhttp.policy.findings import Finding
 from cmdhttp.policy.lint.book import CHANGING, Book
 from cmdhttp.policy.lint.codes import LintCode
@@ -31,6 +31,9 @@ def as_root(book: Book) -> Iterator[Finding]:
     for command, defined in book.commands():
         if command.account == _ROOT:
             yield LintCode.AS_ROOT.found(f"'{command.name}' runs as root", defined.where("as"), hint)
+        elif book.as_root and command.account is None and LOCAL in command.hosts:
+            message = f"'{command.name}' runs as root on local, as the service does"
+            yield LintCode.AS_ROOT.found(message, defined.at, "name an account that may do no more than this in 'as'")
     for name, profile in book.merged.ssh_profiles.items():
         if profile.spec.user == _ROOT:
             yield LintCode.AS_ROOT.found(f"the profile '{name}' logs in as root", profile.where("user"), hint)

@@ -122,7 +122,10 @@ class CommandSpec(Strict):
     params: dict[ParamName, AnyParam] = Field(default_factory=dict, description="The values that a caller may send.")
     on: HostSelector = Field(description="The hosts that it is made for; local must be named.")
     account: Account | None = Field(
-        default=None, alias="as", description="The login account on SSH hosts, instead of the profile's `user`."
+        default=None,
+        alias="as",
+        description="The account that it runs as: on SSH hosts instead of the profile's `user`, on local instead of"
+        " the service's own.",
     )
     timeout: Annotated[Duration, Field(le=7 * 86400)] = Field(
         default=300.0, description="When a run is ended, at most 7d; 5m if left out.", examples=["30s", "5m"]
@@ -130,7 +133,10 @@ class CommandSpec(Strict):
     output: OutputSpec = Field(default=OutputSpec(), description="How much it may write, and what is masked in it.")
     stdin: StdinSpec | None = Field(default=None, description="That a caller may send stdin; not taken if left out.")
     env: dict[EnvName, str] = Field(default_factory=dict, description="Variables of the run: constant text.")
-    limits: LimitsSpec | None = Field(default=None, description="What a run may take from the machine.")
+    limits: LimitsSpec | None = Field(default=None, description="What a local run may take from the machine.")
+    isolation: Literal["namespace", "none"] = Field(
+        default="none", description="Whether a local run gets a PID namespace of its own; none if left out."
+    )
     concurrency: ConcurrencySpec | None = Field(default=None, description="How many runs at the same time.")
     rate: RateText | None = Field(default=None, description="Calls in a time.", examples=["30/h"])
     result: ResultSpec | None = Field(default=None, description="That the output is read as data.")

@@ -66,6 +66,7 @@ def command_shifts(before: Command, now: Command) -> list[Shift]:
         compare("limits processes", before.limits.processes, now.limits.processes, capped),
         compare("limits files", before.limits.files, now.limits.files, capped),
         compare("limits file_size", before.limits.file_size, now.limits.file_size, capped, _bytes),
+        compare("isolation", before.isolated, now.isolated, ge, _isolation),
         *_concurrency_shifts(before.concurrency or _UNLIMITED, now.concurrency or _UNLIMITED),
         compare("rate", before.rate, now.rate, _rate_within, _rate),
         compare("max_parallel", before.max_parallel, now.max_parallel, capped),
@@ -210,6 +211,10 @@ def _rate(rate: Rate) -> str:
 
 def _reason(required: object) -> str:
     return "required" if required else "optional"
+
+
+def _isolation(isolated: object) -> str:
+    return "namespace" if isolated else "none"
 
 
 def _address(host: Host) -> str:

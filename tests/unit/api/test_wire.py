@@ -158,6 +158,18 @@ def test_cut_output_says_so() -> None:
     assert document(job(), Inline(stdout=b"hi", stderr=b""))["truncated"] is True
 
 
+def test_what_was_left_out_in_the_middle_is_told() -> None:
+    """A run that wrote more than is kept of it says how much; others have no such fields."""
+    ended = RunEnded(seq=1, ts=0.0, run=0, host="h", state=State.SUCCEEDED, truncated=True)
+    ended = replace(ended, stdout=Tally(size=7, written=99), stderr=Tally(size=3, written=3))
+    fields = event_document(ended, job=None, job_id="job_1", data=b"").items()
+    told = {"stdout_bytes": 7, "stdout_written_bytes": 99, "stderr_bytes": 3, "stderr_written_bytes": 3}
+    assert fields >= {**told, "truncated": True}.items()
+    run = replace(job().runs[0], stdout=ended.stdout, stderr=ended.stderr, truncated=True)
+    assert document(replace(job(), runs=(run,))).items() >= told.items()
+    assert not [name for name in document(job()) if "written" in name]
+
+
 def test_the_credential_is_not_shown() -> None:
     """No document says by which token a job was started."""
     assert "CANARY" not in repr(document(job()))

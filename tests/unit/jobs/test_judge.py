@@ -7,6 +7,7 @@ from cmdhttp.jobs.run import judge
 from cmdhttp.jobs.state import State
 
 OWN = RunError(code=RunErrorCode.CONNECT_FAILED, detail="d")
+LIMIT = RunError(code=RunErrorCode.MEMORY_LIMIT, detail="d")
 LOST = RunError(code=RunErrorCode.CONNECTION_LOST, detail="d")
 
 
@@ -27,6 +28,15 @@ LOST = RunError(code=RunErrorCode.CONNECTION_LOST, detail="d")
             {0},
             State.LOST,
             RunErrorCode.CONNECTION_LOST,
+        ),
+        (Exited(signal="KILL", error=LIMIT), None, {0}, State.FAILED, RunErrorCode.MEMORY_LIMIT),
+        (Exited(exit_code=0, error=LIMIT), None, {0}, State.FAILED, RunErrorCode.MEMORY_LIMIT),
+        (
+            Exited(signal="KILL", error=LIMIT, stopped=Stopped.CONFIRMED),
+            StopReason.TIMEOUT,
+            {0},
+            State.FAILED,
+            RunErrorCode.MEMORY_LIMIT,
         ),
         (Exited(exit_code=0), StopReason.CANCEL, {0}, State.SUCCEEDED, None),
         (Exited(exit_code=0), StopReason.TIMEOUT, {0}, State.SUCCEEDED, None),

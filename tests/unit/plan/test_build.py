@@ -9,7 +9,7 @@ from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
 from cmdhttp.plan.build import Wish, build_plan, check_wish
 from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget
-from cmdhttp.policy.compiled import Policy
+from cmdhttp.policy.compiled import Limits, Policy
 from cmdhttp.policy.decide import bind
 from tests.unit.policies import compiled, judged
 
@@ -20,8 +20,9 @@ hosts: {web1: {address: 10.0.0.1, ssh: linux}, web2: {address: 10.0.0.2, port: 2
 ANY = "{type: string, pattern: '(?s).*', unicode: true, max_length: 8192, leading_dash: true}"
 
 
-def made(fields: str, params: str = "") -> Policy:
-    return compiled(HOSTS + f"commands: {{c: {{on: [local, '*'], {fields}, params: {{{params}}}}}}}")
+def made(fields: str, params: str = "", *, may_switch: bool = False) -> Policy:
+    text = HOSTS + f"commands: {{c: {{on: [local, '*'], {fields}, params: {{{params}}}}}}}"
+    return compiled(text, may_switch=may_switch)
 
 
 def argv(run: str, params: str, **values: Any) -> tuple[str, ...]:
@@ -199,6 +200,17 @@ def test_a_step_for_each_host() -> None:
         LocalTarget(),
         SshTarget(address="10.0.0.1", port=2200, **reach),  # type: ignore[arg-type]
     ]
+
+
+def test_what_a_local_run_keeps_to() -> None:
+    """Account, isolation, limits, and what happens at the output cap stand in the step, for whoever starts it."""
+    fields = "as: www, isolation: namespace, limits: {cpu: 2s, files: 9}, output: {max: 5B, when_full: keep_ends}"
+    step, far = plan(made(f"run: [/bin/c], {fields}", may_switch=True), "local", "web1").steps
+    assert (step.target, step.limits) == (LocalTarget(account="www", isolated=True), Limits(cpu=2.0, files=9))
+    assert (step.keep_ends, far.keep_ends) == (True, True)
+    assert isinstance(far.target, SshTarget)
+    assert far.target.account == "www"
+    assert plan(made("run: [/bin/c]")).steps[0].keep_ends is False
 
 
 def test_the_shell_of_the_host_comes_along() -> None:

@@ -102,8 +102,8 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "account on local": (
         command("run: [/bin/c], as: ^root"),
-        "P208 'as: root' cannot be kept on local: this version runs local commands as its own account\n"
-        "    hint: leave out 'as', or take 'local' out of 'on'",
+        "P208 'as: root' on local needs the service to be started as root\n"
+        "    hint: start it as root, leave out 'as', or take 'local' out of 'on'",
     ),
     "nothing to run": (
         command("effect: read", mark="^"),

@@ -91,14 +91,9 @@ def test_what_is_no_rate(text: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ("limits: {cpu: 1s}", "P217 warning: this version reads 'limits' and does not apply it yet"),
         ("rate: 1/s", "P217 warning: this version reads 'rate' and does not apply it yet"),
         ("concurrency: {total: 1}", "P217 warning: this version reads 'concurrency' and does not apply it yet"),
         ("output: {redact: [x]}", "P216 warning: this version cannot do 'redact': what needs it never runs"),
-        (
-            "output: {when_full: keep_ends}",
-            "P216 warning: this version cannot do 'when_full: keep_ends': what needs it never runs",
-        ),
     ],
 )
 def test_what_is_read_and_not_done_is_said(fields: str, message: str) -> None:
@@ -107,6 +102,48 @@ def test_what_is_read_and_not_done_is_said(fields: str, message: str) -> None:
     assert warnings(text) == [message]
     marked = judged(text)[0].policy.commands["c"].unsupported
     assert bool(marked) is message.startswith("P216")
+
+
+@pytest.mark.parametrize("field", ["limits: {cpu: 1s}", "isolation: namespace", "output: {when_full: keep_ends}"])
+def test_what_local_runs_keep_to(field: str) -> None:
+    """A command for this machine alone is warned of none of these, and may run."""
+    text = f"commands: {{c: {{on: local, run: [/bin/c], {field}}}}}"
+    assert (warnings(text), judged(text)[0].policy.commands["c"].unsupported) == ([], ())
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("limits: {cpu: 1s}", ["limits"]), ("isolation: namespace", ["isolation"]), ("isolation: none", [])],
+)
+@pytest.mark.parametrize("on", ["'*'", "[local, web1]"])
+def test_what_is_for_local_runs_only(field: str, said: list[str], on: str) -> None:
+    """A command that runs on SSH hosts, there alone or there too, is told what counts on local only."""
+    hosts = (
+        "ssh_profiles: {linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}}\n"
+        "hosts: {web1: {address: a, ssh: linux}}\n"
+    )
+    assert warnings(hosts + f"commands: {{c: {{on: {on}, run: [/bin/c], {field}}}}}") == [
+        f"P217 warning: '{name}' is for local runs: this version does not apply it on SSH hosts" for name in said
+    ]
+
+
+def test_isolation() -> None:
+    """A PID namespace of its own is asked for by name, and not there by default."""
+    made = [command(text).isolated for text in ("isolation: namespace", "isolation: none", "effect: read")]
+    assert made == [True, False, False]
+    found = findings("commands: {c: {on: local, run: [/bin/c], isolation: full}}")
+    assert found == ["a.yaml:2:53: P201 c.isolation: must be 'namespace' or 'none'"]
+
+
+@pytest.mark.parametrize(("may_switch", "codes"), [(True, []), (None, []), (False, ["P208"])])
+@pytest.mark.parametrize("on", ["local", "[local, '*']"])
+def test_an_account_on_local(may_switch: bool | None, codes: list[str], on: str) -> None:
+    """It is refused where it is known that accounts cannot be switched, and nowhere else."""
+    merged = collect(sources(f"commands: {{c: {{on: {on}, run: [/bin/c], as: www}}}}"))
+    folders = Folders(policies=Path(), secrets=Path(), may_switch=may_switch)
+    made = compile_all(merged, folders=folders, digest="d")
+    assert [finding.code for finding in made.findings] == codes
+    assert made.policy.commands["c"].account == "www"
 
 
 def test_a_script_for_an_interpreter_that_cannot_be_tried() -> None:

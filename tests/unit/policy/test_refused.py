@@ -272,6 +272,31 @@ def test_everything_wrong_with_a_folder_comes_at_once(tmp_path: Path) -> None:
     assert caught.value.findings == loaded.errors
 
 
+@pytest.mark.parametrize(
+    ("may_switch", "fields", "codes"),
+    [
+        (True, "as: www, ", []),
+        (True, "", ["P324"]),
+        (None, "as: www, ", []),
+        (None, "", []),
+        (False, "as: www, ", ["P208"]),
+    ],
+)
+def test_whether_accounts_can_be_switched_is_known_by_who_loads(
+    tmp_path: Path, may_switch: bool | None, fields: str, codes: list[str]
+) -> None:
+    """The same folder loads for a service that runs as root, for a check that cannot know, and not for any other service."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "a.yaml").write_text(
+        f"version: 1\ncommands: {{c: {{on: local, run: [/bin/true], effect: read, {fields}timeout: 5s}}}}\n"
+    )
+    (tmp_path / "a.yaml").chmod(0o644)
+    loaded = load(tmp_path, replace(INPUTS, may_switch=may_switch))
+    found = [finding.code for finding in loaded.findings]
+    assert [code for code in found if code in ("P208", "P324")] == codes
+    assert (loaded.policy is None) is ("P208" in codes)
+
+
 def test_a_failed_test_keeps_a_policy_out(tmp_path: Path) -> None:
     """A policy that does not pass its own tests does not load, though it is there to be looked at."""
     text = (

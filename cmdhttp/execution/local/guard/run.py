@@ -5,13 +5,15 @@ What the front hears on the control socket of the run, in this order:
     {"failed": errno}                         nothing was started
     {"started": pid}
     {"exited": status}                        the leader has ended, and something else of the run lives on
-    {"ended": status, "left": n, "by": ...}   the end, n processes could not be killed (0 but for a broken kernel call)
+    {"ended": status, "left": n, "by": ..., "passed": ...}
+        the end; n processes could not be killed (0 but for a broken kernel call), and which limit was passed, if one was
 
 What the front says there: `term` asks the leader's group to end, `kill` ends all that there is. `by` names who ended the run
 without being asked by the front: `broker` (it died) or `deadline`.
 """
 
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -23,10 +25,12 @@ from cmdhttp.execution.local import tree
 from cmdhttp.execution.local.guard import folder
 from cmdhttp.execution.local.guard.order import Order
 from cmdhttp.execution.local.guard.start import start
+from cmdhttp.execution.local.limits import Meter, named
 from cmdhttp.execution.local.wire import close_all, receive, send
 
 _KILL_SECONDS = 8.0
 _STUCK_PAUSE = 1.0
+_MEASURE_SECONDS = 0.05
 
 
 class Run:
@@ -42,7 +46,12 @@ class Run:
         self._leader = 0
         self._status: int | None = None
         self._by: str | None = None
+        self._asked = False
+        self._passed: str | None = None
         self._failed_on = "folder"
+        self._limits = order["limits"]
+        self._meter = Meter(self._limits)
+        self._cpu_before = _reaped_cpu()
 
     def to_end(self) -> None:
         """Run the order. Raises nothing for what the run does; nothing of it is left but what cannot be killed."""
@@ -51,7 +60,7 @@ class Run:
                 self._start()
             except OSError as error:
                 folder.clear(self._order["folder"])
-                self._tell({"failed": error.errno or 0, "on": self._failed_on})
+                self._tell({"failed": error.errno or 0, "on": self._failed_on, "why": str(error.strerror)})
                 return
             except BaseException:
                 self._close_streams()
@@ -81,7 +90,7 @@ class Run:
             for source in (self._front, self._broker, self._bell):
                 selector.register(source, selectors.EVENT_READ)
             while True:
-                ready = {key.fileobj for key, _ in selector.select(max(0.0, deadline - time.monotonic()))}
+                ready = {key.fileobj for key, _ in selector.select(self._patience(deadline))}
                 if self._bell in ready and self._all_over():
                     return
                 if self._front in ready and self._heard() == "kill":
@@ -89,9 +98,22 @@ class Run:
                 if self._broker in ready:
                     self._by = "broker"
                     return
+                if self._meter.needed and self._has_passed():
+                    return
                 if time.monotonic() >= deadline:
                     self._by = "deadline"
                     return
+
+    def _patience(self, deadline: float) -> float:
+        """How long to wait for news."""
+        left = max(0.0, deadline - time.monotonic())
+        return min(left, _MEASURE_SECONDS) if self._meter.needed else left
+
+    def _has_passed(self) -> bool:
+        """Whether the processes of the run together have passed a limit. Looked at every 50 ms and at each piece of news."""
+        reaped = _reaped_cpu() - self._cpu_before
+        self._passed = self._meter.exceeded(tree.descendants(os.getpid()), reaped=reaped)
+        return self._passed is not None
 
     def _all_over(self) -> bool:
         """Take the status of what has ended. Whether nothing is left of the run."""
@@ -113,6 +135,7 @@ class Run:
             return "kill"
         message, descriptors = received
         close_all(descriptors)
+        self._asked = True
         if message.get("do") != "term":
             return "kill"
         if self._status is None:
@@ -125,7 +148,9 @@ class Run:
         gone = tree.end_all(within=_KILL_SECONDS, on_end=self._note)
         left = 0 if gone else len(tree.descendants(os.getpid()))
         folder.clear(self._order["folder"])
-        self._tell({"ended": self._status, "left": left, "by": self._by})
+        if self._passed is None and self._status is not None and not self._asked:
+            self._passed = named(self._status, self._limits, used=_reaped_cpu() - self._cpu_before)
+        self._tell({"ended": self._status, "left": left, "by": self._by, "passed": self._passed})
         while not gone:
             gone = tree.end_all(within=_STUCK_PAUSE, on_end=self._note)
 
@@ -136,3 +161,9 @@ class Run:
     def _tell(self, message: dict[str, object]) -> None:
         with suppress(OSError):  # whoever does not listen any more has closed the socket, and that is seen in its place
             send(self._front, message)
+
+
+def _reaped_cpu() -> float:
+    """Seconds of CPU of all children that this process has ever waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

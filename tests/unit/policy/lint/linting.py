@@ -19,13 +19,13 @@ hosts:
 """
 
 
-def found(*texts: str, now: datetime = NOW, policies: Path = NOWHERE) -> list[Finding]:
+def found(*texts: str, now: datetime = NOW, policies: Path = NOWHERE, as_root: bool = False) -> list[Finding]:
     """What lint says of files with these texts, which must compile."""
     merged = collect(sources(*texts))
     made = compile_all(merged, folders=folders(policies), digest="")
     errors = [str(finding) for finding in (*merged.findings, *made.findings) if finding.severity == "error"]
     assert errors == []
-    return lint(made.policy, merged, now=now)
+    return lint(made.policy, merged, now=now, as_root=as_root)
 
 
 def shown(findings: Iterable[Finding], *codes: str) -> list[str]:

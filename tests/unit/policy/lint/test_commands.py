@@ -77,6 +77,19 @@ def test_a_profile_that_logs_in_as_root() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("as_root", "said"), [(True, ["'bare' runs as root on local, as the service does"]), (False, [])]
+)
+def test_a_local_command_of_a_service_that_runs_as_root(as_root: bool, said: list[str]) -> None:
+    """It runs as root too, unless it has an account of its own or never runs on local."""
+    text = HOSTS + (
+        "commands:\n  bare: {run: [/bin/a], on: [local, web1]}\n  own: {run: [/bin/a], on: web1, as: www}\n"
+        "  far: {run: [/bin/a], on: web1}\n"
+    )
+    lines = shown(found(text, as_root=as_root), "P324")
+    assert [line.partition("warning: ")[2] for line in lines] == said
+
+
 APPROVED = """\
 commands: {{c: {{run: [/bin/a], on: local, approval: {{{approval}}}}}, d: {{run: [/bin/a], on: local, approval: {{by: [bob]}}}}}}
 principals: {{alice: {{}}, bob: {{}}, carl: {{}}}}

@@ -254,6 +254,7 @@ MEANINGS: list[tuple[tuple[str, str], tuple[str, str, str, str]]] = [
     (("timeout: 10s", "timeout: 10s\n    limits: {processes: 5}"), ("lost", "limits processes", "none", "5")),
     (("timeout: 10s", "timeout: 10s\n    limits: {files: 5}"), ("lost", "limits files", "none", "5")),
     (("timeout: 10s", "timeout: 10s\n    limits: {file_size: 5B}"), ("lost", "limits file_size", "none", "5 bytes")),
+    (("timeout: 10s", "timeout: 10s\n    isolation: namespace"), ("lost", "isolation", "none", "namespace")),
     (("timeout: 10s", "timeout: 10s\n    concurrency: {per_host: 1}"), ("lost", "concurrency per_host", "none", "1")),
     (("timeout: 10s", "timeout: 10s\n    concurrency: {total: 1}"), ("lost", "concurrency total", "none", "1")),
     (("timeout: 10s", "timeout: 10s\n    rate: 30/h"), ("lost", "rate", "none", "30 in 3600 s")),
