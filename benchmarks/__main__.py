@@ -13,7 +13,6 @@ from functools import partial
 
 from benchmarks import policy
 from benchmarks.local import run as local
-from benchmarks.local.http import WrongAnswer
 from benchmarks.local.servers import Missing
 from benchmarks.measure import Report, machine
 
@@ -29,7 +28,7 @@ _TERMINATED = 128 + signal.SIGTERM
 
 
 def main() -> int:
-    """Run what was asked for; returns 2 if something to measure is missing or answers wrong."""
+    """Run what was asked for; returns 2 if something to measure is missing or fails, after what was found until then."""
     options = _options()
     # An exit stops the servers that were started; the signal alone would leave them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
@@ -38,18 +37,19 @@ def main() -> int:
     if not options.json:
         where = "{python}, {system}, {processors} processors, load {load}".format_map(here)
         print(f"{where}; {options.rounds} rounds\n")
+    failed = ""
     try:
         for name in options.names or _ALL:
             for report in BENCHMARKS[name](rounds=options.rounds, quick=options.quick):
                 found.setdefault(name, []).append(report.document())
                 print(report.text() + "\n", file=sys.stderr if options.json else sys.stdout, flush=True)
-    except (Missing, WrongAnswer) as error:
-        print(error, file=sys.stderr)
-        return 2
+    except (Missing, RuntimeError, OSError) as error:
+        failed = str(error) or repr(error)
+        print(failed, file=sys.stderr)
     if options.json:
         document = {"machine": here, "rounds": options.rounds, "quick": options.quick, "benchmarks": found}
-        print(json.dumps(document, indent=2))
-    return 0
+        print(json.dumps(document | ({"failed": failed} if failed else {}), indent=2))
+    return 2 if failed else 0
 
 
 def _options() -> argparse.Namespace:

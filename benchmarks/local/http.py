@@ -18,7 +18,7 @@ _READ = 1 << 16
 _PATIENCE = 30.0
 
 
-class WrongAnswer(Exception):
+class WrongAnswer(RuntimeError):
     """A contender did not answer as it must, so its figures would mean nothing."""
 
 

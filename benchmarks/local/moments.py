@@ -171,11 +171,15 @@ def _cancel(up: Running, us: Cmdhttp, seconds: str) -> tuple[float, float]:
     job = json.loads(started.body)["id"]
     pid = _find(["/bin/sleep", seconds])
     sent = request("POST", f"/v1/jobs/{job}/cancel", headers=us.headers, body=b"{}")
-    with connect(up.port) as found:
-        start = time.perf_counter()
-        found.sendall(sent)
-        gone, answered = _wait_for_both(pid, found)
-        answer = receive(found)
+    descriptor = os.pidfd_open(pid)
+    try:
+        with connect(up.port) as found:
+            start = time.perf_counter()
+            found.sendall(sent)
+            gone, answered = _wait_for_both(pid, descriptor, found)
+            answer = receive(found)
+    finally:
+        os.close(descriptor)
     if answer.status != 200 or b'"state":"canceled"' not in answer.body:  # noqa: PLR2004 - the stop is known
         raise WrongAnswer(f"the cancel was not confirmed: {answer.held[:2000]!r}")
     return (gone - start) * 1e3, (answered - start) * 1e3
@@ -205,26 +209,22 @@ def _find(argv: list[str]) -> int:
     raise WrongAnswer(f"no process {argv} within {_PATIENCE:.0f} s")
 
 
-def _wait_for_both(pid: int, answer: socket.socket) -> tuple[float, float]:
+def _wait_for_both(pid: int, descriptor: int, answer: socket.socket) -> tuple[float, float]:
     """When the process was gone, that is ended and reaped by its parent, and when the answer was there. Raises WrongAnswer."""
     gone, answered = math.nan, math.nan
-    descriptor = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        poll.register(answer, select.POLLIN)
-        while math.isnan(gone) or math.isnan(answered):
-            events = poll.poll(_PATIENCE * 1e3)
-            if not events:
-                raise WrongAnswer(f"the process {pid} or its cancel is still there after {_PATIENCE:.0f} s")
-            for number, _ in events:
-                poll.unregister(number)
-                if number == descriptor:
-                    gone = _wait_until_reaped(pid)
-                else:
-                    answered = time.perf_counter()
-    finally:
-        os.close(descriptor)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.register(answer, select.POLLIN)
+    while math.isnan(gone) or math.isnan(answered):
+        events = poll.poll(_PATIENCE * 1e3)
+        if not events:
+            raise WrongAnswer(f"the process {pid} or its cancel is still there after {_PATIENCE:.0f} s")
+        for number, _ in events:
+            poll.unregister(number)
+            if number == descriptor:
+                gone = _wait_until_reaped(pid)
+            else:
+                answered = time.perf_counter()
     return gone, answered
 
 
