@@ -107,6 +107,7 @@ class Nginx(Server):
     name = "nginx + fcgiwrap"
     programs = ("nginx", "fcgiwrap")
     forsakes = True
+    waits = False
 
     def prepare(self, place: Place) -> list[list[str]]:
         folder = place.folder

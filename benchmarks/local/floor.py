@@ -1,13 +1,14 @@
 """The floors: what no server can beat, as programs of their own.
 
 `floor.py spawn IN_FLIGHT SECONDS ARGV...` keeps so many processes going with posix_spawn and wait, without pipes and without
-HTTP, and prints as JSON how many seconds each and all took. `floor.py cat PORT` answers HTTP with a program's output: a head,
-then the program through a pipe to `cat`, which writes to the connection; the target's path names the program in the JSON
-object that stands in `FLOOR_PROGRAMS`.
+HTTP, and prints as JSON how many seconds each and all took, and of processor time. `floor.py cat PORT` answers HTTP with a
+program's output: a head, then the program through a pipe to `cat`, which writes to the connection; the target's path names the
+program in the JSON object that stands in `FLOOR_PROGRAMS`.
 """
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
 def spawn(in_flight: int, seconds: float, argv: list[str]) -> dict[str, object]:
-    """Start one for each that ends, until the time is up; returns how long each took, and all."""
+    """Start one for each that ends, until the time is up; returns how long each took, and all, and their processor time."""
     actions = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     began: dict[int, float] = {}
     took = []
@@ -35,7 +36,9 @@ def spawn(in_flight: int, seconds: float, argv: list[str]) -> dict[str, object]:
         took.append(now - began.pop(pid))
         if now < end:
             began[os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions)] = now
-    return {"seconds": time.perf_counter() - start, "took": took}
+    seconds = time.perf_counter() - start
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {"seconds": seconds, "took": took, "cpu": sum(each.ru_utime + each.ru_stime for each in used)}
 
 
 def cat(port: int) -> None:

@@ -1,4 +1,6 @@
-"""Many short calls: how many a second, and how long the middle one and the slowest hundredth take.
+"""Many short calls: how many a second, how long the middle one and the slowest hundredth take, and their processor time.
+
+The processor time is that of the server and of what it ran, by the call: what a busy machine changes least.
 
 All servers are up; in each round each takes its turn with each number of clients. The floor has as many processes going as there
 are clients, without pipes and HTTP.
@@ -13,18 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.figures import Column, Figure, Row, Sheet, percentile
+from benchmarks.local import family
 from benchmarks.local.http import Load, load
-from benchmarks.local.servers import Running, Server, running
+from benchmarks.local.servers import Running, Server, running, strangers
 
 FLOOR = "floor: spawn"
 CLIENTS = (1, 8, 32, 64)
 PROGRAMS = ("true", "echo")
-RATE, P50, P99 = "calls", "p50", "p99"
-COLUMNS = (Column(name=RATE, unit="1/s"), Column(name=P50, unit="ms"), Column(name=P99, unit="ms"))
+RATE, P50, P99, CPU = "calls", "p50", "p99", "cpu"
+COLUMNS = (Column(name=RATE, unit="1/s"), *(Column(name=name, unit="ms") for name in (P50, P99, CPU)))
 _CLIENT = Column(name="client's work a call", unit="us")
 _NOTES = (
     "webhook, nginx and flask-shell2http do their work without a token, a policy, a journal and an audit log.",
     "flask-shell2http needs two requests for a call. The floor is posix_spawn and wait: no pipes, no HTTP.",
+    "cpu: processor time of the server and of what it ran, for one call. fcgiwrap does not wait for what it runs.",
 )
 
 
@@ -35,16 +39,20 @@ class _Taken:
     rate: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     client: list[float] = field(default_factory=list)
 
-    def add(self, found: Load) -> None:
+    def add(self, found: Load, *, cpu: float | None) -> None:
+        """Add a round; `cpu` is the processor time of all its calls, or None if it is not known."""
         self.rate.append(found.rate)
         self.p50.append(found.p50 * 1e3)
         self.p99.append(found.p99 * 1e3)
+        if cpu is not None:
+            self.cpu.append(cpu / found.calls * 1e3)
         self.client.append(found.client * 1e6)
 
-    def figures(self) -> tuple[Figure, ...]:
-        return tuple(Figure(tuple(values)) for values in (self.rate, self.p50, self.p99))
+    def figures(self) -> tuple[Figure | None, ...]:
+        return tuple(Figure(tuple(values)) if values else None for values in (self.rate, self.p50, self.p99, self.cpu))
 
 
 def measure(
@@ -68,7 +76,7 @@ def title(program: str, clients: int) -> str:
     return f"/bin/{program}, {clients} client{'s' if clients > 1 else ''}"
 
 
-def sheet(program: str, clients: int, figures: dict[str, tuple[Figure, ...]]) -> Sheet:
+def sheet(program: str, clients: int, figures: Mapping[str, tuple[Figure | None, ...]]) -> Sheet:
     rows = tuple(Row(name=name, figures=found) for name, found in figures.items())
     first = program == PROGRAMS[0] and clients == CLIENTS[0]
     return Sheet(title=title(program, clients), columns=COLUMNS, rows=rows, notes=_NOTES if first else ())
@@ -83,19 +91,27 @@ def _cell(
             call = each.server.call(program)
             if number == 0:
                 load(each.port, call, clients=clients, seconds=seconds / 4)  # warms it up
-            taken[each.server.name].add(load(each.port, call, clients=clients, seconds=seconds))
-        taken[FLOOR].add(floor(argvs[program], in_flight=clients, seconds=seconds))
+            before = _cpu(each)
+            found = load(each.port, call, clients=clients, seconds=seconds)
+            cpu = _cpu(each) - before if each.server.waits else None
+            taken[each.server.name].add(found, cpu=cpu)
+        found, cpu = floor(argvs[program], in_flight=clients, seconds=seconds)
+        taken[FLOOR].add(found, cpu=cpu)
     return taken
 
 
-def floor(argv: list[str], *, in_flight: int, seconds: float) -> Load:
-    """The floor, in a process of its own."""
+def _cpu(up: Running) -> float:
+    return family.cpu(family.family(up.roots, strangers=strangers(up)))
+
+
+def floor(argv: list[str], *, in_flight: int, seconds: float) -> tuple[Load, float]:
+    """The floor, in a process of its own, and its processor time."""
     path = str(Path(__file__).with_name("floor.py"))
     command = [sys.executable, "-I", "-S", path, "spawn", str(in_flight), str(seconds), *argv]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     document = json.loads(done.stdout)
     took = sorted(document["took"])
-    return Load(
+    found = Load(
         calls=len(took),
         seconds=document["seconds"],
         p50=percentile(took, 0.5),
@@ -103,3 +119,4 @@ def floor(argv: list[str], *, in_flight: int, seconds: float) -> Load:
         client=0.0,
         reconnects=0,
     )
+    return found, document["cpu"]

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.figures import SHOWN
 
 Document = Mapping[str, Any]
-_LOAD = ("calls", "p50", "p99")
+_LOAD = ("calls", "p50", "p99", "cpu")
 
 
 def page(document: Document) -> str:
@@ -34,7 +34,7 @@ def _is_load(sheet: Document) -> bool:
 
 
 def _loads(sheets: Sequence[Document]) -> Iterator[str]:
-    """One table for each program: calls a second, p50 and p99 in a cell."""
+    """One table for each program: calls a second, p50, p99 and processor time in a cell."""
     programs: dict[str, dict[str, Document]] = {}
     for sheet in filter(_is_load, sheets):
         program, _, clients = sheet["title"].partition(", ")
@@ -43,9 +43,10 @@ def _loads(sheets: Sequence[Document]) -> Iterator[str]:
         cells: dict[str, list[str]] = {}
         for sheet in by_clients.values():
             for row in sheet["rows"]:
-                rate, p50, p99 = (_shown(figure) for figure in row["figures"])
-                cells.setdefault(row["name"], []).append(f"{rate} ({p50}, {p99})")
-        head = [f"`{program}`: calls a second (p50, p99 in ms)", *by_clients]
+                shown = {figure["name"]: _shown(figure) for figure in row["figures"]}
+                cell = "{calls} ({p50}, {p99}; {cpu})".format_map({"cpu": "?", **shown})
+                cells.setdefault(row["name"], []).append(cell)
+        head = [f"`{program}`: calls a second (p50, p99; processor time a call; in ms)", *by_clients]
         yield _table(head, [[name, *row] for name, row in cells.items()])
 
 

@@ -57,6 +57,8 @@ class Server(ABC):
     modules: ClassVar[Sequence[str]] = ()
     forsakes: ClassVar[bool] = False
     """Whether its processes do not end with their parent, so that each must be told."""
+    waits: ClassVar[bool] = True
+    """Whether it waits for what it runs; the kernel charges no one for the processor time of the others."""
 
     def __init__(self, argvs: Mapping[str, list[str]]) -> None:
         self.argvs = argvs

@@ -103,7 +103,8 @@ def test_a_wrong_answer_ends_the_run() -> None:
 
 def test_the_floor_runs_the_program() -> None:
     """So many at once, each timed from its start to its end; a program that fails is an error."""
-    found = floor(["/bin/sleep", "0.05"], in_flight=4, seconds=0.2)
+    found, cpu = floor(["/bin/sleep", "0.05"], in_flight=4, seconds=0.2)
+    assert 0 < cpu < 1
     assert 0.05 < found.p50 <= found.p99
     assert 12 <= found.calls <= 24
     with pytest.raises(subprocess.CalledProcessError):
@@ -204,6 +205,19 @@ def test_memory_is_that_of_the_whole_family() -> None:
         parent.wait()
     assert len(processes) == 2
     assert peak.most - later > 60 << 20
+
+
+def test_processor_time_counts_children_that_have_ended() -> None:
+    """A server that starts a program for each call is charged for the programs."""
+    burn = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}]); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        used = family.cpu([parent.pid])
+        parent.communicate(b"\n")
+    assert 0.3 <= used < 3
+    assert family.cpu([parent.pid]) == 0
 
 
 _DAEMON = """

@@ -119,8 +119,11 @@ def sheets(*, rate: float, p99: float, p50: float, speed: float, memory: float, 
     made = []
     for program in load.PROGRAMS:
         for clients in (1, 32):
-            ours = (one(rate), one(p50), one(p99))
-            theirs = {Webhook.name: (one(1000), one(1), one(30)), load.FLOOR: (one(1500), one(0.5), one(1))}
+            ours = (one(rate), one(p50), one(p99), one(4))
+            theirs: dict[str, tuple[Figure | None, ...]] = {
+                Webhook.name: (one(1000), one(1), one(30), None),
+                load.FLOOR: (one(1500), one(0.5), one(1), one(1)),
+            }
             made.append(load.sheet(program, clients, {Cmdhttp.name: ours, **theirs}))
     for program in ("zeros", "lines"):
         rows = (
@@ -234,8 +237,9 @@ def test_the_page_shows_what_was_measured() -> None:
         "benchmarks": {"policy": [{"title": "no part of it"}], "local": reports},
     }
     text = page(json.loads(json.dumps(document)))
-    assert "| `/bin/true`: calls a second (p50, p99 in ms) | 1 client | 32 clients |" in text
-    assert "| cmdhttp | 999 (1.50, 10.00) | 999 (1.50, 10.00) |" in text
+    assert "| `/bin/true`: calls a second (p50, p99; processor time a call; in ms) | 1 client | 32 clients |" in text
+    assert "| cmdhttp | 999 (1.50, 10.00; 4.00) | 999 (1.50, 10.00; 4.00) |" in text
+    assert "| webhook | 1,000 (1.00, 30.00; ?) | 1,000 (1.00, 30.00; ?) |" in text
     assert "| 1 GiB of zeros to curl | speed, MB/s | memory, MB |" in text
     assert "| floor: cat | 1,000 | 4.0 |" in text
     assert "| /bin/true, 32 clients: calls a second, of webhook's | at least 1 times | 0.999 | **no** |" in text
