@@ -32,7 +32,7 @@ def main() -> None:
         interpreters={name: tuple(argv) for name, argv in config["interpreters"].items()},
     )
     with socket.socket(fileno=os.dup(0)) as front:
-        rung, swept, left = containment.enter(config["cgroup"], runs=str(runs))
+        held = containment.enter(config["cgroup"], runs=str(runs))
         _clear_runs(runs)
         checker = Checker(load=lambda: _load(settings), runs=str(runs), account=config["account"])
 
@@ -41,8 +41,9 @@ def main() -> None:
 
         broker = Broker(front, make_order=make_order, refresh=checker.refresh, ready=config["ready"])
         wrong = checker.refresh()
-        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": wrong})
+        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": wrong})
         broker.serve()
+        held.leave()
 
 
 def _load(settings: Settings) -> Policy:

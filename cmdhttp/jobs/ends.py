@@ -6,6 +6,7 @@ left out is marked by a line where it is missing, so that no two halves of lines
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -20,24 +21,25 @@ _LONGEST_REST = 3
 class Ends:
     """The ends of both streams of one run: at most `room` bytes together, which is over 0. All calls block.
 
-    `scratch` makes an empty file that goes when it is closed.
+    `scratch` makes an empty file that goes when it is closed. The streams may be taken on two threads at a time.
     """
 
     room: int
     scratch: Callable[[], BinaryIO]
     _taken: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(Stream, 0))
     _file: BinaryIO | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, stream: Stream, data: bytes) -> None:
         """Take what follows on a stream after its beginning. Raises OSError."""
-        if self._file is None:
-            self._file = self.scratch()
+        with self._lock:
+            file = self._file = self._file or self.scratch()
         left = memoryview(data)[-self.room :]
         place = self._taken[stream] + len(data) - len(left)
         self._taken[stream] += len(data)
         while left:
             at = place % self.room
-            done = os.pwrite(self._file.fileno(), left[: self.room - at], self._base(stream) + at)
+            done = os.pwrite(file.fileno(), left[: self.room - at], self._base(stream) + at)
             left, place = left[done:], place + done
 
     @property

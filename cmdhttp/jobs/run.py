@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 import anyio
+import anyio.lowlevel
 from anyio import to_thread
 
 from cmdhttp.execution.model import (
@@ -21,6 +22,7 @@ from cmdhttp.execution.model import (
     StopReason,
     Stream,
 )
+from cmdhttp.execution.redaction import Redactor, Rules
 from cmdhttp.jobs import state
 from cmdhttp.jobs.ends import Ends
 from cmdhttp.jobs.recorder import Recorder, Splitter
@@ -35,10 +37,18 @@ _STOPPED: dict[StopReason, tuple[State, RunErrorCode, str]] = {
     StopReason.SHUTDOWN: (State.CANCELED, RunErrorCode.SERVICE_STOPPED, "The service was stopped."),
 }
 
+_LONG_SECRETS = 16 << 10  # bytes that take more than a moment to prepare for
+_SLICE = 16 << 10
+_TURN = 0.005  # seconds
+
 
 @dataclass(slots=True, kw_only=True)
 class StepRun:
-    """Runs one step and records what happens."""
+    """Runs one step and records what happens.
+
+    All that is kept, offsets and sums with it, is masked before. The limit at which a run is stopped counts what the process
+    wrote; where both ends are kept, how much that may be counts what is masked, so no secret is cut in two.
+    """
 
     step: Step
     stop: Stop
@@ -48,12 +58,14 @@ class StepRun:
     success_codes: Collection[int]
     monotonic: Callable[[], float]
     _splitters: dict[Stream, Splitter] = field(init=False)
+    _redactors: dict[Stream, Redactor] = field(init=False)
     _left: int = field(init=False)
     _ends: Ends | None = field(init=False, default=None)
     _written: dict[Stream, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._splitters = {stream: Splitter() for stream in Stream}
+        self._redactors = {}
         self._left = self.step.output_limit
         self._written = dict.fromkeys(Stream, 0)
         if self.step.keep_ends:
@@ -69,6 +81,7 @@ class StepRun:
             if self.stop.requested:
                 await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
                 return
+            await self._prepare_redaction()
             await self.recorder.dispatched(self.step.run)
             since = self.monotonic()
             exited = await self._execute()
@@ -116,18 +129,39 @@ class StepRun:
             )
         )
 
+    async def _prepare_redaction(self) -> None:
+        masks, redact = self.step.masks, self.step.redact
+        if not masks and not redact:
+            return
+        if sum(map(len, masks)) > _LONG_SECRETS:
+            rules = await to_thread.run_sync(Rules.of, masks, redact)
+        else:
+            rules = Rules.of(masks, redact)
+        if rules is not None:
+            self._redactors = {stream: Redactor(rules) for stream in Stream}
+
     async def _keep(self, output: Output) -> None:
-        self._written[output.stream] += len(output.data)
-        data = output.data[: self._left]
-        self._left -= len(data)
-        rest = output.data[len(data) :]
-        if rest and self._ends is None:
-            self.stop.request(StopReason.OUTPUT_LIMIT)
-        if told := self._splitters[output.stream].feed(data):
-            await self.recorder.output(self.step.run, output.stream, told)
+        data = output.data
+        self._written[output.stream] += len(data)
+        if self._ends is None:
+            data = data[: self._left]
+            self._left -= len(data)
+            if len(data) < len(output.data):
+                self.stop.request(StopReason.OUTPUT_LIMIT)
+        if redactor := self._redactors.get(output.stream):
+            data = await self._redacted(redactor, data)
+        await self._keep_masked(output.stream, data)
+
+    async def _keep_masked(self, stream: Stream, data: bytes) -> None:
+        rest = b""
+        if self._ends is not None:
+            data, rest = data[: self._left], data[self._left :]
+            self._left -= len(data)
+        if told := self._splitters[stream].feed(data):
+            await self.recorder.output(self.step.run, stream, told)
         if rest and self._ends is not None:
-            rest = self._splitters[output.stream].rest() + rest
-            await to_thread.run_sync(self._ends.take, output.stream, rest)
+            rest = self._splitters[stream].rest() + rest
+            await to_thread.run_sync(self._ends.take, stream, rest)
 
     async def _keep_end(self, stream: Stream, ends: Ends) -> None:
         """Put the end of a stream behind its beginning."""
@@ -136,7 +170,19 @@ class StepRun:
             if told := self._splitters[stream].feed(piece):
                 await self.recorder.output(self.step.run, stream, told)
 
+    async def _redacted(self, redactor: Redactor, data: bytes) -> bytes:
+        """Mask in slices: output made to be slow to mask must not keep the other runs waiting."""
+        told, since = [], self.monotonic()
+        for start in range(0, len(data), _SLICE):
+            if self.monotonic() - since > _TURN:
+                await anyio.lowlevel.checkpoint()
+                since = self.monotonic()
+            told.append(redactor.feed(data[start : start + _SLICE]))
+        return b"".join(told)
+
     async def _record_end(self, exited: Exited, *, duration: float | None) -> None:
+        for stream, redactor in self._redactors.items():
+            await self._keep_masked(stream, redactor.rest())
         for stream, splitter in self._splitters.items():
             if self._ends is not None:
                 await self._keep_end(stream, self._ends)

@@ -1,7 +1,8 @@
 """A decided call becomes a plan. Limits are lowered here and never raised."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import Resolver
@@ -9,6 +10,8 @@ from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget, Step, Target
 from cmdhttp.plan.remote import posix_line, remote_argv
 from cmdhttp.policy.compiled import Command, Host, KeyLogin, Policy
 from cmdhttp.policy.decide import Arguments
+from cmdhttp.policy.params import Value
+from cmdhttp.policy.params.values import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
     """Resolve one step per host, in the order given. Raises BadValue when an argv is too long for its host."""
     resolver = Resolver(command=command, values=arguments.values)
     argv, env = resolver.argv(), resolver.env()
+    masks = tuple(_masks(command, arguments, wish))
     steps = tuple(
         Step(
             run=run,
@@ -49,6 +53,8 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
             output_limit=command.output.max_bytes,
             keep_ends=command.output.when_full == "keep_ends",
             limits=command.limits,
+            masks=masks,
+            redact=command.output.redact,
         )
         for run, host in enumerate(hosts)
     )
@@ -64,6 +70,21 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         max_parallel=command.max_parallel,
         parser=command.parser,
     )
+
+
+def _masks(command: Command, arguments: Arguments, wish: Wish) -> Iterator[bytes]:
+    """Yield every secret that the processes of the call get to know."""
+    if command.stdin is not None and command.stdin.secret and wish.stdin:
+        yield wish.stdin
+    for value in arguments.values.values():
+        yield from _secrets(value)
+
+
+def _secrets(value: Value) -> Iterator[bytes]:
+    if isinstance(value, Secret):
+        yield value.text.encode()
+    elif isinstance(value, tuple):
+        yield from chain.from_iterable(map(_secrets, value))
 
 
 def _target(host: Host, command: Command) -> Target:

@@ -55,6 +55,7 @@ class Step:
     """One run on one host. `timeout` is in seconds; `output_limit` in bytes over both streams; `limits` are for local runs.
 
     At the output limit the run ends, or with `keep_ends` goes on while the beginning and the end of its output are kept.
+    `masks` are the secrets of the call and `redact` the patterns of the policy that its output must not show.
     """
 
     run: int
@@ -68,6 +69,8 @@ class Step:
     output_limit: int
     keep_ends: bool = False
     limits: Limits = field(default_factory=Limits)
+    masks: tuple[bytes, ...] = field(default=(), repr=False)
+    redact: tuple[str, ...] = ()
 
     @property
     def shown_argv(self) -> tuple[str, ...]:

@@ -97,6 +97,8 @@ async def kept(
     keep_ends: bool = True,
     stopped_by: StopReason | None = None,
     number: int = 1,
+    masks: tuple[bytes, ...] = (),
+    redact: tuple[str, ...] = (),
 ) -> Kept:
     """What the journal has of a run with these writes."""
     job = a_job(f"job_{number:026}")
@@ -111,6 +113,8 @@ async def kept(
         timeout=10,
         output_limit=limit,
         keep_ends=keep_ends,
+        masks=masks,
+        redact=redact,
     )
     run = StepRun(
         step=step,
@@ -234,3 +238,28 @@ async def test_the_file_has_no_name(journal: Journal, tmp_path: Path) -> None:
     """Nothing is left in the data folder but the output itself."""
     await kept(journal, [(OUT, b"x" * 500)], limit=100)
     assert [path.name for path in (tmp_path / "output").rglob("*") if path.is_file()] == ["0.stdout"]
+
+
+@pytest.mark.parametrize("keep_ends", [True, False])
+async def test_a_secret_is_masked_before_an_output_is_cut(journal: Journal, *, keep_ends: bool) -> None:
+    """Wherever a limit falls, no part of a secret is left on one side of it, and the counts are true."""
+    secret = b"correct-horse-battery"
+    for number, before in enumerate(range(20, 120, 3), start=1):
+        data = b"." * before + secret + b"," * 90
+        writes = [(OUT, data[start : start + 7]) for start in range(0, len(data), 7)] + [(ERR, secret)]
+        got = await kept(journal, writes, limit=100, keep_ends=keep_ends, number=number, masks=(secret,))
+        parts = [secret[start : start + 4] for start in range(len(secret) - 3)]
+        assert not [part for part in parts if part in got.stdout + got.stderr], before
+        assert got.run.truncated
+        if keep_ends:
+            assert got.stderr == b"***"
+            assert got.run.stdout.written == len(data)
+
+
+async def test_what_a_mask_holds_comes_at_the_end(journal: Journal) -> None:
+    """A last line without an end is told when the run is over, behind what was kept before, of both streams."""
+    writes = [(OUT, b"a token=1 b\nlast token=2"), (ERR, b"token=3")]
+    for number, keep_ends in enumerate((True, False), start=1):
+        got = await kept(journal, writes, limit=1000, keep_ends=keep_ends, number=number, redact=("token=[0-9]",))
+        assert (got.stdout, got.stderr) == (b"a *** b\nlast ***", b"***")
+        assert not got.run.truncated

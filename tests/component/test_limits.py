@@ -180,6 +180,99 @@ async def test_a_burner_that_gives_itself_more_time(place: Place) -> None:
     assert exited.error.code is RunErrorCode.CPU_LIMIT
 
 
+HOGS = {
+    "one process": (
+        Limits(memory=64 * MIB),
+        """
+held = []
+while len(held) < 400:
+    held.append(bytearray(b"x") * MIB)
+    time.sleep(0.005)
+""",
+        RunErrorCode.MEMORY_LIMIT,
+    ),
+    "many that hold little each": (
+        Limits(memory=96 * MIB),
+        """
+for _ in range(8):
+    if os.fork() == 0:
+        held = bytearray(b"x") * (20 * MIB)
+        time.sleep(9)
+        os._exit(0)
+time.sleep(9)
+""",
+        RunErrorCode.MEMORY_LIMIT,
+    ),
+    "in a session of its own": (
+        Limits(memory=64 * MIB),
+        """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    held = bytearray(b"x") * (100 * MIB)
+time.sleep(9)
+""",
+        RunErrorCode.MEMORY_LIMIT,
+    ),
+    "CPU of several": (
+        Limits(cpu=1.2),
+        """
+for _ in range(2):
+    os.fork()
+while True:
+    pass
+""",
+        RunErrorCode.CPU_LIMIT,
+    ),
+    "CPU of one after the other": (
+        Limits(cpu=0.8),
+        """
+while True:
+    pid = os.fork()
+    if pid == 0:
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            pass
+        os._exit(0)
+    os.waitpid(pid, 0)
+""",
+        RunErrorCode.CPU_LIMIT,
+    ),
+    "a bomb": (
+        Limits(processes=32),
+        """
+for _ in range(200):
+    if os.fork() == 0:
+        time.sleep(9)
+        os._exit(0)
+time.sleep(9)
+""",
+        RunErrorCode.PROCESS_LIMIT,
+    ),
+    "a bomb whose leader has gone": (
+        Limits(processes=32),
+        """
+for _ in range(200):
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(9)
+        os._exit(0)
+""",
+        RunErrorCode.PROCESS_LIMIT,
+    ),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", HOGS)
+async def test_what_a_run_takes_together(place: Place, name: str) -> None:
+    """The whole run is ended for the limit that its processes have passed together, and nothing of it is left."""
+    limits, program, code = HOGS[name]
+    exited, _ = await ran(place, limits, PYTHON, "-c", f"import os, time\nMIB = {MIB}{program}")
+    assert (exited.error and exited.error.code, exited.lost) == (code, False)
+
+
 # -- apply
 
 
@@ -320,6 +413,40 @@ def test_memory_that_is_shared_counts_once(tmp_path: Path) -> None:
         assert meter.exceeded(pids()) is None
         (tmp_path / "go").unlink()
         assert until(meter, pids) == "memory"
+
+
+def test_an_exact_count_is_not_made_at_every_look() -> None:
+    """Twenty forks of a large process are measured cheaply on average, though their pages are many times the limit."""
+    program = (
+        "import os, time\nheld = bytearray(b'x') * (40 << 20)\nfor _ in range(19):\n"
+        " if os.fork() == 0: time.sleep(20); os._exit(0)\nprint(1, flush=True); time.sleep(20)"
+    )
+    with tree(program) as (_, pids):
+        found, meter = pids(), Meter({"memory": 200 * MIB})
+        took = []
+        for _ in range(20):
+            began = time.perf_counter()
+            assert meter.exceeded(found) is None
+            took.append(time.perf_counter() - began)
+        assert sorted(took)[12] < sorted(took)[17] / 3
+        assert Meter({"memory": 30 * MIB}).exceeded(found) == "memory"
+
+
+def test_memory_that_comes_between_two_exact_counts(tmp_path: Path) -> None:
+    """More pages than there was room for are counted at the next look."""
+    program = (
+        "import os, time\nheld = bytearray(b'x') * (40 << 20)\nfor _ in range(19):\n"
+        " if os.fork() == 0: time.sleep(20); os._exit(0)\nprint(1, flush=True)\n"
+        f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.02)\n"
+        f"more = bytearray(b'x') * (120 << 20); open({str(tmp_path / 'done')!r}, 'w'); time.sleep(20)"
+    )
+    with tree(program) as (_, pids):
+        found, meter = pids(), Meter({"memory": 120 * MIB})
+        assert meter.exceeded(found) is None
+        (tmp_path / "go").touch()
+        while not (tmp_path / "done").exists():
+            time.sleep(0.02)
+        assert meter.exceeded(found) == "memory"
 
 
 def test_memory_in_segments_that_are_shared() -> None:

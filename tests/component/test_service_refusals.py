@@ -1,6 +1,8 @@
 """What the real program refuses: callers, requests, values, and to start at all."""
 
+import hashlib
 import json
+import re
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ import httpx
 import pytest
 
 from cmdhttp.api.routes import Api, ApiSettings
-from tests.support.service import Document, Service, as_document, proc_command_lines, wait_until
+from cmdhttp.execution.spellings import spellings
+from tests.support.service import NDJSON, SSE, Document, Service, as_document, proc_command_lines, wait_until
 from tests.support.sshd import Sshd
 
 JSON = {"Content-Type": "application/json"}
@@ -252,11 +255,15 @@ def test_no_policy_and_no_tokens_mean_no_service(tmp_path: Path) -> None:
 
 
 def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
-    """Tokens and a secret stdin appear in no log, record, answer or command line; only what the caller holds has them."""
-    secret = "stdin-canary-4f7d1c"  # never printed by the command
+    """Tokens and a secret stdin appear in no log, record, answer or command line; only what the caller holds has them.
+
+    Not even where a command prints the secret itself, in the common encodings, and slowly, so that reads cut it.
+    """
+    secret = "stdin-canary-4f7d1c"
     answers: list[str] = []
     with Service.running(tmp_path / "service", **{"log-level": "debug"}) as service:
         canaries = [secret.encode(), *(token.encode() for token in service.tokens.values())]
+        spills = [service.launch("spill", {"stdin": secret + "\n", "hosts": [host]})["id"] for host in ("local", "far")]
         for host in ("local", "far"):
             launched = service.launch("digest", {"stdin": secret, "hosts": [host], "params": {"seconds": 0.7}})
             canaries = [secret.encode(), *(token.encode() for token in service.tokens.values())]
@@ -269,6 +276,13 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
                 assert not [canary for canary in canaries if canary in lines]
                 answers += [event.raw for event in events]
             answers.append(json.dumps(service.job(launched["id"])))
+        for spilled in spills:
+            for media in (NDJSON, SSE):
+                with service.follow(spilled, media=media) as events:
+                    answers += [event.raw for event in events]
+            job = service.job(spilled)
+            answers += [json.dumps(job), service.output(spilled).text, service.output(spilled, "stderr").text]
+            check_spill(job, [event.document for event in service.events(spilled)])
         with service.client("old") as client:
             answers.append(client.get("/v1/me").text)
         with service.client() as client:
@@ -281,10 +295,31 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
     assert len(places) > 4
     assert any(path.name == "audit.jsonl" for path in places)
     assert any(is_sqlite(path) for path in places)
+    assert [path for path in places if path.name == "0.stdout" and b"raw ***." in path.read_bytes()]
+    canaries += [*spellings(secret.encode()), b"token=1234"]
     for place in places:
         assert not [canary for canary in canaries if canary in place.read_bytes()], place.name
     everything = "\n".join(answers).encode()
     assert not [canary for canary in canaries if canary in everything]
+
+
+def check_spill(job: Document, events: list[Document]) -> None:
+    """The secret is masked, and what says how much there is speaks of what is kept."""
+    lines = job["stdout"].splitlines()
+    assert lines[1:4] == ["raw ***.", "hex ***.", "HEX ***."]
+    assert all(re.fullmatch(r"base64 [a-zA-Z0-9]{0,3}\*\*\*[a-zA-Z0-9=]{0,4}\.", line) for line in lines[4:7])
+    assert lines[7:] == ["pattern ***.", "tuejo-dbobsz-4g7e1d end"], (
+        "the net has holes: a secret that is spelled otherwise"
+    )
+    assert job["stderr"] == "ready, steady\nerr ***.\n"
+    finished = events[-1]["job"]
+    for stream in ("stdout", "stderr"):
+        kept = job[stream].encode()
+        assert job[f"{stream}_bytes"] == len(kept)
+        assert finished["sha256"][stream] == hashlib.sha256(kept).hexdigest()
+        told = [event for event in events if event["type"] == "output" and event["stream"] == stream]
+        assert "".join(event["text"] for event in told) == kept.decode()
+        assert [event["offset"] for event in told] == [sum(len(e["text"]) for e in told[:n]) for n in range(len(told))]
 
 
 def is_sqlite(path: Path) -> bool:

@@ -2,10 +2,12 @@
 
 import re
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +89,20 @@ def test_large_pieces() -> None:
             writes = [(OUT, data[at : at + size]) for at in range(0, len(data), size)]
             with ends_of(writes, room) as ends:
                 assert kept(ends, OUT) == (max(len(data) - room, 0), data[-room:])
+
+
+def test_two_streams_at_the_same_time() -> None:
+    """Each stream comes on a thread of its own, and both find one file, however slowly that is made."""
+
+    def scratch() -> BinaryIO:
+        time.sleep(0.02)
+        return tempfile.TemporaryFile(buffering=0)
+
+    ends = Ends(room=1000, scratch=scratch)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ends.take, (OUT, ERR), (b"out" * 100, b"err" * 100)))
+    assert (kept(ends, OUT), kept(ends, ERR)) == ((0, b"out" * 100), (0, b"err" * 100))
+    ends.close()
 
 
 def test_nothing_taken_needs_no_file() -> None:

@@ -9,6 +9,7 @@ import pickle
 import signal
 import socket
 import sys
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def main() -> None:
     os.umask(0o077)
     runs = sys.argv[1]
     with socket.socket(fileno=os.dup(0)) as front:
-        rung, swept, left = containment.enter("cmdhttp-tests", runs=runs)
+        held = containment.enter(f"cmdhttp-tests-{zlib.crc32(runs.encode()):08x}", runs=runs)
 
         def make_order(message: Message, _: int | None) -> dict[str, Any]:
             step: Step = pickle.loads(base64.b64decode(message["params"]["step"]))  # noqa: S301 - the test wrote it
@@ -87,8 +88,9 @@ def main() -> None:
                 raise Refused(str(error)) from None
 
         broker = Broker(front, make_order=make_order, refresh=lambda: "", ready=2)
-        broker.tell({"hello": os.getpid(), "rung": rung, "swept": swept, "left": left, "policy": ""})
+        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": ""})
         broker.serve()
+        held.leave()
 
 
 if __name__ == "__main__":

@@ -56,6 +56,23 @@ COMMANDS: Mapping[str, Document] = {
         "stdin": {"type": "secret"},
         "on": _BOTH,
     },
+    "spill": {
+        "script": """
+            date +%s.%N; echo "ready, steady" >&2
+            secret=$(cat)
+            slowly() { first=${1%?????}; printf "$2 %s" "$first"; sleep 0.05; printf "%s.\\n" "${1#"$first"}"; }
+            slowly "$secret" raw; slowly "$secret" err >&2
+            hex=$(printf %s "$secret" | od -An -v -tx1 | tr -d " \\n")
+            slowly "$hex" hex; slowly "$(printf %s "$hex" | tr a-f A-F)" HEX
+            for before in "" x xy; do slowly "$(printf %s "$before$secret" | base64 -w 0)" base64; done
+            slowly token=12345678 pattern
+            printf %s "$secret" | tr "a-z" "b-za"; echo " end"
+        """,
+        "stdin": {"type": "secret"},
+        "output": {"redact": ["token=[0-9]+"]},
+        "on": _BOTH,
+    },
+    "hush": {"script": "date +%s.%N; sleep 0.1", "stdin": {"type": "secret"}, "on": _BOTH},
     "env": {"run": ["/usr/bin/env"], "env": {"FROM_POLICY": "yes"}, "on": _BOTH},
     "sleep": {
         "script": 'echo $$; exec sleep "$P_SECONDS"',
@@ -69,7 +86,7 @@ COMMANDS: Mapping[str, Document] = {
         "script": 'yes flood | head -c "$P_BYTES"; echo "the last words" >&2; echo; echo done',
         "params": {"bytes": {"type": "int", "min": 0}},
         "output": {"max": "64KiB", "when_full": "keep_ends"},
-        "timeout": "20s",
+        "timeout": "1m",
         "on": _BOTH,
     },
     "burn": {"script": "while :; do :; done", "limits": {"cpu": "1s"}, "timeout": "20s", "on": "local"},

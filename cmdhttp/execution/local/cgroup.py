@@ -58,6 +58,12 @@ class Cgroup:
             return True
         return False
 
+    def leave(self) -> None:
+        """Put this process back where it came from, and take the cgroup away if nothing else is in it."""
+        with suppress(OSError):
+            (self._folder.parent / "cgroup.procs").write_text(str(os.getpid()))
+        self.remove()
+
     def remove(self) -> None:
         """Take it away if it is empty."""
         with suppress(OSError):

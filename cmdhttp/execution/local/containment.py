@@ -10,6 +10,7 @@ broker and guards are all killed at the same moment:
 """
 
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 
 from cmdhttp.execution.local import tree
@@ -24,11 +25,26 @@ class Rung(StrEnum):
     SUBREAPER = "subreaper"
 
 
-def enter(name: str, *, runs: str) -> tuple[Rung, int, list[int]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containment:
+    """The rung that was taken; how many processes an earlier life had left, and those of them that cannot be ended."""
+
+    rung: Rung
+    swept: int
+    left: tuple[int, ...]
+    cgroup: Cgroup | None
+
+    def leave(self) -> None:
+        """Take away what `enter` made. Nothing of what was started may be left."""
+        if self.cgroup is not None:
+            self.cgroup.leave()
+
+
+def enter(name: str, *, runs: str) -> Containment:
     """End what an earlier life left, and take the strongest rung for what this process will start.
 
-    Returns the rung, how many processes were left, and those that are still there. Raises OSError if there is not even the
-    lowest rung.
+    `name` is that of the cgroup, `runs` the folder of all runs; no other service may use either. Raises OSError if there is not
+    even the lowest rung.
     """
     tree.become_subreaper()
     cgroup = Cgroup.find(name)
@@ -37,4 +53,4 @@ def enter(name: str, *, runs: str) -> tuple[Rung, int, list[int]]:
     swept, left = tree.sweep(runs, within=_SECONDS)
     entered = cgroup is not None and cgroup.enter()
     rung = Rung.CONTAINER if os.getppid() == 1 else Rung.CGROUP if entered else Rung.SUBREAPER
-    return rung, found + swept, sorted({*stuck, *left})
+    return Containment(rung=rung, swept=found + swept, left=tuple(sorted({*stuck, *left})), cgroup=cgroup)

@@ -23,8 +23,12 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SPARE_DATA = 64 << 20
 _THREADS_EACH = 8
 _SHELL_SIGNAL = 128
-_NEARLY = 0.5
-"""The kernel holds a limit of CPU by counting ticks, which on a busy machine is far from what it measures afterwards."""
+_EXACT_PER_LOOK = 5
+"""Processes whose memory is counted exactly in one look, on average: each takes half a millisecond."""
+
+_CREDIBLE = 0.5
+"""The kernel holds a limit of CPU by counting ticks and reports afterwards what it measured, which on a busy machine is less:
+0.86 of it was seen. A signal that anyone may send is believed to be the limit's from this share on."""
 
 _ANONYMOUS = b"Pss_Anon"
 
@@ -78,14 +82,14 @@ def named(status: int, limits: Limits, *, used: float = 0.0) -> str | None:
     """Name the limit that ended a process; None if it was none of them.
 
     `status` is an exit status, or minus a signal. `used` are its seconds of CPU with those of its children: a KILL is that
-    of the CPU limit only after so many. A shell tells of a signal to what it started by 128 and the number.
+    of the CPU limit only if they were nearly used. A shell tells of a signal to what it started by 128 and the number.
     """
     number = -status if status < 0 else status - _SHELL_SIGNAL
     cpu = limits.get("cpu")
     if cpu is not None:
-        if number == signal.SIGXCPU and (status < 0 or used >= _NEARLY * cpu):
+        if number == signal.SIGXCPU and (status < 0 or used >= _CREDIBLE * cpu):
             return "cpu"
-        if number == signal.SIGKILL and used >= _NEARLY * (math.ceil(cpu) + 1):
+        if number == signal.SIGKILL and used >= _CREDIBLE * (math.ceil(cpu) + 1):
             return "cpu"
     return "file_size" if number == signal.SIGXFSZ and limits.get("file_size") is not None else None
 
@@ -99,6 +103,7 @@ class Meter:
         self._processes = limits.get("processes")
         self._ticks: dict[tuple[int, int], int] = {}
         self._gone = 0
+        self._pause, self._enough = 0, 0.0
 
     @property
     def needed(self) -> bool:
@@ -119,7 +124,7 @@ class Meter:
         stats = [stat for pid in pids if (stat := _Stat.read(pid)) is not None]
         if self._cpu is not None and self._used(stats, reaped) > self._cpu:
             return "cpu"
-        if self._memory is not None and _holds_more(stats, self._memory):
+        if self._memory is not None and self._holds_more(stats, self._memory):
             return "memory"
         return None
 
@@ -133,6 +138,21 @@ class Meter:
         self._ticks = now
         seen = (self._gone + sum(now.values())) / _TICKS
         return max(seen, sum(stat.own + stat.children for stat in stats) / _TICKS + reaped)
+
+    def _holds_more(self, stats: list["_Stat"], most: float) -> bool:
+        """Whether the processes hold more memory than `most` bytes.
+
+        All their pages in RAM are an upper bound of what they hold there, and cheap. Only if that is passed, it is counted
+        exactly: what they share counts once, pages of files not at all because the kernel can take them back. That is dear,
+        so it waits for a few looks, by the number of processes, unless they came to have more pages than there was room for.
+        """
+        pages = sum(stat.pages for stat in stats) * _PAGE
+        self._pause -= 1
+        if pages <= most or (self._pause >= 0 and pages <= self._enough):
+            return False
+        held = sum(_held(stat) for stat in stats)
+        self._pause, self._enough = len(stats) // _EXACT_PER_LOOK, pages + most - held
+        return held > most
 
 
 class _Stat:
@@ -151,38 +171,30 @@ class _Stat:
     def read(cls, pid: int) -> "_Stat | None":
         """Return None for a process that is gone. The name may hold anything, so fields count from its last bracket."""
         try:
-            descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                data = os.read(descriptor, 4096)
-            finally:
-                os.close(descriptor)
+            data = _contents(f"/proc/{pid}/stat")
         except OSError:
             return None
         return cls(pid, data[data.rindex(b")") + 2 :].split()) if data else None
 
 
-def _holds_more(stats: list[_Stat], most: float) -> bool:
-    """Whether the processes hold more memory than `most` bytes.
-
-    All their pages in RAM are an upper bound of what they hold there, and cheap. Only if that is passed, it is counted
-    exactly: what they share counts once, pages of files not at all because the kernel can take them back.
-    """
-    if sum(stat.pages for stat in stats) * _PAGE <= most:
-        return False
-    return sum(_held(stat) for stat in stats) > most
-
-
 def _held(stat: _Stat) -> int:
     """Bytes of one process. Where the kernel does not say exactly, all its pages; nothing, if it is gone."""
-    place = f"/proc/{stat.pid}"
     try:
-        with open(f"{place}/smaps_rollup", "rb", buffering=0) as file:
-            lines = file.read(1 << 16).splitlines()
+        lines = _contents(f"/proc/{stat.pid}/smaps_rollup").splitlines()
     except ProcessLookupError:
         return 0
     except OSError:
-        return stat.pages * _PAGE if os.path.lexists(place) else 0
+        return stat.pages * _PAGE if _Stat.read(stat.pid) else 0
     found = {line[: line.index(b":")]: int(line.split()[1]) for line in lines[1:]}
     if _ANONYMOUS not in found:
         return stat.pages * _PAGE
     return 1024 * (found[_ANONYMOUS] + found.get(b"Pss_Shmem", 0) + found.get(b"SwapPss", 0))
+
+
+def _contents(path: str) -> bytes:
+    """The beginning of a file of /proc, which is all that is needed of the two that are read. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)

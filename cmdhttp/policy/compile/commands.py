@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from cmdhttp.linear import compile_mask
 from cmdhttp.policy import source, template
 from cmdhttp.policy.compile.report import Report
 from cmdhttp.policy.compile.selectors import HostNames
@@ -56,7 +57,7 @@ def compile_command(
         hosts=hosts,
         account=spec.account,
         timeout=spec.timeout,
-        output=OutputRules(max_bytes=spec.output.max, when_full=spec.output.when_full, redact=spec.output.redact),
+        output=OutputRules(max_bytes=spec.output.max, when_full=spec.output.when_full, redact=_redact(defined, report)),
         stdin=Stdin(max_bytes=spec.stdin.max, secret=spec.stdin.type == "secret") if spec.stdin else None,
         env=spec.env,
         limits=Limits(**spec.limits.model_dump()) if spec.limits else Limits(),
@@ -99,10 +100,20 @@ def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]
     for name, param in spec.params.items():
         if param.secret or param.staged:
             yield report.not_done(f"parameters of type {param.type}", defined.where("params", name))
-    if spec.output.redact:
-        yield report.not_done("'redact'", defined.where("output", "redact"))
     if spec.interpreter in _UNTRIED:
         yield report.not_done(f"scripts for {spec.interpreter}", defined.where("interpreter"))
+
+
+def _redact(defined: Defined[CommandSpec], report: Report) -> tuple[str, ...]:
+    """The patterns that are masked, each checked by the engine that will run it."""
+    for index, text in enumerate(defined.spec.output.redact):
+        try:
+            compile_mask(text)
+        except ValueError as error:
+            report.say(
+                "P222", f"the output cannot be masked by this: {error}", defined.where("output", "redact", index)
+            )
+    return defined.spec.output.redact
 
 
 def _parser(defined: Defined[CommandSpec], report: Report) -> str | None:

@@ -7,10 +7,11 @@ import pytest
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
-from cmdhttp.plan.build import Wish, build_plan, check_wish
+from cmdhttp.plan.build import Wish, _secrets, build_plan, check_wish
 from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget
 from cmdhttp.policy.compiled import Limits, Policy
 from cmdhttp.policy.decide import bind
+from cmdhttp.policy.params.values import Secret
 from tests.unit.policies import compiled, judged
 
 HOSTS = """
@@ -283,3 +284,25 @@ def test_argv_is_not_shown_by_accident() -> None:
     step = plan(policy, wish=Wish(stdin=b"CANARY1"), x="CANARY2").steps[0]
     assert "CANARY" not in repr(step)
     assert "CANARY" not in repr(Wish(stdin=b"CANARY"))
+
+
+def test_a_step_knows_what_its_output_must_not_show() -> None:
+    """Secret stdin, every secret value and the patterns of the policy; nothing else that came in."""
+    fields = "script: x, interpreter: sh, stdin: {type: secret}, output: {redact: [tok, key]}"
+    policy = made(fields, "s: {type: secret}, t: {type: secret, required: false}, n: {type: int}")
+    step = plan(policy, wish=Wish(stdin=b"CANARY1\n"), s="CANARY2", n=7).steps[0]
+    assert step.masks == (b"CANARY1\n", b"CANARY2")
+    assert step.redact == ("tok", "key")
+    assert "CANARY" not in repr(step)
+
+
+def test_secrets_are_found_inside_lists() -> None:
+    """However deep, and among values that are none."""
+    assert list(_secrets((Secret("one"), "no", (Secret("two"), 3)))) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(("stdin", "sent"), [("{}", b"text"), ("{type: secret}", None), ("{type: secret}", b"")])
+def test_what_is_not_secret_is_no_mask(stdin: str, sent: bytes | None) -> None:
+    """Stdin of type text may be shown, and what was not sent cannot."""
+    step = plan(made(f"run: [/bin/c, <x>], stdin: {stdin}", f"x: {ANY}"), wish=Wish(stdin=sent), x="v").steps[0]
+    assert (step.masks, step.redact) == ((), ())

@@ -93,7 +93,6 @@ def test_what_is_no_rate(text: str) -> None:
     [
         ("rate: 1/s", "P217 warning: this version reads 'rate' and does not apply it yet"),
         ("concurrency: {total: 1}", "P217 warning: this version reads 'concurrency' and does not apply it yet"),
-        ("output: {redact: [x]}", "P216 warning: this version cannot do 'redact': what needs it never runs"),
     ],
 )
 def test_what_is_read_and_not_done_is_said(fields: str, message: str) -> None:
@@ -279,8 +278,16 @@ WRONG = {
         "P201 output.redact: must be a list\n    hint: write [token]",
     ),
     "a redaction that does not compile": (
-        "commands: {c: {on: local, run: [/bin/c], output: {redact: [^'(?=x)']}}}",
-        "P201 output.redact: look-around is refused: patterns run in a linear-time engine",
+        "commands: {c: {on: local, run: [/bin/c], output: {redact: [x, ^'(?=x)', y]}}}",
+        "P222 the output cannot be masked by this: look-around is refused: patterns run in a linear-time engine",
+    ),
+    "a redaction of everything": (
+        "commands: {c: {on: local, run: [/bin/c], output: {redact: [^x*]}}}",
+        "P222 the output cannot be masked by this: the pattern matches the empty text: it would mask nothing, or everything",
+    ),
+    "a redaction of nothing": (
+        "commands: {c: {on: local, run: [/bin/c], output: {redact: [^'']}}}",
+        "P222 the output cannot be masked by this: the pattern is empty: it would mask nothing",
     ),
     "a redaction that is no text": (
         "commands: {c: {on: local, run: [/bin/c], output: {redact: [^{a: b}]}}}",
@@ -337,9 +344,10 @@ def target_of(made: Command, host: Host) -> object:
 
 def test_a_marked_command_has_no_place_to_run() -> None:
     """A command or host that asks for what cannot be done is planned to end as unsupported, wherever it would run."""
-    plain, marked = command("effect: read"), command("output: {redact: [x]}")
+    plain = command("effect: read")
+    marked = judged("commands: {c: {on: local, script: x, interpreter: powershell}}")[0].policy.commands["c"]
     assert target_of(plain, HERE) == LocalTarget()
-    assert target_of(marked, HERE) == UnsupportedTarget(what="'redact'")
+    assert target_of(marked, HERE) == UnsupportedTarget(what="scripts for powershell")
     good = Profile(account="u", login=KeyLogin(path="/k"), known_hosts="/known")
     assert isinstance(target_of(plain, Host(name="h", address="a", port=22, profile=good)), SshTarget)
     odd = Profile(account="u", login=KeyLogin(path="/k"), known_hosts="/known", unsupported=("a jump host",))

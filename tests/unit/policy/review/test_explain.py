@@ -370,7 +370,7 @@ ssh_profiles:
 hosts: {new: {address: 10.0.0.1, ssh: linux}, old: {address: 10.0.0.2, ssh: old}}
 commands:
   plain: {run: [/bin/plain], on: [new, old]}
-  masked: {run: [/bin/masked], on: [new, old], output: {redact: [x]}}
+  marked: {script: x, interpreter: powershell, on: [new, old]}
   asked: {run: [/bin/asked], on: new, approval: {by: ann}}
 principals: {ann: {}}
 """
@@ -382,8 +382,12 @@ LOGIN = "a login by password, become: sudo"
     [
         ("plain", "new", []),
         ("plain", "old", [f"this version cannot do {LOGIN}: the run would end as 'unsupported'"]),
-        ("masked", "new", ["this version cannot do 'redact': the run would end as 'unsupported'"]),
-        ("masked", "old", [f"this version cannot do 'redact', {LOGIN}: the run would end as 'unsupported'"]),
+        ("marked", "new", ["this version cannot do scripts for powershell: the run would end as 'unsupported'"]),
+        (
+            "marked",
+            "old",
+            [f"this version cannot do scripts for powershell, {LOGIN}: the run would end as 'unsupported'"],
+        ),
         ("asked", "new", ["this version cannot do approvals: the call would be refused as 'needs_approval'"]),
         ("plain", "nowhere", []),
         ("nothing", "new", []),
