@@ -12,11 +12,20 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 Work = Callable[[], object]
 
 _MICRO = 1e6
 _WIDE = 110
+
+
+class Report(Protocol):
+    """What a benchmark has found: text for people, a document for machines."""
+
+    def text(self) -> str: ...
+
+    def document(self) -> dict[str, object]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,32 @@ class Group:
     measured: tuple[Measured, ...]
     notes: tuple[str, ...] = ()
 
+    def text(self) -> str:
+        """The group for people: median, least, greatest, and times as long as the first."""
+        wide = max(len(each.name) for each in self.measured)
+        lines = [self.title, f"  {'':{wide}}  {'median':>10} {'least':>10} {'greatest':>10} {'times':>8}"]
+        for each in self.measured:
+            figures = " ".join(f"{_shown(value):>10}" for value in (each.median, min(each.seconds), max(each.seconds)))
+            lines.append(f"  {each.name:{wide}}  {figures} {each.ratio(self.measured[0]):>8.3g}")
+        notes = (textwrap.fill(note, width=_WIDE, initial_indent="  ", subsequent_indent="  ") for note in self.notes)
+        return "\n".join([*lines, *notes])
+
+    def document(self) -> dict[str, object]:
+        """The group for machines, in seconds."""
+        return {
+            "title": self.title,
+            "measured": [
+                {
+                    "name": each.name,
+                    "median_seconds": each.median,
+                    "seconds": each.seconds,
+                    "times_the_first": each.ratio(self.measured[0]),
+                }
+                for each in self.measured
+            ],
+            "notes": self.notes,
+        }
+
 
 def race(contenders: Mapping[str, Work], *, rounds: int, seconds: float = 0.05) -> tuple[Measured, ...]:
     """Measure all contenders in each round. What is short is repeated until it takes about `seconds`."""
@@ -55,39 +90,12 @@ def race(contenders: Mapping[str, Work], *, rounds: int, seconds: float = 0.05) 
 
 
 def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
+    """What the figures are measured on, and how busy it is already."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count() or 0,
-    }
-
-
-def table(group: Group) -> str:
-    """The group as text for people: median, least, greatest, and times as long as the first."""
-    wide = max(len(each.name) for each in group.measured)
-    lines = [group.title, f"  {'':{wide}}  {'median':>10} {'least':>10} {'greatest':>10} {'times':>8}"]
-    for each in group.measured:
-        figures = " ".join(f"{_shown(value):>10}" for value in (each.median, min(each.seconds), max(each.seconds)))
-        lines.append(f"  {each.name:{wide}}  {figures} {each.ratio(group.measured[0]):>8.3g}")
-    notes = (textwrap.fill(note, width=_WIDE, initial_indent="  ", subsequent_indent="  ") for note in group.notes)
-    return "\n".join([*lines, *notes])
-
-
-def document(group: Group) -> dict[str, object]:
-    """The group for machines, in seconds."""
-    return {
-        "title": group.title,
-        "measured": [
-            {
-                "name": each.name,
-                "median_seconds": each.median,
-                "seconds": each.seconds,
-                "times_the_first": each.ratio(group.measured[0]),
-            }
-            for each in group.measured
-        ],
-        "notes": group.notes,
+        "load": f"{os.getloadavg()[0]:.2f}",
     }
 
 

@@ -111,16 +111,16 @@ if [ "$kind" = mutants ]; then
     install_locked mutants "mutation tests need" requirements-mutants.lock
     exit
 fi
-if [ "$kind" = bench ]; then
-    install_locked bench "benchmarks need" requirements-bench.lock
-    exit
-fi
 
-run_sum=$(checksum pyproject.toml requirements-build.lock requirements.lock)
+lock=requirements.lock
+if [ "$kind" = bench ]; then
+    lock=requirements-bench.lock # which has all of the other
+fi
+run_sum=$(checksum pyproject.toml requirements-build.lock $lock)
 if ! is_done run "$run_sum" || [ ! -x "$venv/bin/cmdhttp" ]; then
-    say "Installing what cmdhttp needs"
+    say "Installing what cmdhttp needs$([ "$kind" != bench ] || echo ', and its peers')"
     rm -f "$venv/.run-stamp"
-    pip_install --require-hashes -r requirements.lock -r requirements-build.lock
+    pip_install --require-hashes -r $lock -r requirements-build.lock
     pip_install --no-deps --no-index --no-build-isolation --editable .
     printf '%s\n' "$run_sum" >"$venv/.run-stamp"
 fi

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.measure import Group, document, race, table
+from benchmarks.measure import Group, race
 from benchmarks.policy import BAD, QUESTIONS, Ours, any_call, likely_call, loaded, policy_folder
 from benchmarks.rules import TEN, TEN_THOUSAND, TWO_THOUSAND, Rules
 from cmdhttp.policy.decide import Reason, decide
@@ -52,8 +52,8 @@ def test_figures_are_shown_and_written() -> None:
     measured = race({"nothing": lambda: None, "a sum": lambda: sum(range(1000))}, rounds=3, seconds=0.001)
     group = Group(title="A race", measured=measured, notes=("It is short.",))
     assert [len(each.seconds) for each in measured] == [3, 3]
-    assert table(group).splitlines()[0] == "A race"
-    assert "It is short." in table(group)
-    written = json.loads(json.dumps(document(group)))
+    assert group.text().splitlines()[0] == "A race"
+    assert "It is short." in group.text()
+    written = json.loads(json.dumps(group.document()))
     assert [each["name"] for each in written["measured"]] == ["nothing", "a sum"]
     assert written["measured"][0]["times_the_first"] == 1
