@@ -75,9 +75,8 @@ def _clear_runs(runs: Path) -> None:
         if not folder.exists():
             folder.mkdir()
             folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    for job in runs.iterdir():
-        for run in job.iterdir():
-            clear(str(run))
+    for run in runs.iterdir():
+        clear(str(run))
 
 
 if __name__ == "__main__":

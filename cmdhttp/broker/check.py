@@ -138,7 +138,7 @@ class Checker:
         if step_digest(step) != wanted.step:
             raise Refused("the step that the front recorded is not the one that the policy gives")
         try:
-            folder = f"{self._runs}/{wanted.job}/{wanted.run}"
+            folder = f"{self._runs}/{wanted.job}.{wanted.run}"
             return spawn_order(step, folder=folder, job_id=wanted.job, account=self._account)
         except AccountError as error:
             raise Refused(str(error), "Look at 'as' in the policy.") from None

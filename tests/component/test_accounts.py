@@ -135,20 +135,20 @@ def _program(*arguments: str) -> str:
 def _write_policy(folder: Path, token: dict[str, object]) -> None:
     folder.mkdir()
     who = {
-        "script": 'id -u; id -g; id -G; echo "$HOME $USER"; stat -c "%u %a" . .. "$0"; grep NoNewPrivs /proc/self/status'
+        "script": 'id -u; id -g; id -G; echo "$HOME $USER"; stat -c "%u %a" . "${0%/*}" "$0"; grep NoNewPrivs /proc/self/status'
     }
     commands: dict[str, dict[str, Any]] = {
         "who": {**who},
         "who.other": {**who, "as": OTHER},
         "files": {
-            "script": 'id -u; stat -c "%u %a" "$P_NOTE_FILE" "$P_PW_FILE" .. ../files; cat "$P_NOTE_FILE" "$P_PW_FILE";'
+            "script": 'id -u; stat -c "%u %a" "$P_NOTE_FILE" "$P_PW_FILE" . "${0%/*}"; cat "$P_NOTE_FILE" "$P_PW_FILE";'
             " echo mine > out; chmod 0 out; ln -s /etc/shadow shadow",
             "params": {"note": {"type": "file"}, "pw": {"type": "secret"}},
             "files": {"collect": ["*"]},
             "as": OTHER,
         },
         "sleep": {"script": "echo $$; sleep 60", "as": OTHER},
-        "read.data": {"script": "cat ../../../../data/journal.db ../../../../data/* | head -c 10"},
+        "read.data": {"script": "cat ../../data/journal.db ../../data/* | head -c 10"},
     }
     for spec in commands.values():
         spec.update(interpreter="sh", on="local", effect="read")

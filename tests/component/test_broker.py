@@ -424,7 +424,7 @@ def test_two_orders_for_one_run(front: TakenFront) -> None:
         again = front.answer(order)
         assert "under way" in again["refused"]
         assert is_alive(pid)
-        assert (front.folder / "runs" / order["job"] / "0" / "work").is_dir()
+        assert (front.folder / "runs" / f"{order['job']}.0").is_dir()
 
 
 # -- the policy

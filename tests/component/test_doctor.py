@@ -327,7 +327,7 @@ def job(tmp_path: Path) -> Iterator[Path]:
 def trial(job: Path, first: list[str], orphan: list[str]) -> Verdict:
     def order(run: int, argv: list[str]) -> dict[str, object]:
         step = Step(run=run, host="local", target=LocalTarget(), argv=tuple(argv), env={}, timeout=10, output_limit=1)
-        return spawn_order(step, folder=f"{job}/{run}", job_id="doctor")
+        return spawn_order(step, folder=f"{job}.{run}", job_id="doctor")
 
     return try_guard(order(0, first), order(1, orphan), times=2)
 

@@ -61,7 +61,7 @@ def place(shared: Place) -> Iterator[Place]:
     before = descriptors()
     yield shared
     gc.collect()
-    assert not shared.folder.parent.exists()
+    assert list(shared.runs.iterdir()) == []
     assert descriptors() <= before
     assert os.waitpid(-1, os.WNOHANG) == (0, 0), "the broker lives"
 
@@ -116,8 +116,8 @@ async def test_environment_from_nothing(place: Place, monkeypatch: pytest.Monkey
     _, told = await run(step("/usr/bin/env", "-0", env={"A": "1\n2", "CMDHTTP_JOB_ID": "forged"}), place)
     got = dict(item.split("=", 1) for item in told.text().decode().split("\0") if item)
     assert set(got) == {"A", "CMDHTTP_JOB_ID", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "USER"}
-    assert (got["A"], got["CMDHTTP_JOB_ID"]) == ("1\n2", "job_TEST")
-    assert got["TMPDIR"] == str(place.folder / "work")
+    assert (got["A"], got["CMDHTTP_JOB_ID"]) == ("1\n2", place.job)
+    assert got["TMPDIR"] == str(place.folder)
 
 
 async def test_a_private_folder_that_goes(place: Place) -> None:
@@ -125,13 +125,13 @@ async def test_a_private_folder_that_goes(place: Place) -> None:
     text = "pwd; stat -c %a . ..; umask; mkdir -p deep/er; touch deep/er/x; chmod 0 deep; ln -s / away"
     exited, told = await run(sh(text), place)
     assert exited == Exited(exit_code=0)
-    assert told.text().decode().split() == [str(place.folder / "work"), "700", "700", "0077"]
+    assert told.text().decode().split() == [str(place.folder), "700", "700", "0077"]
     assert Path("/usr").exists()
 
 
 async def test_no_descriptor_is_inherited(place: Place) -> None:
     """A process has stdin, stdout and stderr, and no other descriptor of the service."""
-    with (place.folder.parent.parent / "open").open("w") as file:
+    with (place.runs.parent / "open").open("w") as file:
         os.set_inheritable(file.fileno(), True)
         _, told = await run(step("/bin/ls", "/proc/self/fd"), place)
     assert told.text().split() == [b"0", b"1", b"2", b"3"], "3 is the folder that ls reads"

@@ -138,9 +138,8 @@ async def test_a_receiver_that_fails(place: Place) -> None:
     """When a file cannot be taken, the failure is the receiver's, and neither a descriptor nor the folder stays."""
     receiver = Receiver(refused=b"b")
     write = step(text='for f in a b c; do echo "$f" > "$f"; done')
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(OSError, match="no room"):
         await place.go(write, emit=receiver.emit)
-    assert caught.group_contains(OSError, match="no room")
     assert receiver.files == {b"a": b"a\n"}
     assert not place.folder.exists()
     assert open_files(place.folder) == []
@@ -159,5 +158,5 @@ async def test_the_run_cannot_lead_the_service_to_the_secret(place: Place) -> No
 async def test_folders_are_private(place: Place) -> None:
     """The folder above the files is for the run's user alone."""
     receiver = Receiver()
-    await place.go(step(text="stat -c %a .. ../files ../files/pw > modes"), emit=receiver.emit)
-    assert receiver.files == {b"modes": b"700\n700\n700\n"}
+    await place.go(step(text='in=${0%/*}; stat -c %a . "$in" "$in/files" "$in/files/pw" > modes'), emit=receiver.emit)
+    assert receiver.files == {b"modes": b"700\n700\n700\n700\n"}

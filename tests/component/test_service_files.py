@@ -162,7 +162,7 @@ def test_an_upload_as_the_command_sees_it(service: Service) -> None:
     ]
     assert summed.split()[0] == sha256
     assert Path(path).name == "my rules.bin"
-    assert Path(path).is_relative_to(service.data / "runs" / job["id"])
+    assert Path(path).is_relative_to(service.data / "runs" / f"{job['id']}.0.in")
     assert no_folder_left(service)
 
 
@@ -233,7 +233,7 @@ def test_a_path_stands_in_the_argument_and_a_placeholder_in_every_record(service
     assert explained["hosts"][0]["unsupported"] is None
     job = service.result("paths", body)
     secret, rules, text = job["stdout"].splitlines()
-    folder = service.data / "runs" / job["id"] / "0" / "files"
+    folder = service.data / "runs" / f"{job['id']}.0.in" / "files"
     assert (secret, rules) == (f"--password-file={folder}/pw/pw", f"{folder}/rules/rules.txt")
     assert text == "<pw> <rules>"
     assert next(event for event in service.events(job["id"]) if event.type == "started").document["argv"] == argv

@@ -12,7 +12,7 @@ import sys
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,23 @@ class Place:
 
     executor: LocalExecutor
     link: BrokerLink
-    folder: Path
+    runs: Path
+    _jobs: list[str] = field(default_factory=lambda: ["job_TEST0"])
+
+    @property
+    def job(self) -> str:
+        """That of the last run; each run is a job of its own."""
+        return self._jobs[-1]
+
+    @property
+    def folder(self) -> Path:
+        """That of the last run."""
+        return self.runs / f"{self._jobs[-1]}.0"
 
     async def go(self, what: Step, *, emit: Emit, stop: Stop | None = None) -> Exited:
-        return await self.executor.run(what, context=context_of(what), emit=emit, stop=stop or Stop())
+        self._jobs.append(f"job_TEST{len(self._jobs)}")
+        context = context_of(what, job=self._jobs[-1])
+        return await self.executor.run(what, context=context, emit=emit, stop=stop or Stop())
 
 
 @asynccontextmanager
@@ -68,7 +81,7 @@ async def trusting_place(runs: Path) -> AsyncIterator[Place]:
     """An executor with a believing broker, and little patience."""
     async with trusting_link(str(runs)) as link:
         executor = LocalExecutor(link=link, kill_grace=0.3, drain=0.3)
-        yield Place(executor=executor, link=link, folder=runs / "job_TEST" / "0")
+        yield Place(executor=executor, link=link, runs=runs)
 
 
 def main() -> None:
@@ -81,7 +94,7 @@ def main() -> None:
 
         def make_order(message: Message, _: int | None) -> dict[str, Any]:
             step: Step = pickle.loads(base64.b64decode(message["params"]["step"]))  # noqa: S301 - the test wrote it
-            folder = f"{runs}/{message['job']}/{message['run']}"
+            folder = f"{runs}/{message['job']}.{message['run']}"
             try:
                 return spawn_order(step, folder=folder, job_id=message["job"])
             except AccountError as error:

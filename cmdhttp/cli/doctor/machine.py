@@ -132,7 +132,7 @@ def _order(settings: Settings, job: Path, run: int, *argv: str, isolated: bool =
     target = LocalTarget(isolated=isolated)
     step = Step(run=run, host="local", target=target, argv=argv, env={}, timeout=10, output_limit=1)
     try:
-        return spawn_order(step, folder=f"{job}/{run}", job_id="doctor", account=settings.local_account)
+        return spawn_order(step, folder=f"{job}.{run}", job_id="doctor", account=settings.local_account)
     except AccountError as error:
         raise ConfigError(str(error), hint="Look at --user and --local-user.") from None
 

@@ -90,7 +90,7 @@ def told(order: Mapping[str, Any], *, uid: int) -> Iterator[tuple[dict[str, obje
     Names are spelled in Latin-1, which has a character for every byte.
     """
     wanted = order["collect"]
-    for item in collect(f"{order['folder']}/work", wanted["patterns"], max_bytes=wanted["max_bytes"], uid=uid):
+    for item in collect(order["folder"], wanted["patterns"], max_bytes=wanted["max_bytes"], uid=uid):
         match item:
             case Found(name, descriptor, size):
                 yield {"file": name.decode("latin-1"), "size": size}, [descriptor]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cmdhttp.execution.local import tree
 from cmdhttp.execution.local.guard.folder import clear
+from cmdhttp.execution.local.guard.order import inputs_of
 from cmdhttp.execution.local.wire import close_all, pair, receive, send
 
 _IDLE_SECONDS = 60.0
@@ -176,6 +177,7 @@ class Guards:
         tree.end_all(within=_END_SECONDS, spare=self._all.keys())
         if guard.folder is not None:
             clear(guard.folder)
+            clear(inputs_of(guard.folder))
 
     def _forget(self, guard: Guard) -> None:
         del self._all[guard.process.pid]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from cmdhttp.execution.local.guard.order import SCRIPT, inputs_of
 from cmdhttp.plan.model import LocalTarget, Step
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -29,9 +30,10 @@ def spawn_order(step: Step, *, folder: str, job_id: str, account: str | None = N
         raise TypeError("not a step for this machine")
     account = target.account or account
     entry = _entry(account)
-    argv = list(step.argv_in(folder))
+    inputs = inputs_of(folder)
+    argv = list(step.argv_in(inputs))
     if step.script is not None:
-        argv = [*step.script.interpreter, f"{folder}/script", *argv]
+        argv = [*step.script.interpreter, f"{inputs}/{SCRIPT}", *argv]
     return {
         "argv": argv,
         "env": _environment(step, entry, folder=folder, job_id=job_id),
@@ -82,7 +84,7 @@ def _environment(step: Step, entry: pwd.struct_passwd, *, folder: str, job_id: s
         "USER": entry.pw_name,
         "LOGNAME": entry.pw_name,
         "SHELL": "/bin/sh",
-        **step.env_in(folder),
-        "TMPDIR": f"{folder}/work",
+        **step.env_in(inputs_of(folder)),
+        "TMPDIR": folder,
         "CMDHTTP_JOB_ID": job_id,
     }

@@ -1,59 +1,52 @@
-"""The private folder of a run: `work` is its current folder and TMPDIR; a script, uploads and secrets lie beside it.
+"""The private folder of a run: its current folder and TMPDIR, and it goes with the run.
 
-It goes with the run.
+What the run gets to read, a script, uploads and secrets, lies in a second folder beside it, which only such a run has: to make a
+folder costs a good part of what it costs to start a program.
 """
 
 import binascii
 import os
 import subprocess
-from contextlib import suppress
 
-from cmdhttp.execution.local.guard.order import Order, owner_of, work_of
+from cmdhttp.execution.local.guard.order import SCRIPT, Order, inputs_of, owner_of
 from cmdhttp.execution.local.staging import stage
 
 
 def make(order: Order) -> None:
-    """Make the folder of a run for the account that it runs as. Raises OSError."""
-    folder, work, owner = order["folder"], work_of(order), owner_of(order)
-    above = os.path.dirname(folder)
-    os.makedirs(above, mode=0o700, exist_ok=True)
+    """Make the folders of a run for the account that it runs as. Raises OSError; FileExistsError if another run has them."""
+    folder, owner = order["folder"], owner_of(order)
     os.mkdir(folder, 0o700)
-    os.mkdir(work, 0o700)
-    if order["script"] is not None:
-        write_new(f"{folder}/script", order["script"].encode(), mode=0o400, owner=owner)
-    if order["files"]:
-        uid, gid = owner
-        files = [(place, binascii.a2b_base64(text), mode) for place, text, mode in order["files"]]
-        stage(folder, files, uid=uid, gid=gid)
     if order["account"] is not None:
-        os.chmod(above, 0o711)  # noqa: S103 - to be passed, not listed
-        os.chown(work, *owner)
         os.chown(folder, *owner)
+    files = [(place, binascii.a2b_base64(text), mode) for place, text, mode in order["files"]]
+    if order["script"] is not None:
+        files.append((SCRIPT, order["script"].encode(), 0o400))
+    if files:
+        uid, gid = owner
+        inputs = inputs_of(folder)
+        os.mkdir(inputs, 0o700)
+        stage(inputs, files, uid=uid, gid=gid)
+        if order["account"] is not None:
+            os.chown(inputs, *owner)
 
 
-def write_new(path: str, data: bytes, *, mode: int, owner: tuple[int, int]) -> None:
-    """Write a file that must not be there yet. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchown(descriptor, *owner)
-        os.fchmod(descriptor, mode)
+def clear_run(order: Order) -> None:
+    """Remove the folders of a run."""
+    clear(order["folder"])
+    if order["script"] is not None or order["files"]:
+        clear(inputs_of(order["folder"]))
 
 
 def clear(folder: str) -> None:
-    """Remove a run's folder, whatever modes and depths the run left in it, and its job's folder once that is empty.
+    """Remove a folder, whatever modes and depths a run left in it.
 
     What cannot be removed is left for the next start; it never decides how a run ended.
     """
     try:
-        os.rmdir(f"{folder}/work")
         os.rmdir(folder)
     except OSError:
         if os.path.lexists(folder):
             _clear_tree(folder)
-    with suppress(OSError):
-        os.rmdir(os.path.dirname(folder))
 
 
 def _clear_tree(folder: str) -> None:

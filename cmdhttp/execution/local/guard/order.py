@@ -6,9 +6,13 @@ from typing import Any
 Order = Mapping[str, Any]
 
 
-def work_of(order: Order) -> str:
-    """The working folder of a run: its current folder and TMPDIR."""
-    return f"{order['folder']}/work"
+SCRIPT = "script"
+"""The name of the script's file among the inputs."""
+
+
+def inputs_of(folder: str) -> str:
+    """Where the script, the uploads and the secrets of the run in `folder` lie."""
+    return f"{folder}.in"
 
 
 def owner_of(order: Order) -> tuple[int, int]:

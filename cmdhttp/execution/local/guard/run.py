@@ -62,7 +62,8 @@ class Run:
             try:
                 self._start()
             except OSError as error:
-                folder.clear(self._order["folder"])
+                if not (self._failed_on == "folder" and isinstance(error, FileExistsError)):  # that one is not ours
+                    folder.clear_run(self._order)
                 self._tell({"failed": error.errno or 0, "on": self._failed_on, "why": str(error.strerror)})
                 return
             except BaseException:
@@ -152,7 +153,7 @@ class Run:
         left = 0 if gone else len(tree.descendants(os.getpid()))
         if self._order["collect"] is not None and self._leader:
             self._hand_over_files()
-        folder.clear(self._order["folder"])
+        folder.clear_run(self._order)
         if self._passed is None and self._status is not None and not self._asked:
             self._passed = named(self._status, self._limits, used=_reaped_cpu() - self._cpu_before)
         self._tell({"ended": self._status, "left": left, "by": self._by, "passed": self._passed})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from cmdhttp.execution.local.guard.order import Order, work_of
+from cmdhttp.execution.local.guard.order import Order
 from cmdhttp.execution.local.limits import apply, tasks_of
 
 
@@ -26,7 +26,7 @@ def start(order: Order, *, stdin: int, stdout: int, stderr: int) -> int:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            cwd=work_of(order),
+            cwd=order["folder"],
             env=order["env"],
             start_new_session=True,
             umask=0o077,
