@@ -108,7 +108,7 @@ def test_patterns_of_the_policy_are_masked(service: Service) -> None:
         job = client.post("/v1/run/redacted", json={}).json()
         assert client.get(f"/v1/jobs/{job['id']}/output/stdout").text == "***\n"
     assert (job["stdout"], job["stdout_bytes"]) == ("***\n", 4)
-    assert [path.read_text() for path in service.data.rglob(f"{job['id']}/0.stdout")] == ["***\n"]
+    assert [path.read_text() for path in service.data.rglob(f"{job['id']}.0.stdout")] == ["***\n"]
 
 
 def test_the_output_limit_does_not_cut_a_secret_open(service: Service) -> None:

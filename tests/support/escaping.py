@@ -86,7 +86,8 @@ class EscapeService(Service):
 
     @property
     def broker(self) -> int:
-        return next(iter(below(self.front, "cmdhttp.broker")))
+        """The broker's pid: it is below the front, or beside it."""
+        return next(iter(_called(self.pid, "cmdhttp.broker")))
 
     @property
     def guards(self) -> list[int]:
