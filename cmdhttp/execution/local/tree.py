@@ -90,7 +90,7 @@ def kill(pid: int, number: int) -> None:
 def is_stopped(pid: int) -> bool:
     """Whether a process stands still because of a signal."""
     with suppress(OSError, IndexError):
-        return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"T"
+        return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"T"
     return False
 
 
@@ -120,9 +120,9 @@ def sweep(runs: str, *, within: float) -> tuple[int, list[int]]:
 def _bears(pid: int, marks: tuple[bytes, str]) -> bool:
     in_environment, in_folder = marks
     with suppress(OSError):
-        if _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"Z":
+        if read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"Z":
             return False
-        if any(entry.startswith(in_environment) for entry in _read(f"/proc/{pid}/environ").split(b"\0")):
+        if any(entry.startswith(in_environment) for entry in read(f"/proc/{pid}/environ").split(b"\0")):
             return True
         return os.readlink(f"/proc/{pid}/cwd").startswith(in_folder)
     return False
@@ -141,11 +141,12 @@ def children(pid: int) -> list[int]:
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError):
-                found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+                found += map(int, read(f"/proc/{pid}/task/{thread}/children").split())
     return found
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """The whole of a file of /proc, which tells no size. Raises OSError."""
     with open(path, "rb", buffering=0) as file:
         parts = []
         while part := file.read(1 << 16):
