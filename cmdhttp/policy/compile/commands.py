@@ -1,6 +1,8 @@
 """Commands: the template parsed, the script read, the limits as plain numbers, and what cannot be done said."""
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -200,7 +202,8 @@ def _script_text(defined: Defined[CommandSpec], report: Report) -> str:
             return ""
         return _read_script(path)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        looped = isinstance(error, RuntimeError)  # how `resolve` tells of a loop of links before Python 3.13
+        reason = os.strerror(errno.ELOOP) if looped else error.strerror if isinstance(error, OSError) else str(error)
         hint = "the path counts from the policy folder"
         report.say("P212", f"the script file cannot be read: {reason}", at, hint)
         return ""
