@@ -3,16 +3,21 @@
 import errno
 import gc
 import os
+import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
 import pytest
 
+from cmdhttp.execution.local import executor
+from cmdhttp.execution.local.wire import close_all, send
 from cmdhttp.execution.model import (
+    Collected,
     Exited,
+    LeftOut,
     News,
     Output,
     RunErrorCode,
@@ -23,8 +28,8 @@ from cmdhttp.execution.model import (
     Stream,
 )
 from cmdhttp.plan.model import LocalTarget, Step
-from cmdhttp.policy.compiled import Script
-from tests.support.broker import Place, trusting_place
+from cmdhttp.policy.compiled import Collect, Script
+from tests.support.broker import Place, context_of, trusting_place
 from tests.support.sshd import is_alive
 
 pytestmark = pytest.mark.anyio
@@ -159,7 +164,16 @@ async def test_a_script(place: Place) -> None:
     assert (exited.exit_code, told.text()) == (7, b"400\n2:a b\n")
 
 
-@pytest.mark.parametrize(("text", "code", "name"), [("exit 3", 3, None), ("kill -KILL $$", None, "KILL")])
+@pytest.mark.parametrize(
+    ("text", "code", "name"),
+    [
+        ("exit 3", 3, None),
+        ("kill -KILL $$", None, "KILL"),
+        ("kill -34 $$", None, "RTMIN"),
+        ("kill -40 $$", None, "RTMIN+6"),
+        ("kill -33 $$", None, "33"),
+    ],
+)
 async def test_how_it_ended(place: Place, text: str, code: int | None, name: str | None) -> None:
     """An exit code or a signal's name, never both."""
     exited, _ = await run(sh(text), place)
@@ -309,3 +323,83 @@ async def test_a_slow_reader_slows_the_process(place: Place) -> None:
     assert exited.exit_code == 0
     assert sum(sizes) == 3 << 20
     assert max(sizes) <= 256 << 10
+
+
+async def test_no_memory_for_stdin(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is short when the order is made is an end with an error, not an exception."""
+
+    def none_left(_name: str, _data: bytes) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(executor, "memory_file", none_left)
+    exited, told = await run(step("/bin/cat", stdin=b"x"), place)
+    assert exited.error is not None
+    assert exited.error.code is RunErrorCode.SPAWN_FAILED
+    assert told.events == []
+
+
+@pytest.mark.parametrize(("make", "kind"), [("echo $i >", Collected), ("ln -s x", LeftOut)])
+async def test_a_slow_reader_gets_every_file(place: Place, make: str, kind: type[News]) -> None:
+    """Files with long names of many bytes fill the guard's socket long before a slow reader has taken them."""
+    folder = "/".join(["\N{LATIN SMALL LETTER E WITH ACUTE}" * 125] * 3)
+    text = f"mkdir -p {folder}; cd {folder}; for i in $(seq 100); do {make} $i; done"
+    told = Told()
+
+    async def emit(event: News) -> None:
+        await told.emit(event)
+        if isinstance(event, kind):
+            await anyio.sleep(0.02)
+
+    what = replace(sh(text), collect=Collect(patterns=("**",), max_bytes=1 << 20))
+    with anyio.fail_after(20):
+        exited = await place.go(what, emit=emit)
+    assert exited == Exited(exit_code=0)
+    assert sum(isinstance(event, kind) for event in told.events) == 100
+
+
+@dataclass
+class HungGuard:
+    """A line to a guard that takes an order and then says no more; `prints` is whether its run goes on printing."""
+
+    prints: bool
+    held: list[int] = field(default_factory=list)
+
+    async def send(self, _message: Mapping[str, object], descriptors: Sequence[int]) -> None:
+        self.held = [os.dup(descriptor) for descriptor in descriptors]
+        if self.prints:
+            with socket.socket(fileno=os.dup(self.held[2])) as control:
+                send(control, {"started": os.getpid()})
+            os.set_blocking(self.held[0], False)
+            os.write(self.held[0], b"x" * 1000)
+
+
+@pytest.mark.parametrize("prints", [False, True])
+async def test_a_guard_that_hangs_is_given_up(place: Place, prints: bool) -> None:
+    """A stop that the guard does not answer ends in what is true: nobody knows whether the run has ended."""
+    del place
+    link, told, stop = HungGuard(prints=prints), Told(), Stop()
+
+    async def emit(event: News) -> None:
+        await told.emit(event)
+        if isinstance(event, Output):
+            await anyio.sleep(0.01)
+            os.write(link.held[0], b"x")
+
+    what = sh("the guard does not start it")
+    try:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_request_later, stop)
+                hung = executor.LocalExecutor(link=link, kill_grace=0.1, patience=0.3)
+                exited = await hung.run(what, context=context_of(what), emit=emit, stop=stop)
+    finally:
+        close_all(link.held)
+    assert exited.lost
+    assert exited.error is not None
+    assert exited.error.code is RunErrorCode.GUARD_LOST
+    assert "has not answered" in exited.error.detail
+
+
+async def _request_later(stop: Stop) -> None:
+    await anyio.sleep(0.1)
+    stop.request(StopReason.TIMEOUT)

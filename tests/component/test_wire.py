@@ -45,3 +45,21 @@ def test_the_end_of_a_side_that_said_nothing(ends: Ends) -> None:
     assert receive(ours) is None
     ours.settimeout(0)
     assert receive(ours) is None
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("beside", [0, 1])
+def test_a_side_that_does_not_listen_holds_nobody_up(ends: Ends, beside: int) -> None:
+    """What does not fit is an error at once, with or without descriptors."""
+    ours, _ = ends
+    file = memory_file("file", b"content")
+    try:
+        with pytest.raises(BlockingIOError):
+            _send_for_ever(ours, [file] * beside)
+    finally:
+        os.close(file)
+
+
+def _send_for_ever(to: socket.socket, descriptors: list[int]) -> None:
+    for _ in range(10_000):
+        send(to, {"text": "x" * 10_000}, descriptors)

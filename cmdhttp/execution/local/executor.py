@@ -3,7 +3,8 @@
 The process writes straight into the front's pipes; a guard starts it, watches it and ends what is left of it. Output is read
 as fast as `emit` takes it and no faster, so memory stays bounded whatever a command prints. When the leader has ended,
 whatever still holds its output open gets `drain` seconds; then all that is left is killed, what the run left behind is
-collected, and the run is over.
+collected, and the run is over. A guard that was told to kill and says nothing for `patience` seconds has hung: the run is
+given up as one whose end is not known.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from cmdhttp.execution.local.limit_errors import limit_error
 from cmdhttp.execution.local.lines import Lines
 from cmdhttp.execution.local.link import BrokerGone, Link
 from cmdhttp.execution.local.readiness import Readiness
-from cmdhttp.execution.local.run_errors import BY, GUARD_LOST, NO_BROKER, refused, spawn_error
+from cmdhttp.execution.local.run_errors import BY, GUARD_LOST, GUARD_SILENT, NO_BROKER, refused, spawn_error
 from cmdhttp.execution.local.wire import Message, close_all, memory_file, receive, send
 from cmdhttp.execution.model import (
     Collected,
@@ -52,6 +53,7 @@ class LocalExecutor:
     link: Link
     kill_grace: float = 5.0
     drain: float = 2.0
+    patience: float = 60.0
 
     async def run(self, step: Step, *, context: RunContext, emit: Emit, stop: Stop) -> Exited:
         """Run `step` to its end. Raises nothing but cancellation, and what `emit` raises."""
@@ -66,7 +68,16 @@ class LocalExecutor:
                 await self._order(step, context, lines)
             except BrokerGone:
                 return Exited(error=NO_BROKER)
-            run = _Run(lines=lines, emit=emit, stop=stop, kill_grace=self.kill_grace, drain=self.drain)
+            except OSError as error:  # no memory or no descriptor for its stdin
+                return Exited(error=spawn_error(error.errno or 0))
+            run = _Run(
+                lines=lines,
+                emit=emit,
+                stop=stop,
+                kill_grace=self.kill_grace,
+                drain=self.drain,
+                patience=self.patience,
+            )
             try:
                 return _named(await run.to_end(), run.passed, step)
             finally:
@@ -109,11 +120,15 @@ class _Run:
     stop: Stop
     kill_grace: float
     drain: float
+    patience: float
     passed: str | None = None
     """The limit that ended the run."""
     _readiness: Readiness = field(default_factory=Readiness)
     _signalled: bool = False
     _over: bool = False
+    _give_up: float | None = None
+    """When the guard, which was told to kill, has been silent for too long."""
+    _silent: bool = False
     _collecting: bool = False
     """Nothing of the run is there any more, and the guard is handing over what it left."""
     _file: int | None = None
@@ -123,7 +138,7 @@ class _Run:
         with self.stop.calling(self._end_on_request):
             news = await self._hear()
             if news is None:
-                return Exited(lost=True, error=GUARD_LOST)
+                return self._lost()
             if "refused" in news:
                 return Exited(error=refused(news["refused"], news["hint"]))
             if "failed" in news:
@@ -154,7 +169,9 @@ class _Run:
         until: float | None = None
         while streams or not self._over:
             control = () if self._over else (self.lines.control.fileno(),)
-            ready = await self._readiness.wait((*streams, *control), until=until)
+            ready = await self._readiness.wait((*streams, *control), until=until or self._give_up)
+            if ready.isdisjoint(control) and self._has_hung():
+                return None
             for descriptor in ready & streams.keys():
                 if not await self._pass_on(descriptor, streams[descriptor]):
                     del streams[descriptor]
@@ -195,16 +212,19 @@ class _Run:
 
     def _verdict(self, news: Message | None) -> Exited:
         if news is None:
-            return Exited(lost=True, error=GUARD_LOST)
+            return self._lost()
         status, left = news["ended"], news["left"]
         self.passed = news["passed"]
         stopped = Stopped.UNCONFIRMED if left else Stopped.CONFIRMED
         return Exited(
             exit_code=status if status is not None and status >= 0 else None,
-            signal=signal.Signals(-status).name.removeprefix("SIG") if status is not None and status < 0 else None,
+            signal=signal_name(-status) if status is not None and status < 0 else None,
             stopped=stopped if self._signalled or left or news["by"] else None,
             error=BY.get(news["by"]),
         )
+
+    def _lost(self) -> Exited:
+        return Exited(lost=True, error=GUARD_SILENT if self._silent else GUARD_LOST)
 
     def _end_on_request(self) -> None:
         if self._collecting:
@@ -214,12 +234,20 @@ class _Run:
         asyncio.get_running_loop().call_later(self.kill_grace, self._say, "kill")
 
     async def _hear(self) -> Message | None:
-        """What the guard says next; None once it has gone."""
+        """What the guard says next; None once it has gone or is given up."""
         while True:
-            await self._readiness.wait((self.lines.control.fileno(),))
+            ready = await self._readiness.wait((self.lines.control.fileno(),), until=self._give_up)
+            if not ready and self._has_hung():
+                return None
             news = self._receive()
             if news is not _NOTHING:
                 return news
+
+    def _has_hung(self) -> bool:
+        """Whether the guard is to be waited for no longer."""
+        if not self._over and self._give_up is not None and self._readiness.now() >= self._give_up:
+            self._over = self._silent = True
+        return self._silent
 
     def _receive(self) -> Message | None:
         """What the guard has said; None if it has gone, `_NOTHING` if it has not spoken."""
@@ -233,6 +261,8 @@ class _Run:
             self._over = True
             return None
         news, descriptors = received
+        if self._give_up is not None:
+            self._give_up = self._readiness.now() + self.patience
         self._close_file()
         self._collecting = self._collecting or not _COLLECTED.isdisjoint(news)
         if "file" in news and descriptors:
@@ -247,9 +277,23 @@ class _Run:
             self._file = None
 
     def _say(self, what: str) -> None:
-        if not self._over:
-            with suppress(OSError):  # a guard that has gone needs to be told nothing
-                send(self.lines.control, {"do": what})
+        if self._over:
+            return
+        with suppress(OSError):  # a guard that has gone needs to be told nothing
+            send(self.lines.control, {"do": what})
+        if what == "kill" and self._give_up is None:
+            self._give_up = self._readiness.now() + self.patience
+            self._readiness.wake()
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal without its SIG; most real-time signals have one only in terms of the first, such as `RTMIN+6`."""
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"RTMIN+{number - signal.SIGRTMIN}"
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:  # the two that the C library keeps for itself
+        return str(number)
 
 
 def _named(exited: Exited, passed: str | None, step: Step) -> Exited:

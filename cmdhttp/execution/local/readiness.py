@@ -13,11 +13,11 @@ class Readiness:
         self._found: set[int] = set()
 
     async def wait(self, descriptors: Collection[int], *, until: float | None = None) -> set[int]:
-        """Return those that can be read, as soon as one can; none at `until`, by the loop's clock."""
+        """Return those that can be read, as soon as one can; none at `until`, by the loop's clock, or if it is woken."""
         loop = self._loop
         self._found = set()
         self._future = loop.create_future()
-        timer = loop.call_at(until, self._wake) if until is not None else None
+        timer = loop.call_at(until, self.wake) if until is not None else None
         for descriptor in descriptors:
             loop.add_reader(descriptor, self._ready, descriptor)
         try:
@@ -36,8 +36,9 @@ class Readiness:
 
     def _ready(self, descriptor: int) -> None:
         self._found.add(descriptor)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let `wait` return what it has found, if it waits."""
         if self._future is not None and not self._future.done():
             self._future.set_result(None)

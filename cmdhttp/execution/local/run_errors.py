@@ -34,6 +34,11 @@ GUARD_LOST = RunError(
     detail="The process that watched the run has died; the end of the run was not seen.",
     hint="What was left of the run has been ended. Look at the service's log.",
 )
+GUARD_SILENT = RunError(
+    code=RunErrorCode.GUARD_LOST,
+    detail="The process that watches the run was told to end it and has not answered; the end of the run was not seen.",
+    hint="Look for what is left of the run on this machine, and at the service's log.",
+)
 NO_BROKER = RunError(
     code=RunErrorCode.BROKER_LOST,
     detail="There is no process to start local programs; nothing has run.",

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import stat
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,8 +112,9 @@ def _packet(source: socket.socket) -> tuple[bytes, list[int], int, Any]:
 
 
 def _send(to: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
-    if descriptors:
-        socket.send_fds(to, [data], descriptors, _AT_ONCE)
+    if descriptors:  # not by socket.send_fds, which drops the flags, and so waits
+        beside = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
+        to.sendmsg([data], [beside], _AT_ONCE)
     else:
         to.send(data, _AT_ONCE)
 

@@ -17,6 +17,7 @@ without being asked by the front: `broker` (it died) or `deadline`.
 
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
@@ -34,6 +35,8 @@ from cmdhttp.execution.local.wire import close_all, receive, send
 _KILL_SECONDS = 8.0
 _STUCK_PAUSE = 1.0
 _MEASURE_SECONDS = 0.05
+_FRONT_SECONDS = 30.0
+"""How long a front may take in nothing at the end of a run: until then it is slow, after that it has hung."""
 
 
 class Run:
@@ -156,7 +159,8 @@ class Run:
         folder.clear_run(self._order)
         if self._passed is None and self._status is not None and not self._asked:
             self._passed = named(self._status, self._limits, used=_reaped_cpu() - self._cpu_before)
-        self._tell({"ended": self._status, "left": left, "by": self._by, "passed": self._passed})
+        with suppress(OSError):
+            self._hand_over({"ended": self._status, "left": left, "by": self._by, "passed": self._passed})
         while not gone:
             gone = tree.end_all(within=_STUCK_PAUSE, on_end=self._note)
 
@@ -168,9 +172,22 @@ class Run:
         with suppress(OSError):  # a front that has gone takes nothing more
             for message, descriptors in told(self._order, uid=os.geteuid() if uid < 0 else uid):
                 try:
-                    send(self._front, message, descriptors)
+                    self._hand_over(message, descriptors)
                 finally:
                     close_all(descriptors)
+
+    def _hand_over(self, message: dict[str, object], descriptors: Sequence[int] = ()) -> None:
+        """Tell a front that may be slower than this. Raises OSError: BlockingIOError if it takes nothing for too long."""
+        while True:
+            try:
+                send(self._front, message, descriptors)
+            except BlockingIOError:
+                room = select.poll()
+                room.register(self._front, select.POLLOUT)
+                if not room.poll(_FRONT_SECONDS * 1000):
+                    raise
+            else:
+                return
 
     def _note(self, pid: int, status: int) -> None:
         if pid == self._leader:
