@@ -75,7 +75,12 @@ class Guards:
         self._hand_out()
 
     def heard(self, guard: Guard) -> None:
-        """Take note of what a guard says, or of its death: then it returns once nothing is left of what it ran."""
+        """Take note of what a guard says, or of its death: then it returns once nothing is left of what it ran.
+
+        One that was buried a moment ago says no more.
+        """
+        if self._all.get(guard.process.pid) is not guard:
+            return
         try:
             received = receive(guard.socket)
         except (OSError, ValueError):
@@ -135,12 +140,17 @@ class Guards:
         while self._waiting and free:
             guard = free.pop()  # the last that became free is the one that is still in the processor's caches
             order, descriptors = self._waiting[0]
-            guard.enter(_State.BUSY)
-            with suppress(OSError):  # else it has died, which its socket will say, and the next one takes the order
+            try:
                 send(guard.socket, order, descriptors)
-                guard.folder = str(order["folder"])
-                self._waiting.popleft()
-                close_all(descriptors)
+            except ConnectionError:  # it has died, which its socket will say, and the next one takes the order
+                guard.enter(_State.BUSY)
+                continue
+            except OSError:  # no memory or no descriptor for a large order at the moment: the next look tries again
+                break
+            guard.enter(_State.BUSY)
+            guard.folder = str(order["folder"])
+            self._waiting.popleft()
+            close_all(descriptors)
         self._start_missing()
 
     def _start_missing(self) -> None:

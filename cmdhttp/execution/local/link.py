@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cmdhttp.broker")
 _PATIENCE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_FULL_PAUSE = 0.01
 _STEADY_SECONDS = 30.0
 _END_SECONDS = 12.0
 _GUARD_SECONDS = 2.0
@@ -139,7 +140,7 @@ class BrokerLink:
         self.on_restart: Callable[[], Awaitable[None]] | None = None
 
     def start(self) -> None:
-        """Start a broker; it says hello later. Raises OSError."""
+        """Start a broker; it says hello later. May have to wait for the end of the one before. Raises OSError."""
         self._socket = self._brokers.start()
 
     async def serve(self) -> None:
@@ -155,7 +156,7 @@ class BrokerLink:
             if self.on_restart is not None:
                 await self.on_restart()
             try:
-                self.start()
+                await anyio.to_thread.run_sync(self.start)
             except OSError as error:
                 _log.error("no broker can be started: %s", error.strerror)
 
@@ -172,8 +173,8 @@ class BrokerLink:
                     continue
                 try:
                     send(self._socket, message, descriptors)
-                except BlockingIOError:
-                    await anyio.wait_writable(self._socket)
+                except BlockingIOError:  # many may wait at once, and of one socket only one task could be told
+                    await anyio.sleep(_FULL_PAUSE)
                 except OSError:
                     await anyio.sleep(_FIRST_PAUSE)  # it has just died, and `serve` is about to see that
                 else:
@@ -238,7 +239,8 @@ class BrokerLink:
                 _log.error("the broker starts nothing: %s", self.trouble)
 
     async def _bury(self) -> None:
-        self._up = anyio.Event()
+        if self._up.is_set():  # else it is still what others wait for
+            self._up = anyio.Event()
         self.trouble = "the broker has died; another one is being started"
         if self._socket is not None:
             self._socket.close()
