@@ -1,9 +1,8 @@
 """Owns every run. One task group holds them all, so none can outlive the service unseen.
 
-A job is on disk before it is told of, and marked on disk before a run of it may start, in one commit where there is a
-place for the run at once; a cancel is over only when the
-executor has seen the end or has said that it cannot. After a kill of the service, `recover` gives every job that was under
-way its one true end.
+A job is on disk before it is told of, and marked on disk before a run of it may start, in one commit where there is a place
+for the run at once; a cancel is over only when the executor has seen the end or has said that it cannot. After a kill of the
+service, `recover` gives every job that was under way its one true end.
 """
 
 import logging

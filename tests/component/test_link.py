@@ -160,4 +160,4 @@ def test_an_order_that_cannot_be_sent_now_costs_no_guard(
     assert (len(sent), guards.in_hand) == (1, 1)
     guards.thin_out()
     assert (len(sent), guards.in_hand) == (2, 1)
-    assert len(selector.get_map()) == 2  # one was started for the order that waited
+    assert len(selector.get_map()) == 1  # none was started for an order that has one

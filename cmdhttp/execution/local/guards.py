@@ -154,8 +154,8 @@ class Guards:
         self._start_missing()
 
     def _start_missing(self) -> None:
-        starting = len(self._in(_State.STARTING))
-        for _ in range(max(len(self._waiting) - starting, self._ready - len(self._all))):
+        coming = len(self._in(_State.STARTING)) + len(self._in(_State.FREE))
+        for _ in range(max(len(self._waiting) - coming, self._ready - len(self._all))):
             try:
                 self._add()
             except OSError:  # no process more at the moment: the next look tries again
