@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from cmdhttp.execution.local.guard.folder import clear
-from cmdhttp.server import bind_tcp
+from cmdhttp.http_server import bind_tcp
 from tests.support.service import Service, wait_until
 
 HEAD = b"POST /v1/run/exit HTTP/1.1\r\nHost: x\r\n"

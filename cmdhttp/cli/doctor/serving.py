@@ -10,9 +10,9 @@ from pathlib import Path
 from cmdhttp.cli.doctor.case import Case, Seen, State, fail, name_of, ok, warn
 from cmdhttp.cli.doctor.running import answers_here
 from cmdhttp.clock import SystemClock
+from cmdhttp.http_server import bind_tcp
 from cmdhttp.policy.modes import Trusted, is_read_only, writer
 from cmdhttp.reload.source import read_policy
-from cmdhttp.server import bind_tcp
 
 _ONLY_ROOT = Trusted(groups=frozenset({0}), accounts=frozenset({0}))
 _UNIX = "unix:"
