@@ -161,3 +161,18 @@ def test_an_order_that_cannot_be_sent_now_costs_no_guard(
     guards.thin_out()
     assert (len(sent), guards.in_hand) == (2, 1)
     assert len(selector.get_map()) == 1  # none was started for an order that has one
+
+
+@pytest.mark.timeout(10)
+def test_an_idle_guard_that_hangs_is_let_go(
+    kept: tuple[Guards, selectors.BaseSelector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker does not wait for the goodbye of a guard that has nothing to do."""
+    guards, selector = kept
+    guard = next(iter(selector.get_map().values())).data
+    os.kill(guard.process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(local_guards, "_IDLE_SECONDS", -1.0)
+    monkeypatch.setattr(guards, "_ready", 0)
+    guards.thin_out()
+    assert guard.process.returncode == -signal.SIGKILL
+    assert len(selector.get_map()) == 0

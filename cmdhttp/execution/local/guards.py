@@ -104,11 +104,12 @@ class Guards:
         )
 
     def thin_out(self) -> None:
-        """Let go of guards that have had nothing to do for a while."""
+        """End guards that have had nothing to do for a while: they run nothing, and one that hangs must not hold us up."""
         now = time.monotonic()
         idle = [guard for guard in self._in(_State.FREE) if now - guard.since > _IDLE_SECONDS]
         for guard in idle[: max(0, len(self._all) - self._ready)]:
             self._forget(guard)
+            guard.process.kill()
             guard.process.wait()
         self._hand_out()
 
