@@ -292,6 +292,7 @@ def state_of(pid: int) -> str:
     ("flags", "message"),
     [
         (["--user", "no-such-account"], "there is no account 'no-such-account' (--user)"),
+        (["--local-user", "no-such-account"], "there is no account 'no-such-account' (--local-user)"),
         (["--user", "root"], "--user must name an account that is not root"),
     ],
 )
