@@ -348,7 +348,8 @@ def _data_folder(folder: Path) -> Iterator[None]:
         folder.chmod(0o700)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}") from error
+        hint = "Let it belong to the account that serves (chown -R), or name another folder with --data."
+        raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

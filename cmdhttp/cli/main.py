@@ -107,7 +107,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     for name, meaning in SETTINGS.items():
         default = getattr(defaults, name)
-        shown = f"{meaning} [{variable(name)}" + (f"; {_shown(default)}]" if default is not None else "]")
+        shown = f"{meaning} [{variable(name)}" + (f"; {_shown(default)}]" if default not in (None, "") else "]")
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=_metavar(default), help=shown, dest=f"set_{name}")
 
 

@@ -1,5 +1,6 @@
 """`cmdhttp serve`, and the token that `--demo` makes for a first try."""
 
+import logging
 import os
 import pwd
 import secrets
@@ -20,6 +21,8 @@ from cmdhttp.reload.source import PolicyFolder
 from cmdhttp.server import broker_config, serve
 from cmdhttp.settings import Settings, read_settings
 from cmdhttp.telemetry import set_up_logging
+
+_log = logging.getLogger("cmdhttp.server")
 
 _DEMO = "demo"
 _DEMO_LIFE = 30 * 86400
@@ -50,6 +53,7 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
     may_switch = os.geteuid() == 0
+    _check_local_user(settings)
     account = _front_account(settings) if settings.user else None
     if account is None and os.getpid() != 1:
         return _serve(settings, demo=demo, may_switch=may_switch)
@@ -62,6 +66,11 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
         except CmdHttpError as error:
             print_error(error)
             return 2
+        except Exception:  # noqa: BLE001 - os._exit follows, which would end it without a word
+            _log.exception(
+                "the service ended by a defect, or its account cannot read the program and Python's own files"
+            )
+            return 1
 
     return keep(front, account=account, brokers=OwnBrokers(broker_config(settings), adopt=True))
 
@@ -92,6 +101,16 @@ def _front_account(settings: Settings) -> pwd.struct_passwd:
     if entry.pw_uid == 0:
         raise ConfigError("--user must name an account that is not root", hint=hint)
     return entry
+
+
+def _check_local_user(settings: Settings) -> None:
+    if not settings.local_user:
+        return
+    try:
+        pwd.getpwnam(settings.local_user)
+    except KeyError:
+        hint = "Make it, or name another."
+        raise ConfigError(f"there is no account '{settings.local_user}' (--local-user)", hint=hint) from None
 
 
 def _prepare_data_folder(settings: Settings, account: pwd.struct_passwd) -> None:

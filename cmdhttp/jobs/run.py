@@ -41,6 +41,7 @@ _STOPPED: dict[StopReason, tuple[State, RunErrorCode, str]] = {
     StopReason.SHUTDOWN: (State.CANCELED, RunErrorCode.SERVICE_STOPPED, "The service was stopped."),
 }
 
+_KEEP_ENDS = "Raise 'output: max' of the command, let it print less, or keep both ends with 'when_full: keep_ends'."
 _LONG_SECRETS = 16 << 10  # bytes that take more than a moment to prepare for
 _SLICE = 16 << 10
 _TURN = 0.005  # seconds
@@ -255,7 +256,8 @@ def judge(exited: Exited, reason: StopReason | None, success_codes: Collection[i
         return State.FAILED, exited.error
     if exited.stopped is not None and reason is not None:
         verdict, code, detail = _STOPPED[reason]
-        hint = "" if exited.stopped is Stopped.CONFIRMED else "It is not known whether the process has ended."
+        hint = _KEEP_ENDS if reason is StopReason.OUTPUT_LIMIT else ""
+        hint = hint if exited.stopped is Stopped.CONFIRMED else "It is not known whether the process has ended."
         return verdict, RunError(code=code, detail=detail, hint=hint)
     if exited.error is not None:
         return State.FAILED, exited.error

@@ -292,6 +292,7 @@ def state_of(pid: int) -> str:
     ("flags", "message"),
     [
         (["--user", "no-such-account"], "there is no account 'no-such-account' (--user)"),
+        (["--local-user", "no-such-account"], "there is no account 'no-such-account' (--local-user)"),
         (["--user", "root"], "--user must name an account that is not root"),
     ],
 )
@@ -303,3 +304,26 @@ def test_an_account_that_cannot_be_taken(tmp_path: Path, flags: list[str], messa
     )
     assert (done.returncode, message in done.stderr) == (2, True)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_front_that_fails_says_why(tmp_path: Path) -> None:
+    """It is a process of its own, ended by `os._exit`: without this nobody would learn what went wrong."""
+    program = (
+        "import sys\n"
+        "from cmdhttp.cli import serve\n"
+        "def broken(*_, **__): raise PermissionError('a file of Python itself')\n"
+        "serve._serve = broken\n"
+        f"given = {{'user': 'nobody', 'data': {str(tmp_path / 'data')!r}}}\n"
+        "sys.exit(serve.run_serve({}, given, demo=False))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=_ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=15,
+    )
+    said = done.stdout + done.stderr
+    assert (done.returncode, "a file of Python itself" in said, "cannot read the program" in said) == (1, True, True)

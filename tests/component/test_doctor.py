@@ -172,6 +172,7 @@ def test_a_policy_to_mend(machine: Machine, text: str, state: str, said: str) ->
     looked = machine.look()
     assert (looked.state("policy"), looked.failed) == (state, ["policy"] if state == "fail" else [])
     assert said in looked.of("policy")[1]
+    assert state == "warn" or "efect" not in text or "P203 unknown key" in looked.of("policy")[2]
     assert "cmdhttp check" in looked.of("policy")[2] or "cmdhttp token new" in looked.of("policy")[2]
 
 

@@ -224,6 +224,7 @@ async def test_without_it_the_run_is_stopped(journal: Journal) -> None:
     assert (got.stdout, got.run.truncated, got.run.stdout.written) == (b"x" * 100, True, None)
     assert got.run.error is not None
     assert got.run.error.code is RunErrorCode.OUTPUT_LIMIT
+    assert "when_full: keep_ends" in got.run.error.hint
 
 
 async def test_a_disk_without_room_for_the_end(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

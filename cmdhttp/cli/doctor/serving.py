@@ -44,7 +44,8 @@ def check_policy(case: Case) -> Iterator[Seen]:
     folder, now = case.settings.policies, SystemClock().now()
     loaded = read_policy(case.settings, now=now, may_switch=os.geteuid() == 0)
     errors, warnings = len(loaded.errors), len(loaded.warnings)
-    hint = f"'cmdhttp check {folder}' says what and where."
+    shown = [f"{finding.at}: {finding.code} {finding.message}" for finding in loaded.errors or loaded.warnings][:3]
+    hint = "; ".join([*shown, f"'cmdhttp check {folder}' says what else it can see from here"])
     if loaded.policy is None:
         yield fail(f"{folder} does not load: {errors} errors, {warnings} warnings", hint)
     elif not loaded.policy.tokens:
