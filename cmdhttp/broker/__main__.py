@@ -11,7 +11,7 @@ from typing import Any
 
 from cmdhttp.broker.check import Checker, Folder, Refused, Wanted
 from cmdhttp.broker.loop import Broker
-from cmdhttp.execution.local import containment
+from cmdhttp.execution.local import containment, tree
 from cmdhttp.execution.local.guard.folder import clear
 from cmdhttp.execution.local.wire import Message, sealed_size
 from cmdhttp.policy.compiled import Policy
@@ -24,6 +24,7 @@ def main() -> None:
     """Clear what an earlier life left, load the policy, say so, and serve until the front has gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the front decides when it is over, and says so by closing the socket
+    tree.hide_memory()
     os.umask(0o077)
     config: dict[str, Any] = json.loads(sys.argv[1])
     runs = Path(config["runs"])

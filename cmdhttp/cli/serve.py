@@ -15,6 +15,7 @@ from cmdhttp.clock import SystemClock
 from cmdhttp.errors import CmdHttpError, ConfigError
 from cmdhttp.execution.local.keeper import KeptBrokers, keep
 from cmdhttp.execution.local.link import Brokers, OwnBrokers
+from cmdhttp.execution.local.tree import hide_memory
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.reload.source import PolicyFolder
 from cmdhttp.server import broker_config, serve
@@ -49,6 +50,7 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     """Serve until told to stop. Raises ConfigError or PolicyError if the service cannot start."""
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
+    hide_memory()
     may_switch = os.geteuid() == 0
     account = _front_account(settings) if settings.user else None
     if account is None and os.getpid() != 1:

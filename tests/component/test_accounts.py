@@ -251,6 +251,41 @@ def test_a_killed_front_takes_everything_with_it() -> None:
         shutil.rmtree(folder)
 
 
+def test_a_killed_keeper_takes_everything_with_it() -> None:
+    """A front without it could start no broker any more, and would keep the next service from starting."""
+    folder = Path(tempfile.mkdtemp(prefix="cmdhttp-accounts-"))
+    folder.chmod(0o755)
+    serving = _serving(folder)
+    try:
+        house = serving.__enter__()
+        family = descendants(house.process.pid)
+        house.process.kill()
+        house.process.wait(10)
+        try:
+            wait_until(lambda: not any(map(is_alive, family)), "nothing is left", seconds=2)
+        finally:
+            for pid in filter(is_alive, family):
+                os.kill(pid, signal.SIGKILL)
+    finally:
+        serving.log.close()
+        shutil.rmtree(folder)
+
+
+def test_a_front_that_fails_says_why() -> None:
+    """It is the child of a process that knows nothing of it but its status."""
+    program = """
+from cmdhttp.execution.local.keeper import keep
+from cmdhttp.execution.local.link import OwnBrokers
+def front(keeper): raise RuntimeError("the reason")
+raise SystemExit(keep(front, account=None, brokers=OwnBrokers("")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=_ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=15,
+    )  # fmt: skip
+    assert (done.returncode, "RuntimeError: the reason" in done.stderr) == (1, True)
+
+
 def test_the_first_process_of_a_container(tmp_path: Path) -> None:
     """What loses its parent there leaves no zombie, a dead broker is replaced, and its first process takes all with it."""
     with Sshd.start(tmp_path / "sshd") as sshd:

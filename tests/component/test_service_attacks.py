@@ -183,6 +183,19 @@ def test_folders_of_any_depth_are_removed(tmp_path: Path) -> None:
     assert not root.exists()
 
 
+def test_a_folder_that_became_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:
+    """A run as the service's own account may put a link in the place of its folder; what it leads to stays as it is."""
+    prey = tmp_path / "prey"
+    prey.mkdir()
+    (prey / "key").write_text("x")
+    (prey / "key").chmod(0o400)
+    link = tmp_path / "job.0"
+    link.symlink_to(prey)
+    clear(str(link))
+    assert not os.path.lexists(link)
+    assert (prey / "key").stat().st_mode & 0o777 == 0o400
+
+
 def test_small_answers_leave_at_once() -> None:
     """The listener names its protocol: only then asyncio turns off Nagle's algorithm for what it accepts."""
     with bind_tcp("127.0.0.1:0") as listener:

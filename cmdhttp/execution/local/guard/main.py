@@ -20,6 +20,7 @@ def main() -> None:
     os.umask(0o077)
     tree.become_subreaper()
     tree.forbid_new_privileges()
+    tree.hide_memory()
     with (
         socket.socket(fileno=int(sys.argv[1])) as broker,
         Bell() as bell,
@@ -30,6 +31,7 @@ def main() -> None:
         while (received := receive(broker)) is not None:
             order, descriptors = received
             Run(order, descriptors, broker=broker, bell=bell.descriptor).to_end()
+            del received, order, descriptors  # nothing of a run stays here, least of all its secrets
             bell.quiet()
             send(broker, {"free": True})
 
