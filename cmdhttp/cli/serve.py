@@ -4,6 +4,7 @@ import os
 import pwd
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -52,6 +53,8 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     set_up_logging(settings.log_level)
     hide_memory()
     may_switch = os.geteuid() == 0
+    if may_switch:
+        _check_ground(settings.runs_folder)
     account = _front_account(settings) if settings.user else None
     if account is None and os.getpid() != 1:
         return _serve(settings, demo=demo, may_switch=may_switch)
@@ -94,6 +97,23 @@ def _front_account(settings: Settings) -> pwd.struct_passwd:
     if entry.pw_uid == 0:
         raise ConfigError("--user must name an account that is not root", hint=hint)
     return entry
+
+
+def _check_ground(runs: Path) -> None:
+    """Refuse a folder for runs that another account could put something else in the place of: root removes what is there."""
+    real = Path(os.path.realpath(runs))
+    for place in {runs, *runs.parents, real, *real.parents}:
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            continue
+        sticky = place not in (runs, real) and found.st_mode & stat.S_ISVTX
+        if found.st_uid != 0 or (found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky):
+            raise ConfigError(
+                f"the folder for runs ({runs}) could be replaced by others than root, because of {place}",
+                hint="What lies there is removed with root's rights. Take a folder that only root can write to, on all of its"
+                " way, or leave --runs out.",
+            )
 
 
 def _prepare_data_folder(settings: Settings, account: pwd.struct_passwd) -> None:

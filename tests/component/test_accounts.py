@@ -323,6 +323,29 @@ def state_of(pid: int) -> str:
         return ""
 
 
+@pytest.mark.parametrize("how", ["owned", "writable", "below", "linked"])
+@pytest.mark.parametrize("user", [[], ["--user", FRONT]])
+def test_a_folder_for_runs_that_others_could_replace(tmp_path: Path, how: str, user: list[str]) -> None:
+    """Root removes all that lies in it, at each start of a broker; so a front could have it remove anything."""
+    ground, runs = tmp_path / "ground", tmp_path / "ground" / "runs"
+    runs.mkdir(parents=True)
+    (runs / "precious").touch()
+    if how == "writable":
+        runs.chmod(0o1777)
+    else:
+        os.chown(runs if how == "owned" else ground, pwd.getpwnam(FRONT).pw_uid, -1)
+    given = tmp_path / "link" if how == "linked" else runs
+    if how == "linked":
+        given.symlink_to(runs)
+    flags = ["--policies", str(tmp_path), "--data", str(tmp_path / "data"), "--runs", str(given), *user]
+    done = subprocess.run(
+        [sys.executable, "-m", "cmdhttp.cli.main", "serve", *flags],
+        cwd=_ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=15,
+    )  # fmt: skip
+    assert (done.returncode, "could be replaced by others than root" in done.stderr) == (2, True), done.stderr
+    assert (runs / "precious").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
