@@ -37,6 +37,12 @@ def clear_run(order: Order) -> None:
         clear(inputs_of(order["folder"]))
 
 
+def clear_all(folder: str) -> None:
+    """Remove the folders of a run of which only the name is known."""
+    clear(folder)
+    clear(inputs_of(folder))
+
+
 def clear(folder: str) -> None:
     """Remove a folder, whatever modes and depths a run left in it.
 

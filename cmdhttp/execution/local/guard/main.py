@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from cmdhttp.execution.local import tree
+from cmdhttp.execution.local.guard.folder import clear_all
 from cmdhttp.execution.local.guard.run import Run
 from cmdhttp.execution.local.wire import receive, send
 
@@ -30,7 +31,10 @@ def main() -> None:
         send(broker, {"free": True})
         while (received := receive(broker)) is not None:
             order, descriptors = received
-            Run(order, descriptors, broker=broker, bell=bell.descriptor).to_end()
+            if "clear" in order:
+                clear_all(order["folder"])
+            else:
+                Run(order, descriptors, broker=broker, bell=bell.descriptor).to_end()
             del received, order, descriptors  # nothing of a run stays here, least of all its secrets
             bell.quiet()
             send(broker, {"free": True})
