@@ -51,8 +51,26 @@ def clear(folder: str) -> None:
     try:
         os.rmdir(folder)
     except OSError:
-        if os.path.lexists(folder):
+        if os.path.lexists(folder) and not _holds_mount(folder):
             _clear_tree(folder)
+
+
+def _holds_mount(folder: str) -> bool:
+    """Whether something is mounted in a folder: what lies there is not the run's. If it cannot be known, it is taken to be so."""
+    parent, name = os.path.split(folder)
+    beneath = f"{os.path.realpath(parent)}/{name}/".encode(errors="surrogateescape")
+    try:
+        with open("/proc/self/mountinfo", "rb") as mounts:
+            return any(
+                f"{_path(line.split()[4])}/".encode(errors="surrogateescape").startswith(beneath) for line in mounts
+            )
+    except OSError:
+        return True
+
+
+def _path(escaped: bytes) -> str:
+    r"""A path of mountinfo, where blanks and the like stand as \040."""
+    return escaped.decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
 
 
 def _clear_tree(folder: str) -> None:
