@@ -6,12 +6,13 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cmdhttp.broker.check import Checker, Folder, Refused, Wanted
 from cmdhttp.broker.loop import Broker
-from cmdhttp.execution.local import containment
+from cmdhttp.execution.local import containment, tree
 from cmdhttp.execution.local.guard.folder import clear
 from cmdhttp.execution.local.wire import Message, sealed_size
 from cmdhttp.policy.compiled import Policy
@@ -24,6 +25,7 @@ def main() -> None:
     """Clear what an earlier life left, load the policy, say so, and serve until the front has gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the front decides when it is over, and says so by closing the socket
+    tree.hide_memory()
     os.umask(0o077)
     config: dict[str, Any] = json.loads(sys.argv[1])
     runs = Path(config["runs"])
@@ -34,7 +36,7 @@ def main() -> None:
     )
     with socket.socket(fileno=os.dup(0)) as front:
         held = containment.enter(config["cgroup"], runs=str(runs))
-        _clear_runs(runs)
+        made = _clear_runs(runs)
         folder = Folder(load=lambda: _load(settings), state=lambda: folder_state(settings.policies))
         checker = Checker(folder, runs=str(runs), account=config["account"])
 
@@ -53,6 +55,9 @@ def main() -> None:
         broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": wrong})
         broker.serve()
         held.leave()
+        if made:
+            with suppress(OSError):  # what could not be ended is still in it, and the next start takes that away
+                runs.rmdir()
 
 
 def _load(settings: Settings) -> Policy:
@@ -66,17 +71,19 @@ def _size_of(stdin: int) -> int:
         raise Refused("the stdin could still be changed after this look at its size") from None
 
 
-def _clear_runs(runs: Path) -> None:
-    """Nothing runs in these folders any more: whoever did has been ended.
+def _clear_runs(runs: Path) -> bool:
+    """Nothing runs in these folders any more: whoever did has been ended. Returns whether the folder of all had to be made.
 
     Where runs have accounts of their own, what leads there may be passed by all, and listed by none.
     """
+    made = not runs.exists()
     for folder in (*reversed(runs.parents), runs):
         if not folder.exists():
             folder.mkdir()
             folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     for run in runs.iterdir():
         clear(str(run))
+    return made
 
 
 if __name__ == "__main__":

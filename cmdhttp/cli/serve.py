@@ -5,6 +5,7 @@ import os
 import pwd
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from cmdhttp.clock import SystemClock
 from cmdhttp.errors import CmdHttpError, ConfigError
 from cmdhttp.execution.local.keeper import KeptBrokers, keep
 from cmdhttp.execution.local.link import Brokers, OwnBrokers
+from cmdhttp.execution.local.tree import hide_memory
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.reload.source import PolicyFolder
 from cmdhttp.server import broker_config, serve
@@ -52,8 +54,11 @@ def run_serve(environ: Mapping[str, str], given: Mapping[str, str], *, demo: boo
     """Serve until told to stop. Raises ConfigError or PolicyError if the service cannot start."""
     settings = read_settings(environ, given)
     set_up_logging(settings.log_level)
+    hide_memory()
     may_switch = os.geteuid() == 0
     _check_local_user(settings)
+    if may_switch:
+        _check_ground(settings.runs_folder)
     account = _front_account(settings) if settings.user else None
     if account is None and os.getpid() != 1:
         return _serve(settings, demo=demo, may_switch=may_switch)
@@ -111,6 +116,23 @@ def _check_local_user(settings: Settings) -> None:
     except KeyError:
         hint = "Make it, or name another."
         raise ConfigError(f"there is no account '{settings.local_user}' (--local-user)", hint=hint) from None
+
+
+def _check_ground(runs: Path) -> None:
+    """Refuse a folder for runs that another account could put something else in the place of: root removes what is there."""
+    real = Path(os.path.realpath(runs))
+    for place in {runs, *runs.parents, real, *real.parents}:
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            continue
+        sticky = place not in (runs, real) and found.st_mode & stat.S_ISVTX
+        if found.st_uid != 0 or (found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky):
+            raise ConfigError(
+                f"the folder for runs ({runs}) could be replaced by others than root, because of {place}",
+                hint="What lies there is removed with root's rights. Take a folder that only root can write to, on all of its"
+                " way, or leave --runs out.",
+            )
 
 
 def _prepare_data_folder(settings: Settings, account: pwd.struct_passwd) -> None:

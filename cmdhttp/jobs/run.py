@@ -67,6 +67,7 @@ class StepRun:
     _held: list[anyio.CapacityLimiter] = field(default_factory=list, init=False)
     _splitters: dict[Stream, Splitter] = field(init=False)
     _redactors: dict[Stream, Redactor] = field(init=False)
+    _rules: Rules | None = field(default=None, init=False)
     _left: int = field(init=False)
     _ends: Ends | None = field(init=False, default=None)
     _written: dict[Stream, int] = field(init=False)
@@ -148,6 +149,8 @@ class StepRun:
         if isinstance(news, Output):
             await self._keep(news)
             return
+        if isinstance(news, Collected | LeftOut):
+            news = replace(news, name=self._masked_name(news.name))
         if isinstance(news, Collected | LeftOut | LeftOutMore):
             await self.keeper.take(news)
             return
@@ -171,8 +174,16 @@ class StepRun:
             rules = await to_thread.run_sync(Rules.of, masks, redact)
         else:
             rules = Rules.of(masks, redact)
+        self._rules = rules
         if rules is not None:
             self._redactors = {stream: Redactor(rules) for stream in Stream}
+
+    def _masked_name(self, name: bytes) -> bytes:
+        """A file's name as it is shown, which is in the job for ever: a run may have given it what no output may show."""
+        if self._rules is None:
+            return name
+        redactor = Redactor(self._rules)
+        return redactor.feed(name) + redactor.rest()
 
     async def _keep(self, output: Output) -> None:
         data = output.data

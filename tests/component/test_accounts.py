@@ -251,6 +251,41 @@ def test_a_killed_front_takes_everything_with_it() -> None:
         shutil.rmtree(folder)
 
 
+def test_a_killed_keeper_takes_everything_with_it() -> None:
+    """A front without it could start no broker any more, and would keep the next service from starting."""
+    folder = Path(tempfile.mkdtemp(prefix="cmdhttp-accounts-"))
+    folder.chmod(0o755)
+    serving = _serving(folder)
+    try:
+        house = serving.__enter__()
+        family = descendants(house.process.pid)
+        house.process.kill()
+        house.process.wait(10)
+        try:
+            wait_until(lambda: not any(map(is_alive, family)), "nothing is left", seconds=2)
+        finally:
+            for pid in filter(is_alive, family):
+                os.kill(pid, signal.SIGKILL)
+    finally:
+        serving.log.close()
+        shutil.rmtree(folder)
+
+
+def test_a_front_that_cannot_begin_says_why() -> None:
+    """It is the child of a process that knows nothing of it but its status."""
+    program = """
+from cmdhttp.execution.local.keeper import keep
+from cmdhttp.execution.local.link import OwnBrokers
+def front(keeper): raise RuntimeError("the reason")
+raise SystemExit(keep(front, account=None, brokers=OwnBrokers("")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=_ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=15,
+    )  # fmt: skip
+    assert (done.returncode, "RuntimeError: the reason" in done.stderr) == (1, True)
+
+
 def test_the_first_process_of_a_container(tmp_path: Path) -> None:
     """What loses its parent there leaves no zombie, a dead broker is replaced, and its first process takes all with it."""
     with Sshd.start(tmp_path / "sshd") as sshd:
@@ -286,6 +321,29 @@ def state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+@pytest.mark.parametrize("how", ["owned", "writable", "below", "linked"])
+@pytest.mark.parametrize("user", [[], ["--user", FRONT]])
+def test_a_folder_for_runs_that_others_could_replace(tmp_path: Path, how: str, user: list[str]) -> None:
+    """Root removes all that lies in it, at each start of a broker; so a front could have it remove anything."""
+    ground, runs = tmp_path / "ground", tmp_path / "ground" / "runs"
+    runs.mkdir(parents=True)
+    (runs / "precious").touch()
+    if how == "writable":
+        runs.chmod(0o1777)
+    else:
+        os.chown(runs if how == "owned" else ground, pwd.getpwnam(FRONT).pw_uid, -1)
+    given = tmp_path / "link" if how == "linked" else runs
+    if how == "linked":
+        given.symlink_to(runs)
+    flags = ["--policies", str(tmp_path), "--data", str(tmp_path / "data"), "--runs", str(given), *user]
+    done = subprocess.run(
+        [sys.executable, "-m", "cmdhttp.cli.main", "serve", *flags],
+        cwd=_ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=15,
+    )  # fmt: skip
+    assert (done.returncode, "could be replaced by others than root" in done.stderr) == (2, True), done.stderr
+    assert (runs / "precious").exists()
 
 
 @pytest.mark.parametrize(

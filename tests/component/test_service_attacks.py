@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -181,6 +182,35 @@ def test_folders_of_any_depth_are_removed(tmp_path: Path) -> None:
     deep_folder(root)
     clear(str(root))
     assert not root.exists()
+
+
+def test_a_folder_that_became_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:
+    """A run as the service's own account may put a link in the place of its folder; what it leads to stays as it is."""
+    prey = tmp_path / "prey"
+    prey.mkdir()
+    (prey / "key").write_text("x")
+    (prey / "key").chmod(0o400)
+    link = tmp_path / "job.0"
+    link.symlink_to(prey)
+    clear(str(link))
+    assert not os.path.lexists(link)
+    assert (prey / "key").stat().st_mode & 0o777 == 0o400
+
+
+def test_what_is_mounted_in_a_folder_is_not_removed(tmp_path: Path) -> None:
+    """A run as root that is ended between its mount and its umount must not cost what was mounted; it may be anything."""
+    prey, folder = tmp_path / "prey", tmp_path / "job 1.0"
+    prey.mkdir()
+    (prey / "precious").touch()
+    (folder / "m").mkdir(parents=True)
+    subprocess.run(["/bin/mount", "--bind", str(prey), str(folder / "m")], check=True)
+    try:
+        clear(str(folder))
+        assert (prey / "precious").exists()
+    finally:
+        subprocess.run(["/bin/umount", str(folder / "m")], check=True)
+    clear(str(folder))
+    assert not folder.exists()
 
 
 def test_small_answers_leave_at_once() -> None:

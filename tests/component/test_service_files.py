@@ -96,6 +96,18 @@ COMMANDS: Mapping[str, Document] = {
         "files": {"collect": ["m/*"]},
         "on": "local",
     },
+    "name": {
+        "script": """
+            pw=$(cat "$P_PW_FILE"); echo x > "<$pw>.csv"
+            ln -s x "$(printf %s "$pw" | od -An -v -tx1 | tr -d ' \\n').csv"
+            mkdir token=123; echo y > token=123/a.csv
+        """,
+        "interpreter": "sh",
+        "params": {"pw": {"type": "secret"}},
+        "files": {"collect": ["**/*.csv"]},
+        "output": {"redact": ["token=[0-9]+"]},
+        "on": "local",
+    },
     "swap": {
         "script": 'here=$(pwd); cd ..; mv "$here" away; ln -s /etc "$here"',
         "interpreter": "sh",
@@ -397,6 +409,17 @@ def test_a_hostile_run(service: Service) -> None:
         assert answer.headers["content-disposition"].count('"') == 2
         assert ";" not in answer.headers["content-disposition"].partition("; filename=")[2]
     assert "root:" not in "".join(answer.text for answer in names.values())
+
+
+def test_a_name_shows_no_secret(service: Service) -> None:
+    """A file's name stands in the job, its events, its records and a header; what no output shows is masked there too."""
+    job = service.result("name", {"params": {"pw": SECRET}})
+    assert [file["name"] for file in job["artefacts"]] == ["<***>.csv", "***/a.csv"]
+    assert [file["name"] for file in job["artefacts_left_out"]] == ["***.csv"]
+    told = "".join(event.raw for event in service.events(job["id"])) + json.dumps(service.job(job["id"]))
+    told += "".join(str(fetch(service, file["link"]).headers) for file in job["artefacts"])
+    assert not any(word in told for word in (SECRET, SECRET.encode().hex(), "token=123"))
+    assert not any(SECRET.encode() in path.read_bytes() for path in service.data.rglob("*") if path.is_file())
 
 
 @pytest.mark.timeout(60)

@@ -18,8 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 from cmdhttp.execution.local import tree
-from cmdhttp.execution.local.guard.folder import clear
-from cmdhttp.execution.local.guard.order import inputs_of
+from cmdhttp.execution.local.guard.folder import clear_all
 from cmdhttp.execution.local.wire import close_all, pair, receive, send
 
 _IDLE_SECONDS = 60.0
@@ -122,6 +121,7 @@ class Guards:
 
     def close(self) -> None:
         """Let go of every guard, and wait for them: each ends what it runs first. Then nothing is left."""
+        uncleared = [str(order["folder"]) for order, _ in self._waiting if "clear" in order]
         for _, descriptors in self._waiting:
             close_all(descriptors)
         self._waiting.clear()
@@ -132,6 +132,8 @@ class Guards:
             with suppress(subprocess.TimeoutExpired):
                 guard.process.wait(_END_SECONDS)
         tree.end_all(within=_END_SECONDS)
+        for folder in uncleared:
+            clear_all(folder)
 
     def _in(self, state: _State) -> list[Guard]:
         return [guard for guard in self._all.values() if guard.state is state]
@@ -180,15 +182,17 @@ class Guards:
         self._selector.register(ours, selectors.EVENT_READ, guard)
 
     def _bury(self, guard: Guard) -> None:
-        """End what a dead guard ran, whose orphans have become children of this process, and take its folder away."""
+        """End what a dead guard ran, whose orphans have become children of this process.
+
+        Another guard takes the folder away: a run can have left so much that nobody would be served meanwhile.
+        """
         self._forget(guard)
         guard.process.kill()
         guard.process.wait()
         self.lost += 1
         tree.end_all(within=_END_SECONDS, spare=self._all.keys())
         if guard.folder is not None:
-            clear(guard.folder)
-            clear(inputs_of(guard.folder))
+            self._waiting.append(({"clear": True, "folder": guard.folder}, []))
 
     def _forget(self, guard: Guard) -> None:
         del self._all[guard.process.pid]

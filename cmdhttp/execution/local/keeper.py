@@ -6,6 +6,7 @@ first process of a container the keeper also takes the status of every process t
 would. It passes on the signals of the service manager, ends with the front, and leaves nothing behind.
 """
 
+import logging
 import os
 import pwd
 import selectors
@@ -18,6 +19,7 @@ from cmdhttp.execution.local import tree
 from cmdhttp.execution.local.link import OwnBrokers
 from cmdhttp.execution.local.wire import pair, receive, send
 
+_log = logging.getLogger("cmdhttp.keeper")
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _END_SECONDS = 12.0
 _KILLED = 128
@@ -60,23 +62,37 @@ def keep(front: Callable[[socket.socket], int], *, account: pwd.struct_passwd | 
     """
     tree.become_subreaper()
     ours, theirs = pair()
+    me = os.getpid()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # until there is somebody to pass them on to
     pid = os.fork()
     if pid == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         ours.close()
-        code = 1
-        try:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            if account is not None:
-                take_account(account)
-            code = front(theirs)
-        finally:
-            os._exit(code)
+        _be_front(front, theirs, keeper=me, account=account)
     theirs.close()
     with ours:
         status = _Keeper(front=pid, socket=ours, brokers=brokers).watch()
     brokers.bury()  # its front has gone, so it ends what it runs, and then itself
     tree.end_all(within=_END_SECONDS)
     return status if status >= 0 else _KILLED - status
+
+
+def _be_front(
+    front: Callable[[socket.socket], int], to_keeper: socket.socket, *, keeper: int, account: pwd.struct_passwd | None
+) -> None:
+    """Be the front, and end with the keeper. Never returns; what went wrong is told, because nobody else is there to do it."""
+    code = 1
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if account is not None:
+            take_account(account)
+        tree.die_with_parent(keeper)
+        tree.hide_memory()
+        code = front(to_keeper)
+    except Exception:  # noqa: BLE001 - the law: it never returns
+        _log.exception("the service has failed")
+    finally:
+        os._exit(code)
 
 
 class _Keeper:
@@ -93,6 +109,7 @@ class _Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in _PASSED_ON:
             signal.signal(number, self._pass_on)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         with selectors.DefaultSelector() as selector:
             selector.register(bell, selectors.EVENT_READ)
             selector.register(self._socket, selectors.EVENT_READ)

@@ -4,7 +4,7 @@ A subreaper is the new parent of every orphan among its descendants, so none of 
 whichever session it makes and whatever it closes. The tree is empty if and only if there is no child left to wait for.
 Standard library only: guards import this.
 
-Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_NO_NEW_PRIVS; proc(5), /proc/PID/task/TID/children.
+Source: prctl(2), PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children.
 """
 
 import ctypes
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.02
@@ -27,6 +29,26 @@ def become_subreaper() -> None:
 def forbid_new_privileges() -> None:
     """No program that this process or a descendant executes gains rights by its mode or its capabilities. Raises OSError."""
     _prctl(_PR_SET_NO_NEW_PRIVS)
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent ends; at once if it has ended already. A change of account undoes it. Raises OSError."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hide_memory() -> None:
+    """Keep other processes of this account out of this one's memory, environment and descriptors. Raises OSError.
+
+    Root and debuggers with its rights are not kept out. It ends with an exec, so what is started does not have it.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def show_memory() -> None:
+    """Undo `hide_memory`: a process that is hidden may not write to its own files in /proc either. Raises OSError."""
+    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 OnEnd = Callable[[int, int], None]
@@ -154,8 +176,8 @@ def read(path: str) -> bytes:
         return b"".join(parts)
 
 
-def _prctl(option: int) -> None:
+def _prctl(option: int, value: int = 1) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, 1, 0, 0, 0) != 0:
+    if libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

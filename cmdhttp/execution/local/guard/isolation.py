@@ -13,6 +13,8 @@ import resource
 import signal
 from collections.abc import Callable
 
+from cmdhttp.execution.local import tree
+
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
 _PR_SET_PDEATHSIG = 1
@@ -55,9 +57,11 @@ def _unshare() -> None:
         _check(_libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
         return
     _check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNS))
+    tree.show_memory()
     for file, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{file}", "w") as place:
             place.write(text)
+    tree.hide_memory()
 
 
 def _own_proc() -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from cmdhttp.execution.local import tree
+from cmdhttp.execution.local.guard.folder import clear_all
 from cmdhttp.execution.local.guard.run import Run
 from cmdhttp.execution.local.wire import receive, send
 
@@ -20,6 +21,7 @@ def main() -> None:
     os.umask(0o077)
     tree.become_subreaper()
     tree.forbid_new_privileges()
+    tree.hide_memory()
     with (
         socket.socket(fileno=int(sys.argv[1])) as broker,
         Bell() as bell,
@@ -29,7 +31,11 @@ def main() -> None:
         send(broker, {"free": True})
         while (received := receive(broker)) is not None:
             order, descriptors = received
-            Run(order, descriptors, broker=broker, bell=bell.descriptor).to_end()
+            if "clear" in order:
+                clear_all(order["folder"])
+            else:
+                Run(order, descriptors, broker=broker, bell=bell.descriptor).to_end()
+            del received, order, descriptors  # nothing of a run stays here, least of all its secrets
             bell.quiet()
             send(broker, {"free": True})
 
