@@ -73,4 +73,6 @@ def test_every_reason_to_stop(reason: StopReason, state: State, code: RunErrorCo
     verdict, error = judge(Exited(signal="TERM", stopped=stopped), reason, {0})
     assert error is not None
     assert (verdict, error.code) == (state, code)
-    assert bool(error.hint) is (stopped is Stopped.UNCONFIRMED)
+    unseen = "It is not known whether the process has ended."
+    assert (error.hint == unseen) is (stopped is Stopped.UNCONFIRMED)
+    assert ("keep_ends" in error.hint) is (reason is StopReason.OUTPUT_LIMIT and stopped is Stopped.CONFIRMED)
