@@ -245,7 +245,7 @@ def test_a_killed_front_takes_everything_with_it() -> None:
         assert house.process.wait(10) == 128 + 9
         wait_until(lambda: not any(map(is_alive, family)), "nothing is left", seconds=1)
         assert time.monotonic() - since < 3
-        assert not list((folder / "runs").iterdir())
+        assert not (folder / "runs").exists()
     finally:
         serving.log.close()
         shutil.rmtree(folder)
