@@ -300,6 +300,7 @@ def broker_config(settings: Settings) -> str:
         interpreters=settings.interpreters,
         most=settings.max_running,
         account=settings.local_account,
+        front=settings.user or None,
     )
     return config.text()
 

@@ -38,7 +38,7 @@ def main() -> None:
         held = containment.enter(config["cgroup"], runs=str(runs))
         made = _clear_runs(runs)
         folder = Folder(load=lambda: _load(settings), state=lambda: folder_state(settings.policies))
-        checker = Checker(folder, runs=str(runs), account=config["account"])
+        checker = Checker(folder, runs=str(runs), account=config["account"], front=config["front"])
 
         def make_order(message: Message, stdin: int | None) -> dict[str, Any]:
             return checker.order(Wanted.read(message, stdin=None if stdin is None else _size_of(stdin)))

@@ -90,11 +90,18 @@ class Checker:
     """
 
     def __init__(
-        self, folder: Folder, *, runs: str, account: str | None = None, monotonic: Callable[[], float] = time.monotonic
+        self,
+        folder: Folder,
+        *,
+        runs: str,
+        account: str | None = None,
+        front: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`account` is that of commands whose policy names none."""
+        """`account` is that of commands whose policy names none, `front` that of the front, which no command gets."""
         self._folder = folder
         self._account = account
+        self._front = front
         self._runs = runs
         self._monotonic = monotonic
         self._copies: dict[str, Policy] = {}
@@ -139,7 +146,7 @@ class Checker:
             raise Refused("the step that the front recorded is not the one that the policy gives")
         try:
             folder = f"{self._runs}/{wanted.job}.{wanted.run}"
-            return spawn_order(step, folder=folder, job_id=wanted.job, account=self._account)
+            return spawn_order(step, folder=folder, job_id=wanted.job, account=self._account, front=self._front)
         except AccountError as error:
             raise Refused(str(error), "Look at 'as' in the policy.") from None
 

@@ -148,6 +148,7 @@ def _write_policy(folder: Path, token: dict[str, object]) -> None:
             "as": OTHER,
         },
         "sleep": {"script": "echo $$; sleep 60", "as": OTHER},
+        "front": {"script": "id -u", "as": FRONT},
         "read.data": {"script": "cat ../../data/journal.db ../../data/* | head -c 10"},
     }
     for spec in commands.values():
@@ -206,6 +207,13 @@ def test_files_belong_to_the_account(house: House) -> None:
         trust_env=False,
     )
     assert answer.content == b"mine\n"
+
+
+def test_no_command_gets_the_account_of_the_front(house: House) -> None:
+    """It would have the service's keys and journal, whatever the policy says."""
+    job = house.run("front")
+    assert (job["state"], job["error"]["code"], job["stdout"]) == ("failed", "broker_refused", "")
+    assert f"no command runs as '{FRONT}'" in job["error"]["detail"]
 
 
 def test_a_command_cannot_read_what_the_service_keeps(house: House) -> None:

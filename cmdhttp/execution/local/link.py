@@ -53,7 +53,8 @@ class BrokerConfig:
 
     `ready` guards are kept, and `most` runs go on at once; the broker refuses more.
 
-    `account` is that of commands whose policy names none; None for the broker's own.
+    `account` is that of commands whose policy names none; None for the broker's own. `front` is the account that the front has
+    taken, which no command gets; None if it has taken none.
     """
 
     policies: Path
@@ -64,6 +65,7 @@ class BrokerConfig:
     ready: int = 4
     most: int = 64
     account: str | None = None
+    front: str | None = None
 
     def text(self) -> str:
         told: dict[str, Any] = {
@@ -75,6 +77,7 @@ class BrokerConfig:
             "ready": self.ready,
             "most": self.most,
             "account": self.account,
+            "front": self.front,
         }
         return json.dumps(told)
 

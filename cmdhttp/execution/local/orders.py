@@ -23,13 +23,20 @@ class AccountError(Exception):
     """A step asks for an account that its process cannot have; the message says why."""
 
 
-def spawn_order(step: Step, *, folder: str, job_id: str, account: str | None = None) -> dict[str, Any]:
-    """Return the order for a step; `account` is that of a step that names none. Raises AccountError."""
+def spawn_order(
+    step: Step, *, folder: str, job_id: str, account: str | None = None, front: str | None = None
+) -> dict[str, Any]:
+    """Return the order for a step; `account` is that of a step that names none. Raises AccountError.
+
+    `front` is the account that the front has taken, if it has: no command gets that one, whose keys and journal it would have.
+    """
     target = step.target
     if not isinstance(target, LocalTarget):
         raise TypeError("not a step for this machine")
     account = target.account or account
     entry = _entry(account)
+    if front is not None and entry.pw_uid == pwd.getpwnam(front).pw_uid:
+        raise AccountError(f"no command runs as '{entry.pw_name}', which is the account of the service itself (--user)")
     inputs = inputs_of(folder)
     argv = list(step.argv_in(inputs))
     if step.script is not None:
