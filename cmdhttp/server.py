@@ -241,6 +241,7 @@ def _checks(
         return ""
 
     async def audit_writable() -> str:
+        await audit.mend()  # else a service that gets no calls because it is not ready would never be ready again
         return audit.trouble
 
     async def policy_usable() -> str:

@@ -7,6 +7,7 @@ class Code(StrEnum):
     SERVICE_STARTED = "service.started"
     SERVICE_STOPPED = "service.stopped"
     LOG_REPAIRED = "log.repaired"
+    LOG_RECOVERED = "log.recovered"
     BROKER_RESTARTED = "broker.restarted"
     POLICY_LOADED = "policy.loaded"
     POLICY_RELOAD_FAILED = "policy.reload_failed"

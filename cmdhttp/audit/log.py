@@ -67,6 +67,12 @@ class AuditLog:
             await self._write(Code.LOG_REPAIRED, {"dropped_bytes": torn}, urgent=True)
         return await self._write(code, fields, urgent=urgent)
 
+    async def mend(self) -> None:
+        """After a failure, try once more; that it can be written again is the next record. Raises nothing."""
+        if self.trouble:
+            with suppress(OSError):
+                await self.write(Code.LOG_RECOVERED, {})
+
     def close(self) -> None:
         """Write what is queued and close. Blocks until the thread has ended."""
         self._items.put(None)

@@ -203,6 +203,30 @@ async def test_a_failed_write_raises_and_leaves_the_chain_whole(
 
 
 @pytest.mark.anyio
+async def test_a_log_mends_itself_without_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that is not ready gets no calls, so no call can be what tells it that there is room again."""
+    path = tmp_path / "audit.log"
+    log = closing(path)
+    await write(log, Code.SERVICE_STARTED)
+
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cmdhttp.audit.log.os.write", full)
+        with pytest.raises(OSError, match="No space left"):
+            await log.write(Code.JOB_STARTED, {})
+        await log.mend()
+        assert log.trouble == "not writable: No space left on device"
+    for _ in range(2):
+        await log.mend()
+        assert log.trouble == ""
+    log.close()
+    assert [json.loads(line)["code"] for line in lines_of(path)] == ["service.started", "log.recovered"]
+    assert first_break(lines_of(path)) is None
+
+
+@pytest.mark.anyio
 async def test_a_failed_sync_is_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that was written but not synced was not acknowledged and does not stay."""
     log = closing(tmp_path / "audit.log")
