@@ -50,6 +50,7 @@ def main() -> None:
             look=checker.look,
             ready=config["ready"],
             most=config["most"],
+            runs=str(runs),
         )
         wrong = checker.refresh()
         broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": wrong})

@@ -33,15 +33,19 @@ class Broker:
         look: Callable[[], str | None] = lambda: None,
         ready: int,
         most: int = 64,
+        runs: str = "",
     ) -> None:
-        """`look` is called every few seconds, and loads the policy if it should; `most` runs go on at once."""
+        """`look` is called every few seconds, and loads the policy if it should; `most` runs go on at once.
+
+        `runs` is the folder of all runs.
+        """
         self._front = front
         self._look = look
         self._most = 2 * most + _SPARE  # the front may hear of the end of each a moment before this side does
         self._make_order = make_order
         self._refresh = refresh
         self._selector = selectors.DefaultSelector()
-        self._guards = Guards(selector=self._selector, ready=ready, files=_raise_descriptor_limit())
+        self._guards = Guards(selector=self._selector, ready=ready, files=_raise_descriptor_limit(), runs=runs)
 
     def serve(self) -> None:
         """Serve until the front has gone; then nothing is left of what was started."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cmdhttp.execution.local import tree
 from cmdhttp.execution.local.guard.folder import clear_all
+from cmdhttp.execution.local.tree import guard_mark
 from cmdhttp.execution.local.wire import close_all, pair, receive, send
 
 _IDLE_SECONDS = 60.0
@@ -55,11 +56,13 @@ class Guard:
 class Guards:
     """All guards, and the orders that wait for one. `ready` of them are kept even if there is nothing to do."""
 
-    def __init__(self, *, selector: selectors.BaseSelector, ready: int, files: tuple[int, int]) -> None:
+    def __init__(self, *, selector: selectors.BaseSelector, ready: int, files: tuple[int, int], runs: str = "") -> None:
         """`selector` gets each guard's socket, with the guard as its data; what can be read there is for `heard`.
 
-        `files` is the limit on open files of what they start, soft and hard.
+        `files` is the limit on open files of what they start, soft and hard. `runs` is the folder of all runs: by it a later
+        life finds the guards of an earlier one.
         """
+        self._mark = guard_mark(runs)
         self._selector = selector
         self._files = files
         self._ready = ready
@@ -167,7 +170,7 @@ class Guards:
     def _add(self) -> None:
         ours, theirs = pair()
         with theirs:
-            command = [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, str(theirs.fileno())]
+            command = [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, str(theirs.fileno()), self._mark]
             process = subprocess.Popen(  # noqa: S603 - this program itself
                 command,
                 pass_fds=[theirs.fileno()],

@@ -125,9 +125,21 @@ def left_from(runs: str) -> list[int]:
     return [pid for pid in _all_processes() if _bears(pid, marks)]
 
 
+def guard_mark(runs: str) -> str:
+    """The argument by which a guard is known to belong to the service with this folder of all runs."""
+    return f"guard-of={runs}"
+
+
 def sweep(runs: str, *, within: float) -> tuple[int, list[int]]:
-    """Kill what an earlier life left. Returns how many there were, and which are still there after `within` seconds."""
+    """Kill what an earlier life left. Returns how many there were, and which are still there after `within` seconds.
+
+    A guard that its own command has stopped is made to go on first: then it sees that it is alone, and ends its run itself.
+    """
     give_up = time.monotonic() + within
+    mark = guard_mark(runs).encode()
+    for pid in _all_processes():
+        if is_stopped(pid) and mark in _arguments(pid):
+            kill(pid, signal.SIGCONT)
     seen: set[int] = set()
     while left := left_from(runs):
         seen.update(left)
@@ -137,6 +149,12 @@ def sweep(runs: str, *, within: float) -> tuple[int, list[int]]:
             break
         time.sleep(_LONGEST_PAUSE)
     return len(seen), left
+
+
+def _arguments(pid: int) -> list[bytes]:
+    with suppress(OSError):
+        return read(f"/proc/{pid}/cmdline").split(b"\0")
+    return []
 
 
 def _bears(pid: int, marks: tuple[bytes, str]) -> bool:
