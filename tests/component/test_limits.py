@@ -24,7 +24,13 @@ from tests.support.broker import Place, trusting_place
 NOBODY = 65534
 PYTHON = "/usr/bin/python3"
 MIB = 1 << 20
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another account")
+needs_root = pytest.mark.usefixtures("root")
+
+
+@pytest.fixture
+def root() -> None:
+    """Fails where it is not root: only root can become another account."""
+    assert os.geteuid() == 0, "this test needs root; run `make test` as root"
 
 
 @pytest.fixture(scope="module")
