@@ -141,6 +141,7 @@ class Recorder:
     async def _record(self, *events: Event) -> None:
         """Write events; done when they and all that was queued before them are on disk and told."""
         written = self._append(*events)
+        written.add_done_callback(_take_note)  # if an earlier write has failed, that is what is raised
         with anyio.CancelScope(shield=True):
             while self._queued:
                 await self._oldest()
@@ -208,6 +209,12 @@ class Recorder:
                     self._feed.publish(job, event, chunk.data if chunk else b"")
 
         return self._journal.append(self.job, *events, chunk=chunk, on_commit=tell)
+
+
+def _take_note(written: Queued[Any]) -> None:
+    """Else a failure that nobody waits for any more would be logged as one that nobody has seen."""
+    if not written.cancelled():
+        written.exception()
 
 
 @dataclass(slots=True)
