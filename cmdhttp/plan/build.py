@@ -8,6 +8,7 @@ from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import Resolver
 from cmdhttp.plan.model import (
     HERE,
+    KeyFile,
     LocalTarget,
     Plan,
     Shell,
@@ -114,7 +115,7 @@ def _target(host: Host, command: Command, arguments: Arguments) -> Target:
         address=host.address,
         port=host.port,
         account=command.account or profile.account,
-        key=profile.login.path,
+        login=KeyFile(path=profile.login.path),
         known_hosts=profile.known_hosts,
         shell=Shell(profile.shell),
     )

@@ -33,15 +33,33 @@ class LocalTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFile:
+    """A login by the private key in the file `path`, which is absolute."""
+
+    path: str
+
+
+SshLogin = KeyFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SshTarget:
-    """One SSH host. `key` and `known_hosts` are absolute paths; `shell` is the login shell's family."""
+    """One SSH host. `known_hosts` and `cert_authority` are absolute paths of files; `shell` is the login shell's family.
+
+    `jump` is the host whose connection leads there. `shared` says that one connection may serve many runs; if not, each run
+    gets one of its own, with a certificate that is good for its command line alone. Equal targets are one place.
+    """
 
     address: str
     port: int
     account: str
-    key: str
-    known_hosts: str
+    login: SshLogin
+    known_hosts: str | None
+    cert_authority: str | None = None
     shell: Shell = Shell.POSIX
+    jump: "SshTarget | None" = None
+    become: str | None = None
+    shared: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

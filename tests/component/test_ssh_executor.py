@@ -34,7 +34,7 @@ from cmdhttp.execution.model import (
     Stream,
 )
 from cmdhttp.execution.ssh import SshExecutor
-from cmdhttp.plan.model import LocalTarget, Shell, SshTarget, Step
+from cmdhttp.plan.model import KeyFile, LocalTarget, Shell, SshTarget, Step
 from cmdhttp.policy.compiled import Script
 from tests.support.sshd import Sshd, is_alive, make_key
 
@@ -88,7 +88,7 @@ def target_of(server: Sshd) -> SshTarget:
         address=server.address,
         port=server.port,
         account=server.account,
-        key=str(server.key),
+        login=KeyFile(path=str(server.key)),
         known_hosts=str(server.known_hosts),
     )
 
@@ -518,7 +518,10 @@ async def test_known_hosts_file_that_cannot_be_used(sshd: Sshd, tmp_path: Path, 
 async def test_wrong_key(sshd: Sshd, tmp_path: Path) -> None:
     """A key that the account does not know is a failed login."""
     make_key(tmp_path / "key")
-    assert await refused(sh(replace(target_of(sshd), key=str(tmp_path / "key")), "true")) is RunErrorCode.LOGIN_FAILED
+    assert (
+        await refused(sh(replace(target_of(sshd), login=KeyFile(path=str(tmp_path / "key"))), "true"))
+        is RunErrorCode.LOGIN_FAILED
+    )
 
 
 async def test_unknown_account(sshd: Sshd) -> None:
@@ -543,7 +546,7 @@ async def test_key_file_that_cannot_be_used(sshd: Sshd, tmp_path: Path, case: st
             os.mkfifo(path)
         case _:
             assert case == "missing"
-    exited, _ = await run(sh(replace(target_of(sshd), key=str(path)), "true"))
+    exited, _ = await run(sh(replace(target_of(sshd), login=KeyFile(path=str(path))), "true"))
     assert exited.error is not None
     assert exited.error.code is RunErrorCode.LOGIN_FAILED
     assert ("passphrase" in exited.error.detail) is (case == "passphrase")
@@ -566,7 +569,7 @@ async def test_nothing_of_the_service_account_is_used(
         agent.settimeout(0)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
         assert (await run(sh(target_of(sshd), "exit 0")))[0] == Exited(exit_code=0)
-        strange = replace(target_of(sshd), key=str(tmp_path / "key"))
+        strange = replace(target_of(sshd), login=KeyFile(path=str(tmp_path / "key")))
         assert await refused(sh(strange, "true")) is RunErrorCode.LOGIN_FAILED
         with pytest.raises(BlockingIOError):
             agent.accept()

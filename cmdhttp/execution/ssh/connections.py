@@ -1,149 +1,28 @@
-"""SSH connections: verified, logged in, and closed when let go.
+"""SSH connections, as runs take them: one connection serves one run for now; a pool will stand behind the same `open`."""
 
-Every option that asyncssh would otherwise take from the service account's home, environment or agent is given here. TCP
-and the login have a time limit each. `open` holds no cancel scope while its connection is in use. One connection serves
-one run for now; a pool will stand behind the same `open`.
-"""
-
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import anyio
 import asyncssh
 
-from cmdhttp.execution.ssh import algorithms
-from cmdhttp.execution.ssh.credentials import CredentialFiles, Credentials
-from cmdhttp.execution.ssh.failures import from_exception, out_of_time
+from cmdhttp.execution.ssh.dial import Dialer, close
 from cmdhttp.plan.model import SshTarget
-
-_CLOSE_WITHIN = 2.0
-_KEEPALIVE_EVERY = 5
-_KEEPALIVE_MISSES = 3
 
 
 class Connections:
-    """Opens connections. `connect_timeout` (TCP) and `login_timeout` (handshake and login) are in seconds."""
+    """Lends connections to runs."""
 
     def __init__(self, *, connect_timeout: float = 5.0, login_timeout: float = 10.0) -> None:
-        _silence()
-        self._connect_timeout = connect_timeout
-        self._login_timeout = login_timeout
-        self._files = CredentialFiles()
+        self._dialer = Dialer(connect_timeout=connect_timeout, login_timeout=login_timeout)
 
     @asynccontextmanager
     async def open(self, target: SshTarget) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """Yield a connection that is logged in at `target`. Raises ConnectFailed."""
-        connection = await self._connect(target)
+        dialed = await self._dialer.dial(target)
         try:
-            yield connection
+            yield dialed.connection
         finally:
-            await _close(connection)
+            await close(dialed.connection)
 
     async def aclose(self) -> None:
         """Close what is kept between runs: nothing yet."""
-
-    async def _connect(self, target: SshTarget) -> asyncssh.SSHClientConnection:
-        credentials = await self._files.load(target)
-        with anyio.CancelScope(deadline=anyio.current_time() + self._connect_timeout) as limit:
-            client = _Client(limit, self._login_timeout)
-            try:
-                return await _dial(target, credentials, client)
-            except BaseException as exc:
-                await client.close()
-                if isinstance(exc, Exception):
-                    raise from_exception(
-                        exc, trust=credentials.trust, connected=client.connected, verified=client.verified
-                    ) from exc
-                raise
-        raise out_of_time(connected=client.connected, verified=client.verified)
-
-
-class _Client(asyncssh.SSHClient):
-    """Follows one connection on its way up, and gives it the time for the login once TCP is there."""
-
-    def __init__(self, limit: anyio.CancelScope, login_timeout: float) -> None:
-        self._limit = limit
-        self._login_timeout = login_timeout
-        self._connection: asyncssh.SSHClientConnection | None = None
-
-    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        self._connection = conn
-        self._limit.deadline = anyio.current_time() + self._login_timeout
-
-    @property
-    def connected(self) -> bool:
-        return self._connection is not None
-
-    @property
-    def verified(self) -> bool:
-        return self._connection is not None and self._connection.get_server_host_key() is not None
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            await _close(self._connection)
-
-
-async def _dial(target: SshTarget, credentials: Credentials, client: _Client) -> asyncssh.SSHClientConnection:
-    trust = credentials.trust
-    return await asyncssh.connect(
-        target.address,
-        target.port,
-        client_factory=lambda: client,
-        config=None,
-        username=target.account,
-        client_keys=[credentials.key],
-        client_certs=[],
-        known_hosts=(trust.keys, trust.authorities, trust.revoked, (), (), (), ()),
-        server_host_key_algs=trust.algorithms(),
-        x509_trusted_certs=None,
-        x509_trusted_cert_paths=[],
-        kex_algs=algorithms.KEY_EXCHANGE,
-        encryption_algs=algorithms.ENCRYPTION,
-        mac_algs=algorithms.MAC,
-        signature_algs=algorithms.SIGNATURE,
-        compression_algs=None,
-        preferred_auth="publickey",
-        public_key_auth=True,
-        password_auth=False,
-        kbdint_auth=False,
-        host_based_auth=False,
-        gss_host=None,
-        gss_kex=False,
-        gss_auth=False,
-        disable_trivial_auth=True,
-        agent_path=None,
-        agent_identities=None,
-        agent_forwarding=False,
-        pkcs11_provider=None,
-        x11_forwarding=False,
-        tunnel=None,
-        proxy_command=None,
-        request_pty=False,
-        env=None,
-        send_env=None,
-        connect_timeout=None,
-        login_timeout=0,
-        keepalive_interval=_KEEPALIVE_EVERY,
-        keepalive_count_max=_KEEPALIVE_MISSES,
-    )
-
-
-async def _close(connection: asyncssh.SSHClientConnection) -> None:
-    connection.close()
-    with anyio.move_on_after(_CLOSE_WITHIN, shield=True):
-        await connection.wait_closed()
-
-
-def _silence() -> None:
-    """Keep asyncssh from logging below warnings: it logs command lines as information and packets as debugging.
-
-    The level makes that cheap; the filter keeps it true if somebody turns the level down again.
-    """
-    logger = logging.getLogger("asyncssh")
-    logger.setLevel(logging.WARNING)
-    logger.addFilter(_warnings_only)
-
-
-def _warnings_only(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING

@@ -50,7 +50,7 @@ class CredentialFiles:
 
     def _trust(self, target: SshTarget) -> Trust:
         try:
-            return self._known_hosts.get(target.known_hosts).trust(target.address, target.port)
+            return self._known_hosts.get(target.known_hosts or "").trust(target.address, target.port)
         except (OSError, ValueError):
             raise ConnectFailed(
                 RunErrorCode.HOST_KEY_MISMATCH,
@@ -61,7 +61,7 @@ class CredentialFiles:
 
     def _key(self, target: SshTarget) -> asyncssh.SSHKey:
         try:
-            return self._keys.get(target.key)
+            return self._keys.get(target.login.path)
         except asyncssh.KeyEncryptionError:
             problem = "is protected by a passphrase"
         except asyncssh.KeyImportError as exc:

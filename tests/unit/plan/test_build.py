@@ -9,7 +9,7 @@ import pytest
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
 from cmdhttp.plan.build import Wish, _secrets, build_plan, check_wish
-from cmdhttp.plan.model import LocalTarget, Plan, Shell, SshTarget, Staged, UnsupportedTarget, staged_path
+from cmdhttp.plan.model import KeyFile, LocalTarget, Plan, Shell, SshTarget, Staged, UnsupportedTarget, staged_path
 from cmdhttp.policy.compiled import Collect, Limits, Policy
 from cmdhttp.policy.decide import bind
 from cmdhttp.policy.params.values import Secret
@@ -196,7 +196,7 @@ def test_a_step_for_each_host() -> None:
         (1, "local", b"in"),
         (2, "web1", b"in"),
     ]
-    reach = {"account": "u", "key": "/secrets/k", "known_hosts": "/nowhere/known"}
+    reach = {"account": "u", "login": KeyFile(path="/secrets/k"), "known_hosts": "/nowhere/known"}
     assert [step.target for step in steps] == [
         SshTarget(address="10.0.0.2", port=22, **reach),  # type: ignore[arg-type]
         LocalTarget(),

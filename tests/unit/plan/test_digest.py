@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cmdhttp.plan.digest import step_digest
-from cmdhttp.plan.model import HERE, LocalTarget, SshTarget, Staged, Step
+from cmdhttp.plan.model import HERE, KeyFile, LocalTarget, SshTarget, Staged, Step
 from cmdhttp.policy.compiled import Collect, Limits, Script
 
 STEP = Step(
@@ -18,7 +18,7 @@ STEP = Step(
     output_limit=100,
 )
 FILE = Staged(param="f", name="a", data=b"x", mode=0o600)
-FAR = SshTarget(address="a", port=22, account="x", key="/k", known_hosts="/h")
+FAR = SshTarget(address="a", port=22, account="x", login=KeyFile(path="/k"), known_hosts="/h")
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,6 @@ def test_another_collection_makes_another_number() -> None:
 
 def test_a_step_of_another_profile_is_another_step() -> None:
     """A key or known_hosts file of another place is another target."""
-    assert step_digest(replace(STEP, target=FAR)) != step_digest(replace(STEP, target=replace(FAR, key="/k2")))
+    assert step_digest(replace(STEP, target=FAR)) != step_digest(
+        replace(STEP, target=replace(FAR, login=KeyFile(path="/k2")))
+    )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cmdhttp.errors import BadValue
-from cmdhttp.plan.model import SshTarget, Step
+from cmdhttp.plan.model import KeyFile, SshTarget, Step
 from cmdhttp.policy import yaml_events
 from cmdhttp.policy.compiled import Script
 from cmdhttp.policy.findings import PolicyError
@@ -122,7 +122,7 @@ def test_json_takes_what_is_json() -> None:
 
 def test_a_step_shows_a_script_by_its_sum() -> None:
     """What people see of a script is its interpreter, its digest and its arguments."""
-    target = SshTarget(address="a", port=22, account="u", key="/k", known_hosts="/h")
+    target = SshTarget(address="a", port=22, account="u", login=KeyFile(path="/k"), known_hosts="/h")
     script = Script(interpreter=("/bin/sh",), text="x", sha256="ab")
     step = Step(run=0, host="h", target=target, argv=("y",), env={}, timeout=1.0, output_limit=1)
     assert step.shown_argv == ("y",)
