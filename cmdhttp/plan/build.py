@@ -18,11 +18,14 @@ from cmdhttp.plan.model import (
     UnsupportedTarget,
     staged_path,
 )
-from cmdhttp.plan.remote import posix_line, remote_argv
-from cmdhttp.policy.compiled import Command, Host, KeyLogin, Policy
+from cmdhttp.plan.remote import check_line
+from cmdhttp.plan.remote.raw import not_plain
+from cmdhttp.policy.compiled import Command, Host, KeyLogin, Policy, Profile
 from cmdhttp.policy.decide import Arguments
 from cmdhttp.policy.params import Value
 from cmdhttp.policy.params.values import Secret
+from cmdhttp.policy.shells import is_plain
+from cmdhttp.policy.template import names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ def check_wish(command: Command, wish: Wish) -> Iterable[tuple[str, BadValue]]:
 
 
 def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments: Arguments, wish: Wish) -> Plan:
-    """Resolve one step per host, in the order given. Raises BadValue when an argv is too long for its host."""
+    """Resolve one step per host, in the order given. Raises BadValue when an argv cannot be sent to its host."""
     resolver = Resolver(command=command, values=arguments.values)
     argv, env, staged = resolver.argv(), resolver.env(), resolver.staged()
     placed = replace(resolver, paths={file.param: staged_path(HERE, file) for file in staged})
@@ -74,9 +77,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         )
         for run, host in enumerate(hosts)
     )
-    remote = next((step for step in steps if isinstance(step.target, SshTarget)), None)
-    if remote is not None:  # one for all: the line says nothing of the host, and is dear to make
-        posix_line(remote_argv(remote))
+    _check_lines(steps, resolver)
     return Plan(
         command=command.name,
         policy=policy.digest,
@@ -86,6 +87,26 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         max_parallel=command.max_parallel,
         parser=command.parser,
     )
+
+
+def _check_lines(steps: Iterable[Step], resolver: Resolver) -> None:
+    """Raise BadValue if some host cannot be sent its step. The line is dear to make, so one stands for all of its kind."""
+    seen: set[tuple[Shell, str | None]] = set()
+    for step in steps:
+        if isinstance(step.target, SshTarget) and (kind := (step.target.shell, step.target.become)) not in seen:
+            seen.add(kind)
+            if step.target.shell is Shell.RAW:
+                _check_plain(resolver)
+            check_line(step)
+
+
+def _check_plain(resolver: Resolver) -> None:
+    """Name the parameter, if it is the value of one that a raw host cannot be sent."""
+    for name in names(resolver.command.template):
+        if name in resolver.values:
+            texts = resolver.command.params[name].arguments(resolver.values[name])
+            if not all(is_plain(text) for text in texts if text):
+                raise not_plain(f"the value of '{name}'", param=name)
 
 
 def _masks(command: Command, arguments: Arguments, wish: Wish) -> Iterator[bytes]:
@@ -111,11 +132,18 @@ def _target(host: Host, command: Command, arguments: Arguments) -> Target:
         return LocalTarget(account=command.account, isolated=command.isolated)
     if not isinstance(profile.login, KeyLogin) or profile.known_hosts is None:
         return UnsupportedTarget(what="this way to log in")
+    becomes = _becomes(profile, command)
     return SshTarget(
         address=host.address,
         port=host.port,
-        account=command.account or profile.account,
+        account=profile.account if becomes else command.account or profile.account,
         login=KeyFile(path=profile.login.path),
         known_hosts=profile.known_hosts,
         shell=Shell(profile.shell),
+        become=becomes,
     )
+
+
+def _becomes(profile: Profile, command: Command) -> str | None:
+    """Return the account that sudo is to become after the login; None where the login account is the one that runs it."""
+    return command.account if profile.become == "sudo" and command.account != profile.account else None

@@ -19,7 +19,9 @@ POWERSHELL = ("/usr/bin/env", "pwsh", "-NoProfile", "-NonInteractive", "-File")
 """The interpreter `powershell`. On Windows hosts what reads the line reads the script; elsewhere it cannot be used yet."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/:,=@+-]+\Z")
-_WINDOWS_PROGRAM = re.compile(r'[A-Za-z]:[\\/](?:[^\\/:*?"<>|\x00-\x1f]+[\\/])*([^\\/:*?"<>|\x00-\x1f]+\.(?:exe|com))\Z', re.I)
+_WINDOWS_PROGRAM = re.compile(
+    r'[A-Za-z]:[\\/](?:[^\\/:*?"<>|\x00-\x1f]+[\\/])*([^\\/:*?"<>|\x00-\x1f]+\.(?:exe|com))\Z', re.IGNORECASE
+)
 _READ_ANEW = ("cmd.exe", "command.com")
 
 
@@ -51,7 +53,8 @@ def obstacles(command: "Command", shell: str) -> Iterator[tuple[str, str]]:
         if shell == RAW:
             yield "script", f"scripts on {on}"
         elif (command.script.interpreter == POWERSHELL) is not (shell in WINDOWS):
-            yield "interpreter", f"scripts for {_language(command)}" + (f" on {on}" if shell in WINDOWS else "")
+            where = f"others than powershell on {on}" if shell in WINDOWS else "powershell"
+            yield "interpreter", f"scripts for {where}"
     elif not is_program(_program(command.template), shell):
         yield "run", f"this program on {on}"
     if shell == RAW:
@@ -81,8 +84,3 @@ def constants(template: Template) -> Iterator[str]:
 def _program(template: Template) -> str:
     first = template[0] if template else None
     return first.constant or "" if isinstance(first, Argument) else ""
-
-
-def _language(command: "Command") -> str:
-    assert command.script is not None
-    return "powershell" if command.script.interpreter == POWERSHELL else "others than powershell"

@@ -14,6 +14,7 @@ from cmdhttp.plan.remote.invocation import (
     invocation,
     probe_argv,
     probe_echo,
+    probe_line,
     remote_argv,
     step_line,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "posix_line",
     "probe_argv",
     "probe_echo",
+    "probe_line",
     "raw_line",
     "remote_argv",
     "script_line",

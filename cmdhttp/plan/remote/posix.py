@@ -20,9 +20,7 @@ MAX_LINE = 120_000
 _SAFE = frozenset((string.ascii_letters + string.digits + "_./:,=@+-").encode())
 _SPELLED = tuple(chr(byte) if byte in _SAFE else f"\\0{byte:03o}" for byte in range(256))
 _AS_THEY_ARE = 'exec "$@"'
-_EACH = (
-    'for h do case $h in *"\\0"*) v=$(printf %b "${h}x"); h=${v%x};; esac; set -- "$@" "$h"; shift; done; exec "$@"'
-)
+_EACH = 'for h do case $h in *"\\0"*) v=$(printf %b "${h}x"); h=${v%x};; esac; set -- "$@" "$h"; shift; done; exec "$@"'
 _AT_ONCE = 'n=$#; set -f; IFS=Z; set -- $(printf %bZ "$@"); set +f; unset IFS; [ $# = $n ] && exec "$@"; exit 126'
 _MARKS = string.ascii_uppercase[::-1] + string.ascii_lowercase[::-1]
 _CONTROL = frozenset((*range(0x20), 0x7F)) - frozenset(b"\t\n")

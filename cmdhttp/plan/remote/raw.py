@@ -21,5 +21,5 @@ def raw_line(argv: tuple[str, ...]) -> str:
     return fitting(" ".join(argv), most=MAX_RAW)
 
 
-def not_plain(what: str) -> BadValue:
-    return BadValue("not_plain", f"{what} cannot be sent to a host with the shell raw", hint=_HINT)
+def not_plain(what: str, *, param: str = "") -> BadValue:
+    return BadValue("not_plain", f"{what} cannot be sent to a host with the shell raw", hint=_HINT, param=param)

@@ -28,7 +28,6 @@ MAX_POWERSHELL = 32_000
 _CALL = "powershell.exe -NoProfile -NonInteractive -OutputFormat Text -EncodedCommand "
 _QUIET = "$ProgressPreference='SilentlyContinue';"
 _QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")
-_BEFORE_QUOTE = re.compile(r'(\\*)("|\Z)')
 _NOT_FOUND = 127
 
 
@@ -75,5 +74,5 @@ def _literal(text: str) -> str:
 
 def _quoted(argument: str) -> str:
     """Return the argument as the C runtime's rules want it."""
-    doubled = _BEFORE_QUOTE.sub(lambda found: found[1] * 2 + ('\\"' if found[2] else ""), argument)
-    return f'"{doubled}"'
+    parts = argument.split('"')
+    return '"' + '\\"'.join(part + "\\" * (len(part) - len(part.rstrip("\\"))) for part in parts) + '"'

@@ -114,10 +114,8 @@ def _not_done(spec: SshProfile) -> Iterator[tuple[str, str]]:
         yield "host_keys", "host_keys by cert_authority"
     if spec.jump not in (None, NO_JUMP):
         yield "jump", "a jump host"
-    if spec.shell not in (None, "posix"):
-        yield "shell", f"hosts with the shell {spec.shell}"
-    if spec.become == "sudo":
-        yield "become", "become: sudo"
+    if spec.become == "sudo" and spec.shell not in (None, "posix"):
+        yield "become", f"become: sudo with the shell {spec.shell}"
 
 
 def _profile(spec: SshProfile, user: str, auth: AuthSpec, report: Report) -> Profile:
