@@ -28,7 +28,7 @@ _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
 class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
-    def __init__(self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> None:
+    def __init__(self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", home: str = "/") -> None:
         self.address = _ADDRESS
         self.port = _free_port()
         self.folder = folder
@@ -37,15 +37,18 @@ class Sshd:
         self._open_folder = Path(tempfile.mkdtemp(prefix="cmdhttp-sshd-"))
         self._config = tuple(config)
         self._shell = shell
+        self._home = home
         self._log = folder / "sshd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> Iterator["Sshd"]:
-        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root."""
+    def start(
+        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", home: str = "/"
+    ) -> Iterator["Sshd"]:
+        """Start a server with `config` as further lines of its sshd_config; `shell` and `home` count only when run as root."""
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell)
+        server = cls(folder, config=config, shell=shell, home=home)
         try:
             server._prepare()
             server.up()
@@ -142,7 +145,7 @@ class Sshd:
         if os.getuid() != 0:
             return command
         accounts = self._open_folder / "passwd"
-        made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::/:{self._shell}\n"
+        made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::{self._home}:{self._shell}\n"
         accounts.write_text(Path("/etc/passwd").read_text() + made_up)
         accounts.chmod(0o644)
         namespace = ["unshare", "--mount", "--propagation", "private"]
