@@ -10,7 +10,7 @@ import pytest
 from cmdhttp.plan.remote import posix_line
 
 _KNOWN = ("sh", "bash", "dash", "ksh", "mksh", "zsh", "yash", "ash", "fish", "csh", "tcsh")
-POSIX_SHELLS = ("dash", "bash", "busybox", "ksh", "mksh", "yash", "zsh")
+POSIX_SHELLS = ("dash", "bash", "busybox", "ksh", "mksh", "zsh")
 SHELLS = [name for name in _KNOWN if shutil.which(name)]
 DUMP = ("/bin/sh", "-c", "printf '%s\\0' \"$@\"", "sh")
 

@@ -5,8 +5,8 @@ safe set is spelled `\0ooo`, in single quotes. Every shell hands those items ove
 `printf %b` and replaces itself with the program. No byte of a value is ever read as syntax, by either shell.
 
 Decoding costs a process each time, so it is done once for all items: each is printed with a mark behind it, a character
-that none of them holds, and the text is parted at the marks. A number of parts other than that of the items starts
-nothing. Where there is no such character, or a control character, which some shells mistreat when they part a text, each
+that none of them holds, and the text is parted at the marks. If the parts are not as many as the items (zsh as /bin/sh sees
+one more), or there is no such character, or a control character, which some shells mistreat when they part a text, each
 item is decoded by itself.
 """
 
@@ -21,7 +21,7 @@ _SAFE = frozenset((string.ascii_letters + string.digits + "_./:,=@+-").encode())
 _SPELLED = tuple(chr(byte) if byte in _SAFE else f"\\0{byte:03o}" for byte in range(256))
 _AS_THEY_ARE = 'exec "$@"'
 _EACH = 'for h do case $h in *"\\0"*) v=$(printf %b "${h}x"); h=${v%x};; esac; set -- "$@" "$h"; shift; done; exec "$@"'
-_AT_ONCE = 'n=$#; set -f; IFS=Z; set -- $(printf %bZ "$@"); set +f; unset IFS; [ $# = $n ] && exec "$@"; exit 126'
+_AT_ONCE = 'n=$#; x() { set +f; unset IFS; [ $# = $n ] && exec "$@"; }; set -f; IFS=Z; x $(printf %bZ "$@"); ' + _EACH
 _MARKS = string.ascii_uppercase[::-1] + string.ascii_lowercase[::-1]
 _CONTROL = frozenset((*range(0x20), 0x7F)) - frozenset(b"\t\n")
 
