@@ -62,7 +62,7 @@ def obstacles(command: "Command", shell: str) -> Iterator[tuple[str, str]]:
 
 
 def _not_raw(command: "Command", on: str) -> Iterator[tuple[str, str]]:
-    if not all(map(is_plain, constants(command.template))):
+    if command.script is None and not all(map(is_plain, constants(command.template))):
         yield "run", f"an argument that is not plain on {on}"
     if command.env:
         yield "env", f"variables on {on}"

@@ -157,6 +157,20 @@ def test_a_script_for_an_interpreter_that_cannot_be_tried() -> None:
     assert [line.split(" ", 3)[1] for line in found] == ["P216"]
 
 
+def test_a_script_for_windows() -> None:
+    """Where a command is for Windows hosts alone, a PowerShell script is no news."""
+    hosts = (
+        "ssh_profiles: {p: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}, shell: powershell}}\n"
+        "hosts: {h: {address: a, ssh: p}, i: {address: b, ssh: p}}\n"
+    )
+    made, found = judged(hosts + "commands: {c: {on: [h, i], script: x, interpreter: powershell}}")
+    assert (made.policy.commands["c"].missing_on(made.policy.hosts["h"], {}), found) == ((), [])
+    _, found = judged(hosts + "commands: {c: {on: [h, local], script: x, interpreter: powershell}}")
+    said = "P216 warning: this version cannot do scripts for powershell: what needs it never runs"
+    hint = "\n    hint: make it for Windows hosts alone, or expect such calls to end as 'unsupported' elsewhere"
+    assert [line.partition(": ")[2] for line in found] == [said + hint]
+
+
 def test_named_interpreters_come_from_outside() -> None:
     """An interpreter that the settings name is as good as a built-in one, and stands in the hint."""
     files = sources(
