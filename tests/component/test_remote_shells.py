@@ -110,7 +110,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module", params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> str:
-    path = shutil.which(request.param)
+    path = shutil.which(str(request.param))
     if os.getuid() != 0:
         pytest.fail("only root can give the server an account with another login shell")
     if path is None:

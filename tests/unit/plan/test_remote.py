@@ -164,7 +164,7 @@ def test_a_program_that_looks_like_a_variable() -> None:
 
 
 def test_sudo() -> None:
-    """sudo never asks, knows where its options end, and gets the variables before that; they do not come apart."""
+    """Sudo never asks, knows where its options end, and gets the variables before that; they do not come apart."""
     asked = step("/bin/id", "-u", env={"B": "2 3", "A": ""}, target=there(become="www"))
     argv = ("/usr/bin/sudo", "-n", "-u", "www", "A=", "B=2 3", "--", "/bin/id", "-u")
     assert (invocation(asked).argv, invocation(asked).env) == (argv, {})

@@ -106,7 +106,7 @@ def test_every_shell(shell: str) -> None:
 
 
 def test_sudo() -> None:
-    """sudo is for Unix hosts, said or inherited; a profile that has got it with a shell of Windows does not work."""
+    """Sudo is for Unix hosts, said or inherited; a profile that has got it with a shell of Windows does not work."""
     profile, found = only_profile("auth: {key: file:k}, become: sudo")
     assert (profile.become, profile.unsupported, found) == ("sudo", (), [])
     text = (
