@@ -298,6 +298,7 @@ def test_a_value_that_a_raw_host_cannot_be_sent() -> None:
     params = f"v: {ANY}, l: {{type: list, of: {ANY}}}, f: {{type: bool, flag: '-f', required: false}}"
     policy = odd("run: [/bin/c, 'a<v>', '<l...>', [<f>]]", params)
     assert target(policy, "r", v="", l=["b", "c.d"], f=True).shell is Shell.RAW
+    assert target(policy, "r", v="", l=[]).shell is Shell.RAW
     refused: list[tuple[dict[str, Any], str]] = [({"v": "x;y", "l": []}, "v"), ({"v": "x", "l": ["a", "b c"]}, "l")]
     for values, name in refused:
         assert target(policy, "x", **values).shell is Shell.POSIX
