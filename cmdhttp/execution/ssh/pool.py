@@ -225,7 +225,7 @@ class Pool:
                     link = Link(dialed=dialed, capacity=TUNNELS)
                 else:
                     tidy = partial(self._guard_ended, place)
-                    link = await prepare(dialed, target, timeout=self._prepare_timeout, on_end=tidy)
+                    link = await prepare(dialed, target, seconds=self._prepare_timeout, on_end=tidy)
             except BaseException:
                 await close(dialed.connection)
                 raise
