@@ -9,8 +9,9 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import cast
 
 import anyio
@@ -20,7 +21,7 @@ from asyncssh.public_key import SSHOpenSSHCertificate
 from cmdhttp.execution.ssh import algorithms
 from cmdhttp.execution.ssh.dial import Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed, from_exception, out_of_time
-from cmdhttp.execution.ssh.trust import Trust
+from cmdhttp.execution.ssh.trust import KnownHosts, Trust
 from cmdhttp.plan.model import SshTarget
 
 _CERTIFICATE = "-cert-v01@openssh.com"
@@ -176,12 +177,11 @@ async def _all(place: Place, tunnel: asyncssh.SSHClientConnection | None, client
     wanted, shown = _kinds(), list[bytes]()
     while wanted:
         try:
-            data = await _one(place, tunnel, client, [name for names in wanted.values() for name in names])
-            if wanted.pop(_kind_of(data), None) is None:
-                raise asyncssh.ProtocolError("not the kind of key that was agreed on")
+            data = await _one(place, tunnel, client, wanted)
         except Exception as exc:  # noqa: BLE001 - whatever a host can make a library raise ends this scan and no more
             raise ScanFailed(_failed(exc, client, wanted)) from None
         shown.append(data)
+        del wanted[_kind_of(data)]
         wanted = {kind: names for kind, names in wanted.items() if client.offers(names)}
     return shown
 
@@ -194,8 +194,12 @@ def _kinds() -> dict[str, tuple[str, ...]]:
 
 
 async def _one(
-    place: Place, tunnel: asyncssh.SSHClientConnection | None, client: _Client, names: Sequence[str]
+    place: Place,
+    tunnel: asyncssh.SSHClientConnection | None,
+    client: _Client,
+    wanted: Mapping[str, Sequence[str]],
 ) -> bytes:
+    """Return a key of one of the kinds that are wanted, which the host has proved to hold."""
     try:
         await asyncssh.get_server_host_key(
             place.address,
@@ -203,13 +207,15 @@ async def _one(
             tunnel=tunnel,
             proxy_command=None,
             kex_algs=algorithms.KEY_EXCHANGE,
-            server_host_key_algs=names,
+            server_host_key_algs=[name for names in wanted.values() for name in names],
             config=None,
             options=_options(client),
         )
     finally:
         client.abort()
         await asyncio.sleep(0)  # the transport is gone only after this turn of the loop
+    if _kind_of(client.shown) not in wanted:
+        raise asyncssh.ProtocolError("not the kind of key that was agreed on")
     return client.shown
 
 
@@ -247,6 +253,27 @@ def _kind_of(data: bytes) -> str:
 
 
 # Judging.
+
+
+def recorded(*, known_hosts: str | None, cert_authority: str | None, address: str, port: int) -> Trust:
+    """Return what the two files of a profile say of a host; one that is not there says nothing. Raises ValueError."""
+    lines = _content(known_hosts)
+    signers = [asyncssh.import_public_key(line) for line in _content(cert_authority).splitlines() if _is_key(line)]
+    trust = KnownHosts(lines).trust(address, port)
+    return replace(trust, authorities=(*trust.authorities, *signers))
+
+
+def _content(path: str | None) -> bytes:
+    try:
+        return Path(path).read_bytes() if path else b""
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+
+
+def _is_key(line: bytes) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith(b"#")
 
 
 def _judged(shown: Sequence[bytes], place: Place) -> tuple[HostKey, ...]:
