@@ -1,0 +1,147 @@
+"""What the commands of a policy need on one host: accounts, ways to log in, sudo, and hosts to be reached through it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cmdhttp.cli.hosts.places import behind, profile_of
+from cmdhttp.cli.hosts.sudoers import Rules, rules_for
+from cmdhttp.execution.ssh.public import public_half
+from cmdhttp.policy.compiled import (
+    AgentLogin,
+    CertificateLogin,
+    Command,
+    Host,
+    KeyLogin,
+    PasswordLogin,
+    Policy,
+    Profile,
+)
+
+_ENV = "env:"
+_SUDO = "sudo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account that we log in to. `principal` stands in its certificates; `forwards` are the places beyond it."""
+
+    name: str
+    principal: str | None
+    commands: tuple[str, ...]
+    forwards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sudo:
+    """A command that the account `login` runs as `account` by sudo."""
+
+    command: str
+    login: str
+    account: str
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """A public half as `kind base64`, or why it is not known, and how to come by it."""
+
+    line: str = ""
+    problem: str = ""
+    ask: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """All that one host needs. `key` is the key that logs in, or the authority that signs; None for a password."""
+
+    host: Host
+    profile: Profile
+    accounts: tuple[Account, ...]
+    sudo: tuple[Sudo, ...]
+    key: PublicKey | None
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+
+def needs_of(policy: Policy, host: Host) -> Needs:
+    """Work out what a host needs for the commands that are made for it."""
+    profile = profile_of(host)
+    commands = {name: command for name, command in sorted(policy.commands.items()) if host.name in command.hosts}
+    return Needs(
+        host=host,
+        profile=profile,
+        accounts=tuple(_accounts(policy, host, profile, commands)),
+        sudo=tuple(_sudo(profile, commands)),
+        key=_key(policy, profile),
+        commands={name: command.account or profile.account for name, command in commands.items()},
+    )
+
+
+def _login_of(profile: Profile, command: Command) -> str:
+    """The account that a run logs in to: with sudo always that of the profile."""
+    return profile.account if profile.become == _SUDO else command.account or profile.account
+
+
+def _accounts(policy: Policy, host: Host, profile: Profile, commands: Mapping[str, Command]) -> Iterator[Account]:
+    forwards = tuple(sorted(_place(other) for other in behind(policy, host)))
+    used: dict[str, list[str]] = {profile.account: []} if forwards or not commands else {}
+    for name, command in commands.items():
+        used.setdefault(_login_of(profile, command), []).append(name)
+    for account in sorted(used):
+        yield Account(
+            name=account,
+            principal=_principal(profile, account),
+            commands=tuple(used[account]),
+            forwards=forwards if account == profile.account else (),
+        )
+
+
+def _place(host: Host) -> str:
+    return f"[{host.address}]:{host.port}" if ":" in host.address else f"{host.address}:{host.port}"
+
+
+def _principal(profile: Profile, account: str) -> str | None:
+    login = profile.login
+    return login.principal.replace("<account>", account) if isinstance(login, CertificateLogin) else None
+
+
+def _sudo(profile: Profile, commands: Mapping[str, Command]) -> Iterator[Sudo]:
+    if profile.become != _SUDO:
+        return
+    for name, command in commands.items():
+        if command.account not in (None, profile.account):
+            yield Sudo(command=name, login=profile.account, account=str(command.account), rules=rules_for(command))
+
+
+# Public halves.
+
+
+def _key(policy: Policy, profile: Profile) -> PublicKey | None:
+    match profile.login:
+        case KeyLogin(path=path):
+            return _half_of(path)
+        case CertificateLogin(ca=ca):
+            return _authority(policy, ca)
+        case AgentLogin(socket=socket):
+            return PublicKey(problem="an agent holds the key", ask=f"SSH_AUTH_SOCK={socket} ssh-add -L")
+        case PasswordLogin():
+            return None
+
+
+def _authority(_policy: Policy, ca: str) -> PublicKey:
+    return PublicKey(problem=f"the policy does not say where the authority '{ca}' keeps its key")
+
+
+def _half_of(place: str) -> PublicKey:
+    """The public half of a private key: a path, or `env:NAME`."""
+    try:
+        if place.startswith(_ENV):
+            return PublicKey(line=public_half(os.environ[place.removeprefix(_ENV)].encode()))
+        return PublicKey(line=public_half(Path(place).read_bytes()))
+    except KeyError:
+        return PublicKey(problem=f"{place} is not set here")
+    except OSError as error:
+        return PublicKey(problem=f"{place}: {error.strerror}", ask=f"ssh-keygen -y -f {place}")
+    except ValueError as error:
+        return PublicKey(problem=f"{place}: {error}", ask=f"ssh-keygen -y -f {place}")

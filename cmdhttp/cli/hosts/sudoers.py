@@ -1,0 +1,105 @@
+r"""The sudoers lines for the commands of a policy: the exact argv where the policy lists what it can be.
+
+sudo compares the arguments as one text. So what a caller may write freely is `*` there, which also takes spaces and with
+them further arguments; a line without arguments takes any, unless it ends in `""`. Every other character that means
+something to sudo is escaped. Source: sudoers(5).
+"""
+
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import assert_never
+
+from cmdhttp.policy.compiled import Command
+from cmdhttp.policy.params import BoolParam, EnumParam, ListParam, ParamSpec
+from cmdhttp.policy.template import Argument, Group, Ref, Spread, Text, names
+
+MOST_LINES = 32
+"""Lines for one command; with more, a caller's choice is written as `*`."""
+
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_./@%+-")
+_ANY = "*"
+_NOTHING = '""'
+
+_Way = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What sudo has to allow for one command. `free` are the parameters that are `*` in it; `problem`: why there is none."""
+
+    lines: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def rules_for(command: Command) -> Rules:
+    """Return what stands behind `NOPASSWD:` for a command, one line for each way to call it."""
+    if command.script is not None:
+        return Rules(problem="it is a script, and sudo cannot tell one script from another")
+    program, *_ = command.template
+    path = program.constant if isinstance(program, Argument) else None
+    if path is None or not path.startswith("/"):
+        return Rules(problem="its program is not an absolute path, and sudo needs one")
+    free = tuple(dict.fromkeys(name for name in names(command.template) if _is_free(command.params[name])))
+    ways = list(islice(_ways(command, listed=True), MOST_LINES + 1))
+    if len(ways) > MOST_LINES:
+        free = tuple(dict.fromkeys(names(command.template)))
+        ways = list(dict.fromkeys(islice(_ways(command, listed=False), MOST_LINES)))
+    lines = tuple(" ".join(way) if way[1:] else f"{way[0]} {_NOTHING}" for way in ways)
+    if any("\n" in line for line in lines):
+        return Rules(problem="an argument has a line break, which sudoers cannot hold")
+    return Rules(lines=lines, free=free)
+
+
+def _ways(command: Command, *, listed: bool) -> Iterable[_Way]:
+    """Yield every argv that can come of the template, in sudo's spelling."""
+    items = [_item(item, command.params, listed=listed) for item in command.template]
+    return (tuple(word for part in parts for word in part) for parts in product(*items))
+
+
+def _item(item: Argument | Spread | Group, params: Mapping[str, ParamSpec], *, listed: bool) -> list[_Way]:
+    match item:
+        case Group(members):
+            inner = product(*(_item(member, params, listed=listed) for member in members))
+            return [(), *(tuple(word for part in parts for word in part) for parts in inner)]
+        case Spread(name):
+            return [*([()] if _may_be_absent(params[name]) else []), (_ANY,)]
+        case Argument((Ref(name),)):
+            return _whole(params[name], listed=listed)
+        case Argument(parts):
+            texts = product(*(_texts(part, params, listed=listed) for part in parts))
+            return [("".join(text),) for text in texts]
+        case _:
+            assert_never(item)
+
+
+def _whole(spec: ParamSpec, *, listed: bool) -> list[_Way]:
+    """The ways of an argument that is a parameter and nothing else; it is not there if the parameter is not."""
+    if isinstance(spec, BoolParam) and spec.flag is not None:
+        return [(), (_escaped(spec.flag),)]
+    absent: list[_Way] = [()] if _may_be_absent(spec) else []
+    return [*absent, *((text,) for text in _values(spec, listed=listed))]
+
+
+def _texts(part: Text | Ref, params: Mapping[str, ParamSpec], *, listed: bool) -> list[str]:
+    return [_escaped(part.text)] if isinstance(part, Text) else _values(params[part.name], listed=listed)
+
+
+def _values(spec: ParamSpec, *, listed: bool) -> list[str]:
+    if listed and isinstance(spec, EnumParam):
+        return [_escaped(value) for value in spec.values]
+    return [_ANY]
+
+
+def _may_be_absent(spec: ParamSpec) -> bool:
+    return isinstance(spec, ListParam) or not (spec.required or spec.has_default)
+
+
+def _is_free(spec: ParamSpec) -> bool:
+    return not isinstance(spec, EnumParam | BoolParam)
+
+
+def _escaped(text: str) -> str:
+    return "".join(char if char in _PLAIN else f"\\{char}" for char in text) or _NOTHING
