@@ -51,8 +51,8 @@ def add_host_verbs(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     setup = below.add_parser(
         "setup",
         help="print what hosts need",
-        description="Print the accounts, keys, sshd and sudo lines that the commands of the policy need on the hosts, as a shell\n"
-        "script to read first. Nothing is changed, and no private key is shown.",
+        description="Print the accounts, keys, sshd and sudo lines that the commands of the policy need on the hosts, as a\n"
+        "shell script to read first. Nothing is changed, and no private key is shown.",
         epilog=_SETUP,
         formatter_class=_FORMATTER,
     )

@@ -66,7 +66,10 @@ def _keys(needs: Needs) -> Iterator[Part]:
 
 
 def _sshd(needs: Needs) -> str:
-    lines = ["# For cmdhttp. Has an effect only if sshd_config has: Include /etc/ssh/sshd_config.d/*.conf"]
+    lines = [
+        "# For cmdhttp. Has an effect only if sshd_config has: Include /etc/ssh/sshd_config.d/*.conf",
+        "# If there is AllowUsers or AllowGroups anywhere, these accounts have to be in it.",
+    ]
     if needs.profile.cert_authority is not None:
         lines += [
             "# The service believes host keys that its authority has signed. On the authority's machine:",

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from cmdhttp.cli.hosts.needs import Account, Needs, needs_of
-from cmdhttp.cli.hosts.parts import HOST_CERTIFICATE, SSHD, SUDOERS, Part, parts_of
+from cmdhttp.cli.hosts.needs import Needs, needs_of
+from cmdhttp.cli.hosts.parts import AUTHORITY, HOST_CERTIFICATE, KEYS, SSHD, SUDOERS, Part, parts_of
 from cmdhttp.cli.hosts.places import chosen, read_policy
 from cmdhttp.cli.text import say
 from cmdhttp.policy.compiled import AgentLogin, CertificateLogin, KeyLogin, Login, PasswordLogin
@@ -43,7 +43,7 @@ def run_setup(folder: Path, names: Sequence[str], *, as_json: bool) -> int:
 def _script(needs: Needs) -> Iterator[str]:
     host = needs.host
     yield "#!/bin/sh"
-    yield f"# Prepares {host.name} ({host.address} port {host.port}). Read it, then run it as root on that host, and nowhere else."
+    yield f"# Prepares {host.name} ({host.address} port {host.port}). Read it, then run it as root on that host alone."
     yield from (f"# WARNING: {warning}" for warning in _warnings(needs))
     yield "set -eu"
     yield ""
@@ -75,7 +75,7 @@ def _part_lines(part: Part) -> Iterator[str]:
     yield f"# {part.why}"
     yield f"install -d -m 0755 {part.path.rpartition('/')[0]}"
     yield f"cat > {part.path} <<'{_END}'"
-    yield from part.text.splitlines()
+    yield from part.text.removesuffix("\n").split("\n")
     yield _END
     yield f"chmod {part.mode} {part.path}"
 
@@ -102,20 +102,19 @@ def _warnings(needs: Needs) -> Iterator[str]:
     if key is None:
         yield "the profile logs in by a password, which works from everywhere and for everything; use a key or a certificate"
     elif not key.line:
+        where = AUTHORITY if isinstance(profile.login, CertificateLogin) else f"{KEYS}/ACCOUNT, behind 'restrict'"
         yield f"no public key is in here: {key.problem}" + (f"; get it with: {key.ask}" if key.ask else "")
-    for account in needs.accounts:
-        yield from _about(account)
+        yield f"that key has to go into {where}"
+    names = ", ".join(account.name for account in needs.accounts)
+    yield f"from then on {names} can log in in this way alone, and without a terminal: it must be no account that people use"
+    if any(account.name == _ROOT for account in needs.accounts):
+        yield "we log in as root: better an account of its own, and 'become: sudo' for what needs root"
     for sudo in needs.sudo:
         if sudo.rules.problem:
             yield f"{sudo.command} as {sudo.account} gets no sudoers line: {sudo.rules.problem}"
         elif sudo.rules.free:
             free = ", ".join(sudo.rules.free)
-            yield f"sudo does not check what stands for {free} in {sudo.command}: whoever has {sudo.login} can write anything there"
-
-
-def _about(account: Account) -> Iterator[str]:
-    if account.name == _ROOT:
-        yield f"we log in as root for {', '.join(account.commands) or 'a jump'}: better an account of its own"
+            yield f"sudo does not check {free} of {sudo.command}: whoever gets hold of {sudo.login} can write anything there"
 
 
 # -- for machines

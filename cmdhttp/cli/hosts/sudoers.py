@@ -48,8 +48,8 @@ def rules_for(command: Command) -> Rules:
         free = tuple(dict.fromkeys(names(command.template)))
         ways = list(dict.fromkeys(islice(_ways(command, listed=False), MOST_LINES)))
     lines = tuple(" ".join(way) if way[1:] else f"{way[0]} {_NOTHING}" for way in ways)
-    if any("\n" in line for line in lines):
-        return Rules(problem="an argument has a line break, which sudoers cannot hold")
+    if not all(line.isprintable() for line in lines):
+        return Rules(problem="an argument has a line break or what cannot be seen, which sudoers cannot hold")
     return Rules(lines=lines, free=free)
 
 
