@@ -21,6 +21,7 @@ from cmdhttp.policy.compiled import (
 
 _ENV = "env:"
 _SUDO = "sudo"
+_JOB_ID = "CMDHTTP_JOB_ID"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +36,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sudo:
-    """A command that the account `login` runs as `account` by sudo."""
+    """A command that the account `login` runs as `account` by sudo, with the variables `env`."""
 
     command: str
     login: str
     account: str
+    env: tuple[str, ...]
     rules: Rules
 
 
@@ -111,7 +113,13 @@ def _sudo(profile: Profile, commands: Mapping[str, Command]) -> Iterator[Sudo]:
         return
     for name, command in commands.items():
         if command.account not in (None, profile.account):
-            yield Sudo(command=name, login=profile.account, account=str(command.account), rules=rules_for(command))
+            yield Sudo(
+                command=name,
+                login=profile.account,
+                account=str(command.account),
+                env=(_JOB_ID, *sorted(command.env)),
+                rules=rules_for(command),
+            )
 
 
 # Public halves.

@@ -331,6 +331,8 @@ def _certificate(certificate: SSHOpenSSHCertificate, line: str, place: Place) ->
 
 
 def _problem(certificate: SSHOpenSSHCertificate, address: str) -> str:
+    if not certificate.principals:
+        return "it names no host, and would be good for every one"
     try:
         certificate.validate(_HOST, address)
     except ValueError as exc:  # its texts are constants of the library
