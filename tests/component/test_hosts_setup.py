@@ -193,7 +193,7 @@ def test_account_of_as(desk: Desk) -> None:
 
 
 def test_the_block_holds_for_its_account_alone(desk: Desk, tmp_path: Path) -> None:
-    """sshd itself says what holds for the account, and that nothing changes for others, wherever the text is pasted."""
+    """Sshd itself says what holds for the account, and that nothing changes for others, wherever the text is pasted."""
     printed = desk.print()
     make_key(tmp_path / "host_key")
     config = tmp_path / "sshd_config"
@@ -205,7 +205,7 @@ def test_the_block_holds_for_its_account_alone(desk: Desk, tmp_path: Path) -> No
         return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
 
     restricted = {"disableforwarding yes", "permittty no", "passwordauthentication no", "permituserrc no"}
-    restricted |= {"authenticationmethods publickey", f"authorizedkeysfile /etc/ssh/cmdhttp_keys/%u", "acceptenv none"}
+    restricted |= {"authenticationmethods publickey", "authorizedkeysfile /etc/ssh/cmdhttp_keys/%u", "acceptenv none"}
     assert restricted <= asked("nobody" if ACCOUNT == "nobody" else ACCOUNT)
     assert restricted & asked("nobody") == set()
     assert "acceptenv LANG" in asked("nobody")
@@ -275,22 +275,26 @@ def test_this_machine_needs_nothing(desk: Desk) -> None:
 SUDO_COMMANDS = """\
   restart: {on: [web1], as: root, run: [/usr/bin/printf, "<%s>", --, <unit>.service, "a b:c=d,e*"], effect: change, timeout: 5s,
     params: {unit: {type: enum, values: [nginx, app]}}}
+  odd: {on: [web1], as: root, run: [/usr/bin/printf, '%s', '!"#$%&()*+,-./:;=>?@[\\]^_`{|}~'], effect: read, timeout: 5s}
   id: {on: [web1], as: nobody, run: [/usr/bin/id], effect: read, timeout: 5s, env: {MODE: fast}}
   find: {on: [web1], as: root, run: [/usr/bin/printf, x, <text>], effect: read, timeout: 5s,
     params: {text: {type: string, pattern: "[a-z]+"}}}
   script: {on: [web1], as: root, script: "id", interpreter: sh, effect: read, timeout: 5s}
 """
+ODD = '!"#$%&()*+,-./:;=>?@[\\]^_`{|}~'
+ODD_ESCAPED = r'\!"\#$%&()\*+\,-./\:;\=>\?@\[\\\]\^_`{|}~'
 
 
 def test_sudoers_are_exact(desk: Desk) -> None:
-    """sudo gets the exact argv where the policy lists it; what is free is said, and a script gets no line."""
+    """Sudo gets the exact argv where the policy lists it; what is free is said, and a script gets no line."""
     printed = desk.print(become="sudo", commands=SUDO_COMMANDS)
     text = printed.files["/etc/sudoers.d/cmdhttp"]
     assert [line for line in text.splitlines() if "NOPASSWD" in line] == [
         f"{ACCOUNT} ALL=(root) NOPASSWD: /usr/bin/printf x *",
         f'{ACCOUNT} ALL=(nobody) NOPASSWD: /usr/bin/id ""',
-        f"{ACCOUNT} ALL=(root) NOPASSWD: /usr/bin/printf \\<%s\\> -- nginx.service a\\ b\\:c\\=d\\,e\\*",
-        f"{ACCOUNT} ALL=(root) NOPASSWD: /usr/bin/printf \\<%s\\> -- app.service a\\ b\\:c\\=d\\,e\\*",
+        f"{ACCOUNT} ALL=(root) NOPASSWD: /usr/bin/printf %s {ODD_ESCAPED}",
+        f"{ACCOUNT} ALL=(root) NOPASSWD: /usr/bin/printf <%s> -- nginx.service a\\ b\\:c\\=d\\,e\\*",
+        f"{ACCOUNT} ALL=(root) NOPASSWD: /usr/bin/printf <%s> -- app.service a\\ b\\:c\\=d\\,e\\*",
     ]
     assert "sudo does not check text of find" in printed.warnings
     assert "script as root gets no sudoers line" in printed.warnings
@@ -318,10 +322,13 @@ def test_sudo_allows_what_was_printed(desk: Desk, tmp_path: Path) -> None:
 
     assert sudo("root", "/usr/bin/printf", "<%s>", "--", "nginx.service", "a b:c=d,e*") == (
         0,
-        "<nginx.service><a b:c=d,e*>",
+        "<--><nginx.service><a b:c=d,e*>",
     )
     assert sudo("root", "/usr/bin/printf", "<%s>", "--", "sshd.service", "a b:c=d,e*")[0] == 1
     assert sudo("root", "/usr/bin/printf", "<%s>", "--", "nginx.service", "a b:c=d,exx")[0] == 1
+    assert sudo("root", "/usr/bin/printf", "%s", ODD) == (0, ODD)
+    for index in map(ODD.index, "*?[\\^"):
+        assert sudo("root", "/usr/bin/printf", "%s", f"{ODD[:index]}x{ODD[index + 1 :]}")[0] == 1
     assert sudo("nobody", "/usr/bin/id", "-un", env=())[0] == 1
     assert "nobody" in sudo("nobody", "/usr/bin/id", env=("CMDHTTP_JOB_ID=j", "MODE=fast"))[1]
     assert sudo("nobody", "/usr/bin/id", env=("LD_PRELOAD=/x",))[0] == 1

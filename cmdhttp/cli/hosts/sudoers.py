@@ -1,11 +1,10 @@
 r"""The sudoers lines for the commands of a policy: the exact argv where the policy lists what it can be.
 
 sudo compares the arguments as one text. So what a caller may write freely is `*` there, which also takes spaces and with
-them further arguments; a line without arguments takes any, unless it ends in `""`. Every other character that means
-something to sudo is escaped. Source: sudoers(5).
+them further arguments; a line without arguments takes any, unless it ends in `""`. Each other character that means
+something to sudo there is escaped, and no other may be. Source: sudoers(5).
 """
 
-import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice, product
@@ -18,7 +17,7 @@ from cmdhttp.policy.template import Argument, Group, Ref, Spread, Text, names
 MOST_LINES = 32
 """Lines for one command; with more, a caller's choice is written as `*`."""
 
-_PLAIN = frozenset(string.ascii_letters + string.digits + "_./@%+-")
+_SPECIAL = frozenset(" :,=#*?[]!\\^")
 _ANY = "*"
 _NOTHING = '""'
 
@@ -47,6 +46,8 @@ def rules_for(command: Command) -> Rules:
     if len(ways) > MOST_LINES:
         free = tuple(dict.fromkeys(names(command.template)))
         ways = list(dict.fromkeys(islice(_ways(command, listed=False), MOST_LINES)))
+    if any("" in way or _NOTHING in way for way in ways):
+        return Rules(problem="an argument is empty, which sudoers cannot say")
     lines = tuple(" ".join(way) if way[1:] else f"{way[0]} {_NOTHING}" for way in ways)
     if not all(line.isprintable() for line in lines):
         return Rules(problem="an argument has a line break or what cannot be seen, which sudoers cannot hold")
@@ -102,4 +103,4 @@ def _is_free(spec: ParamSpec) -> bool:
 
 
 def _escaped(text: str) -> str:
-    return "".join(char if char in _PLAIN else f"\\{char}" for char in text) or _NOTHING
+    return "".join(f"\\{char}" if char in _SPECIAL else char for char in text)
