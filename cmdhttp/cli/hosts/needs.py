@@ -9,10 +9,12 @@ from cmdhttp.cli.hosts.places import behind, profile_of
 from cmdhttp.cli.hosts.sudoers import Rules, rules_for
 from cmdhttp.execution.ssh.public import public_half
 from cmdhttp.policy.compiled import (
+    AgentAuthority,
     AgentLogin,
     CertificateLogin,
     Command,
     Host,
+    KeyAuthority,
     KeyLogin,
     PasswordLogin,
     Policy,
@@ -75,7 +77,7 @@ def needs_of(policy: Policy, host: Host) -> Needs:
         profile=profile,
         accounts=tuple(_accounts(policy, host, profile, commands)),
         sudo=tuple(_sudo(profile, commands)),
-        key=_key(policy, profile),
+        key=_key(profile),
         commands={name: command.account or profile.account for name, command in commands.items()},
     )
 
@@ -125,20 +127,19 @@ def _sudo(profile: Profile, commands: Mapping[str, Command]) -> Iterator[Sudo]:
 # Public halves.
 
 
-def _key(policy: Policy, profile: Profile) -> PublicKey | None:
+def _key(profile: Profile) -> PublicKey | None:
     match profile.login:
         case KeyLogin(path=path):
             return _half_of(path)
-        case CertificateLogin(ca=ca):
-            return _authority(policy, ca)
+        case CertificateLogin(authority=KeyAuthority(key=place)):
+            return _half_of(place)
+        case CertificateLogin(authority=AgentAuthority(public_key=path)):
+            return _half_of(path)
         case AgentLogin(socket=socket):
-            return PublicKey(problem="an agent holds the key", ask=f"SSH_AUTH_SOCK={socket} ssh-add -L")
+            place = f'"${socket.removeprefix(_ENV)}"' if socket.startswith(_ENV) else socket
+            return PublicKey(problem="an agent holds the key", ask=f"SSH_AUTH_SOCK={place} ssh-add -L")
         case PasswordLogin():
             return None
-
-
-def _authority(_policy: Policy, ca: str) -> PublicKey:
-    return PublicKey(problem=f"the policy does not say where the authority '{ca}' keeps its key")
 
 
 def _half_of(place: str) -> PublicKey:

@@ -1,17 +1,20 @@
 """A host of the policy as the SSH side knows it: where it is, what is recorded of it, and the hosts on the way."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cmdhttp.cli.asking import check_known
 from cmdhttp.cli.inputs import policy_inputs
 from cmdhttp.errors import ConfigError
-from cmdhttp.plan.model import KeyFile, Shell, SshTarget
-from cmdhttp.policy.compiled import LOCAL, Host, KeyLogin, Policy, Profile
+from cmdhttp.plan.build import jump_of
+from cmdhttp.plan.model import SshTarget
+from cmdhttp.policy.compiled import LOCAL, Host, Policy, Profile
 from cmdhttp.policy.load import load
 from cmdhttp.settings import read_settings
+
+_SSH_PORT = 22
 
 
 def read_policy(folder: Path) -> Policy:
@@ -39,46 +42,19 @@ def profile_of(host: Host) -> Profile:
 
 
 def way_to(policy: Policy, host: Host) -> dict[str, SshTarget]:
-    """Return the jump hosts that lead to a host, the first from here. Raises ConfigError."""
-    way: dict[str, SshTarget] = {}
-    before: SshTarget | None = None
-    for jump in reversed(list(_back(policy, host))):
-        before = way[jump.name] = _target(jump, before)
-    return way
+    """Return the jump hosts that lead to a host, the first from here."""
+    names, targets = [], []
+    target = jump_of(host, policy.hosts)
+    while target is not None and (name := profile_of(host).jump) is not None:
+        names.append(name)
+        targets.append(target)
+        host, target = policy.hosts[name], target.jump
+    return dict(zip(reversed(names), reversed(targets), strict=True))
 
 
 def address_of(host: Host) -> str:
     """Return the address as known_hosts has it: with a port if it is not 22."""
     return host.address if host.port == _SSH_PORT else f"[{host.address}]:{host.port}"
-
-
-_SSH_PORT = 22
-
-
-def _back(policy: Policy, host: Host) -> Iterator[Host]:
-    """The jump hosts from a host back to here."""
-    while (name := profile_of(host).jump) is not None:
-        host = policy.hosts[name]
-        yield host
-
-
-def _target(host: Host, before: SshTarget | None) -> SshTarget:
-    profile = profile_of(host)
-    if not isinstance(profile.login, KeyLogin):
-        raise ConfigError(
-            f"the way leads through '{host.name}', and its profile does not log in by a key",
-            hint="Scan from a machine that reaches the host directly.",
-        )
-    return SshTarget(
-        address=host.address,
-        port=host.port,
-        account=profile.account,
-        login=KeyFile(path=profile.login.path),
-        known_hosts=profile.known_hosts,
-        cert_authority=profile.cert_authority,
-        shell=Shell(profile.shell),
-        jump=before,
-    )
 
 
 def behind(policy: Policy, host: Host) -> Iterable[Host]:

@@ -9,7 +9,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
@@ -20,8 +20,9 @@ from asyncssh.public_key import SSHOpenSSHCertificate
 
 from cmdhttp.execution.ssh import algorithms
 from cmdhttp.execution.ssh.dial import Dialer, close
-from cmdhttp.execution.ssh.failures import ConnectFailed, from_exception, out_of_time
-from cmdhttp.execution.ssh.trust import KnownHosts, Trust
+from cmdhttp.execution.ssh.failures import ConnectFailed, Progress, from_exception, out_of_time
+from cmdhttp.execution.ssh.hostcerts import refuse_unfit
+from cmdhttp.execution.ssh.trust import KnownHosts, Trust, read_authorities
 from cmdhttp.plan.model import SshTarget
 
 _CERTIFICATE = "-cert-v01@openssh.com"
@@ -97,7 +98,7 @@ async def scan(place: Place, *, within: float) -> tuple[HostKey, ...]:
         async with _tunnel(place.jumps) as tunnel:
             shown = await _all(place, tunnel, client)
         return _judged(shown, place)
-    raise ScanFailed(out_of_time(connected=client.connected, verified=False))
+    raise ScanFailed(out_of_time(Progress(connected=client.connected, jumped=bool(place.jumps))))
 
 
 # Fetching.
@@ -179,7 +180,7 @@ async def _all(place: Place, tunnel: asyncssh.SSHClientConnection | None, client
         try:
             data = await _one(place, tunnel, client, wanted)
         except Exception as exc:  # noqa: BLE001 - whatever a host can make a library raise ends this scan and no more
-            raise ScanFailed(_failed(exc, client, wanted)) from None
+            raise ScanFailed(_failed(exc, client, wanted, jumped=tunnel is not None)) from None
         shown.append(data)
         del wanted[_kind_of(data)]
         wanted = {kind: names for kind, names in wanted.items() if client.offers(names)}
@@ -240,11 +241,10 @@ def _options(client: _Client) -> asyncssh.SSHClientConnectionOptions:
     )
 
 
-def _failed(exc: Exception, client: _Client, wanted: Mapping[str, Sequence[str]]) -> ConnectFailed:
+def _failed(exc: Exception, client: _Client, wanted: Mapping[str, Sequence[str]], *, jumped: bool) -> ConnectFailed:
     if client.offered and not any(map(client.offers, wanted.values())):
         exc = asyncssh.KeyExchangeFailed("no kind of key that is accepted")  # a host just hangs up on that
-    nothing = Trust(keys=(), authorities=(), revoked=())
-    return from_exception(exc, trust=nothing, connected=client.connected, verified=False)
+    return from_exception(exc, Progress(connected=client.connected, jumped=jumped))
 
 
 def _kind_of(data: bytes) -> str:
@@ -258,9 +258,9 @@ def _kind_of(data: bytes) -> str:
 def recorded(*, known_hosts: str | None, cert_authority: str | None, address: str, port: int) -> Trust:
     """Return what the two files of a profile say of a host; one that is not there says nothing. Raises ValueError."""
     lines = _content(known_hosts)
-    signers = [asyncssh.import_public_key(line) for line in _content(cert_authority).splitlines() if _is_key(line)]
+    signers = _content(cert_authority)
     trust = KnownHosts(lines).trust(address, port)
-    return replace(trust, authorities=(*trust.authorities, *signers))
+    return trust.signed_by(read_authorities(signers)) if signers else trust
 
 
 def _content(path: str | None) -> bytes:
@@ -270,10 +270,6 @@ def _content(path: str | None) -> bytes:
         return b""
     except OSError as error:
         raise ValueError(error.strerror) from None
-
-
-def _is_key(line: bytes) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith(b"#")
 
 
 def _judged(shown: Sequence[bytes], place: Place) -> tuple[HostKey, ...]:
@@ -331,11 +327,11 @@ def _certificate(certificate: SSHOpenSSHCertificate, line: str, place: Place) ->
 
 
 def _problem(certificate: SSHOpenSSHCertificate, address: str) -> str:
-    if not certificate.principals:
-        return "it names no host, and would be good for every one"
+    """Why a connection would refuse the certificate; empty if it would not."""
     try:
+        refuse_unfit(certificate.public_data)
         certificate.validate(_HOST, address)
-    except ValueError as exc:  # its texts are constants of the library
+    except ValueError as exc:  # its texts are constants
         return str(exc)
     return ""
 
