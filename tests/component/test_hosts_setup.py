@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from cmdhttp.execution.ssh.dial import Dialer, close
+from cmdhttp.plan.model import Certificate, KeyFile, SshTarget
 from tests.support.cli import cmdhttp
 from tests.support.sshd import Sshd, make_key, sshd_path
 
@@ -21,6 +23,9 @@ ACCOUNT = "cmdhttp-test"
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have sshd serve another account")
 POLICY = """\
 version: 1
+ssh_authorities:
+  main: {key: file:user_ca}
+  held: {agent: /run/agent.sock, public_key: held.pub}
 ssh_profiles:
   web: {user: %(account)s, auth: %(auth)s, host_keys: %(trust)s, become: %(become)s}
   inner: {inherit: web, jump: web1}
@@ -100,6 +105,11 @@ class Desk:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     (tmp_path / "secrets").mkdir(mode=0o700)
     make_key(tmp_path / "secrets" / "ops")
@@ -172,6 +182,69 @@ def test_jump_host(desk: Desk, tmp_path: Path) -> None:
             elsewhere = ssh(server, "-W", f"127.0.0.1:{other.getsockname()[1]}", "127.0.0.1", key=desk.key)
             assert "administratively prohibited" in elsewhere.stderr
             assert ssh(server, "127.0.0.1", "echo in", key=desk.key).stdout == "in\n"
+
+
+CERTIFICATE = "{certificate: {ca: main}}"
+
+
+@NEEDS_ROOT
+@pytest.mark.anyio
+async def test_login_by_certificate(desk: Desk, tmp_path: Path) -> None:
+    """With what was printed the service's own certificates log in, at their account and as what they permit."""
+    make_key(desk.key.with_name("user_ca"))
+    printed = desk.print(auth=CERTIFICATE)
+    assert printed.files[f"/etc/ssh/cmdhttp_principals/{ACCOUNT}"] == f"cmdhttp-{ACCOUNT}\n"
+    with applied(printed.files, tmp_path) as server:
+        authority = KeyFile(path=str(desk.key.with_name("user_ca")))
+        target = SshTarget(
+            address=server.address,
+            port=server.port,
+            account=ACCOUNT,
+            login=Certificate(authority=authority, principal=f"cmdhttp-{ACCOUNT}", ttl=60),
+            known_hosts=str(server.known_hosts),
+        )
+        dialed = await Dialer().dial(target, only="echo in")
+        try:
+            assert (await dialed.connection.run("echo other")).stdout == "in\n"
+        finally:
+            await close(dialed.connection)
+
+
+@NEEDS_ROOT
+def test_certificates_of_others(desk: Desk, tmp_path: Path) -> None:
+    """The authority's certificates open no account but the one that they name, and plain keys open none."""
+    authority = desk.key.with_name("user_ca")
+    make_key(authority)
+    make_key(tmp_path / "other_ca")
+    printed = desk.print(auth=CERTIFICATE)
+    with applied(printed.files, tmp_path) as server:
+        assert ssh(server, "127.0.0.1", "echo in", key=server.key).returncode == 255
+        certificate(authority, desk.key, f"cmdhttp-{ACCOUNT}")
+        assert ssh(server, "127.0.0.1", "echo in", key=desk.key).stdout == "in\n"
+        assert "PTY allocation request failed" in ssh(server, "-tt", "127.0.0.1", "tty", key=desk.key).stderr
+        assert ssh(server, "-W", f"127.0.0.1:{server.port}", "127.0.0.1", key=desk.key).returncode == 255
+        certificate(authority, desk.key, f"cmdhttp-{ACCOUNT}", "root", "cmdhttp-root")
+        assert ssh(server, "127.0.0.1", "echo in", key=desk.key, account="root").returncode == 255
+        for signer, principal in (
+            (authority, ACCOUNT),
+            (authority, "cmdhttp-root"),
+            (tmp_path / "other_ca", f"cmdhttp-{ACCOUNT}"),
+        ):
+            certificate(signer, desk.key, principal)
+            refused = ssh(server, "127.0.0.1", "echo in", key=desk.key)
+            assert (refused.returncode, refused.stdout) == (255, ""), principal
+
+
+def test_authority_in_an_agent(desk: Desk, tmp_path: Path) -> None:
+    """The public half of an authority that an agent holds comes from its file; without it nothing stands in its place."""
+    make_key(tmp_path / "held")
+    auth = "{certificate: {ca: held, principal: ops@<account>}}"
+    assert "held.pub: No such file" in desk.print(auth=auth).warnings
+    shutil.copy(tmp_path / "held.pub", desk.folder / "policies")
+    printed = desk.print(auth=auth)
+    kind, body, *_ = (tmp_path / "held.pub").read_text().split()
+    assert printed.files["/etc/ssh/cmdhttp_user_ca.pub"] == f"{kind} {body} cmdhttp\n"
+    assert printed.files[f"/etc/ssh/cmdhttp_principals/{ACCOUNT}"] == f"ops@{ACCOUNT}\n"
 
 
 def test_account_of_as(desk: Desk) -> None:

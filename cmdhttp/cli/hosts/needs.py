@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 from cmdhttp.cli.hosts.places import behind, profile_of
 from cmdhttp.cli.hosts.sudoers import Rules, rules_for
 from cmdhttp.execution.ssh.public import public_half
 from cmdhttp.policy.compiled import (
-    AgentAuthority,
     AgentLogin,
     CertificateLogin,
     Command,
@@ -131,15 +131,15 @@ def _key(profile: Profile) -> PublicKey | None:
     match profile.login:
         case KeyLogin(path=path):
             return _half_of(path)
-        case CertificateLogin(authority=KeyAuthority(key=place)):
-            return _half_of(place)
-        case CertificateLogin(authority=AgentAuthority(public_key=path)):
-            return _half_of(path)
+        case CertificateLogin(authority=authority):
+            return _half_of(authority.key if isinstance(authority, KeyAuthority) else authority.public_key)
         case AgentLogin(socket=socket):
             place = f'"${socket.removeprefix(_ENV)}"' if socket.startswith(_ENV) else socket
             return PublicKey(problem="an agent holds the key", ask=f"SSH_AUTH_SOCK={place} ssh-add -L")
         case PasswordLogin():
             return None
+        case _:
+            assert_never(profile.login)
 
 
 def _half_of(place: str) -> PublicKey:
