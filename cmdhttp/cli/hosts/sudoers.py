@@ -60,13 +60,16 @@ def _ways(command: Command, *, listed: bool) -> Iterable[_Way]:
     return (tuple(word for part in parts for word in part) for parts in product(*items))
 
 
-def _item(item: Argument | Spread | Group, params: Mapping[str, ParamSpec], *, listed: bool) -> list[_Way]:
+def _item(
+    item: Argument | Spread | Group, params: Mapping[str, ParamSpec], *, listed: bool, grouped: bool = False
+) -> list[_Way]:
+    """The ways of one item. `grouped`: it stands in a group, which is left out whole if a parameter of it is."""
     match item:
         case Group(members):
-            inner = product(*(_item(member, params, listed=listed) for member in members))
+            inner = product(*(_item(member, params, listed=listed, grouped=True) for member in members))
             return [(), *(tuple(word for part in parts for word in part) for parts in inner)]
         case Spread(name):
-            return [*([()] if _may_be_absent(params[name]) else []), (_ANY,)]
+            return [*([()] if _may_be_empty(params[name], grouped=grouped) else []), (_ANY,)]
         case Argument((Ref(name),)):
             return _whole(params[name], listed=listed)
         case Argument(parts):
@@ -76,12 +79,16 @@ def _item(item: Argument | Spread | Group, params: Mapping[str, ParamSpec], *, l
             assert_never(item)
 
 
+def _may_be_empty(spec: ParamSpec, *, grouped: bool) -> bool:
+    optional = not (spec.required or spec.has_default)
+    return (isinstance(spec, ListParam) and spec.least == 0) or (optional and not grouped)
+
+
 def _whole(spec: ParamSpec, *, listed: bool) -> list[_Way]:
-    """The ways of an argument that is a parameter and nothing else; it is not there if the parameter is not."""
+    """The ways of an argument that is a parameter and nothing else."""
     if isinstance(spec, BoolParam) and spec.flag is not None:
         return [(), (_escaped(spec.flag),)]
-    absent: list[_Way] = [()] if _may_be_absent(spec) else []
-    return [*absent, *((text,) for text in _values(spec, listed=listed))]
+    return [(text,) for text in _values(spec, listed=listed)]
 
 
 def _texts(part: Text | Ref, params: Mapping[str, ParamSpec], *, listed: bool) -> list[str]:
@@ -92,10 +99,6 @@ def _values(spec: ParamSpec, *, listed: bool) -> list[str]:
     if listed and isinstance(spec, EnumParam):
         return [_escaped(value) for value in spec.values]
     return [_ANY]
-
-
-def _may_be_absent(spec: ParamSpec) -> bool:
-    return isinstance(spec, ListParam) or not (spec.required or spec.has_default)
 
 
 def _is_free(spec: ParamSpec) -> bool:
