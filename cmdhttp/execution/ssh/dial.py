@@ -156,6 +156,7 @@ class _Way:
             connected=self.reached is not None or client.connected,
             verified=client.verified,
             jumped=self.through is not None,
+            lost=self.through is not None and self.through.is_closed(),
         )
 
 

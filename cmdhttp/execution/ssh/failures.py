@@ -25,10 +25,6 @@ _LOGIN_HINT = (
     "Check that the account exists on the host, that its authorized_keys holds the public half of the profile's key, "
     "and what the host's sshd logged."
 )
-_BY_PASSWORD = (
-    "Check the account and its password, and that the host's sshd permits PasswordAuthentication, or "
-    "KbdInteractiveAuthentication with one hidden prompt."
-)
 _REACH_HINT = (
     "Check that the host is up, that its address and port in the policy are right, and that no firewall is between."
 )
@@ -48,12 +44,13 @@ class ConnectFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a connection had got: as far as TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host."""
+    """How far a connection had got: as far as TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host, which may be `lost`."""
 
     trust: Trust = field(default_factory=Trust)
     connected: bool = False
     verified: bool = False
     jumped: bool = False
+    lost: bool = False
 
 
 def unreachable(detail: str) -> ConnectFailed:
@@ -77,8 +74,10 @@ def connection_lost() -> RunError:
 
 
 def at_jump(failed: ConnectFailed) -> ConnectFailed:
-    """Return what went wrong on the way to a jump host, told as the jump host's."""
+    """Return what went wrong on the way to a jump host, told as the jump host's; once, however long the chain is."""
     error, host = failed.error, "The host "
+    if error.detail.startswith("The jump host "):
+        return failed
     if error.detail.startswith(host):
         detail = f"The jump host {error.detail.removeprefix(host)}"
     else:
@@ -100,7 +99,11 @@ def not_attempted(why: str, *, hint: str) -> ConnectFailed:
 
 
 def password_refused() -> ConnectFailed:
-    return login_failed("The host refused the login by password.", hint=_BY_PASSWORD)
+    return login_failed(
+        "The host refused the login by password.",
+        hint="Check the account and its password, and that the host's sshd permits PasswordAuthentication, or "
+        "KbdInteractiveAuthentication with one hidden prompt.",
+    )
 
 
 def password_expired() -> ConnectFailed:
@@ -145,7 +148,7 @@ def from_exception(exc: Exception, progress: Progress) -> ConnectFailed:
     match exc:
         case asyncssh.HostKeyNotVerifiable():
             return _unverified(progress.trust, reason=exc.reason)
-        case asyncssh.ChannelOpenError() if progress.jumped and not progress.connected:
+        case asyncssh.ChannelOpenError() if progress.jumped and not progress.lost:
             return _not_led_on(exc)
         case asyncssh.PermissionDenied():
             return login_failed("The host refused the login.")
