@@ -401,10 +401,17 @@ def test_weak_server(desk: Desk, tmp_path: Path) -> None:
 # What cannot be done
 
 
-def test_bad_record(desk: Desk, sshd: Sshd) -> None:
-    """A known_hosts file that is half understood is no record."""
+@pytest.mark.parametrize("damage", ["line", "pipe", "folder"])
+def test_bad_record(desk: Desk, sshd: Sshd, damage: str) -> None:
+    """A known_hosts file that is half understood, or no file, is no record, and nothing waits for it."""
     desk.one(sshd.port)
-    desk.known_hosts.write_text("@nonsense * ssh-ed25519 AAAA\n")
+    match damage:
+        case "line":
+            desk.known_hosts.write_text("@nonsense * ssh-ed25519 AAAA\n")
+        case "pipe":
+            os.mkfifo(desk.known_hosts)
+        case _:
+            desk.known_hosts.mkdir()
     done = desk.scan("web1")
     assert done.returncode == 2
     assert "cannot be read" in done.stdout

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import assert_never
 
 from cmdhttp.cli.hosts.places import behind, profile_of
 from cmdhttp.cli.hosts.sudoers import Rules, rules_for
-from cmdhttp.execution.ssh.public import public_half
+from cmdhttp.execution.ssh.public import public_half, read_file
 from cmdhttp.policy.compiled import (
     AgentLogin,
     CertificateLogin,
@@ -147,7 +146,7 @@ def _half_of(place: str) -> PublicKey:
     try:
         if place.startswith(_ENV):
             return PublicKey(line=public_half(os.environ[place.removeprefix(_ENV)].encode()))
-        return PublicKey(line=public_half(Path(place).read_bytes()))
+        return PublicKey(line=public_half(read_file(place)))
     except KeyError:
         return PublicKey(problem=f"{place} is not set here")
     except OSError as error:

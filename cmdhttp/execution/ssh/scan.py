@@ -22,6 +22,7 @@ from cmdhttp.execution.ssh import algorithms
 from cmdhttp.execution.ssh.dial import Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed, Progress, from_exception, out_of_time
 from cmdhttp.execution.ssh.hostcerts import refuse_unfit
+from cmdhttp.execution.ssh.public import read_file
 from cmdhttp.execution.ssh.trust import KnownHosts, Trust, read_authorities
 from cmdhttp.plan.model import SshTarget
 
@@ -264,10 +265,10 @@ def recorded(*, known_hosts: str | None, cert_authority: str | None, address: st
 
 
 def _content(path: str | None) -> bytes:
-    try:
-        return Path(path).read_bytes() if path else b""
-    except FileNotFoundError:
+    if path is None or not Path(path).exists():
         return b""
+    try:
+        return read_file(path)
     except OSError as error:
         raise ValueError(error.strerror) from None
 
