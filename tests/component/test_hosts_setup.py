@@ -20,7 +20,7 @@ from tests.support.cli import cmdhttp
 from tests.support.sshd import Sshd, make_key, sshd_path
 
 ACCOUNT = "cmdhttp-test"
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have sshd serve another account")
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take other accounts")
 POLICY = """\
 version: 1
 ssh_authorities:
@@ -51,7 +51,7 @@ class Printed:
     @property
     def files(self) -> dict[str, str]:
         """The files that the script writes, by path."""
-        return dict(re.findall(r"^cat > (\S+) <<'CMDHTTP'\n(.*?)^CMDHTTP$", self.script, re.MULTILINE | re.DOTALL))
+        return dict(re.findall(r"^cat > (\S+)\.new <<'CMDHTTP'\n(.*?)^CMDHTTP$", self.script, re.MULTILINE | re.DOTALL))
 
     @property
     def warnings(self) -> str:
@@ -247,6 +247,27 @@ def test_authority_in_an_agent(desk: Desk, tmp_path: Path) -> None:
     assert printed.files[f"/etc/ssh/cmdhttp_principals/{ACCOUNT}"] == f"ops@{ACCOUNT}\n"
 
 
+@NEEDS_ROOT
+def test_the_script_itself(desk: Desk, tmp_path: Path) -> None:
+    """The whole script runs through, twice, on a machine of its own, and leaves exactly the files that it shows."""
+    printed = desk.print(become="sudo", commands=SUDO_COMMANDS)
+    script = tmp_path / "setup.sh"
+    script.write_text(printed.script)
+    inner = (
+        "for d in /etc /home /var; do o={tmp_path}$d; mkdir $o; mount -t tmpfs t $o && mkdir $o/u $o/w && "
+        "mount -t overlay -o lowerdir=$d,upperdir=$o/u,workdir=$o/w o $d || exit 77; done\n"
+        f"mkdir -p /run/sshd && sh {script} && sh {script} && getent passwd {ACCOUNT} && getent shadow {ACCOUNT} && "
+        f"for f in {' '.join(printed.files)}; do stat -c '%a %U %n' $f; cat $f; done; ls /etc/sudoers.d | grep -c new"
+    )
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", inner]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=15)
+    assert f"{ACCOUNT}:*:" in done.stdout, done
+    for path, text in printed.files.items():
+        mode = "440" if "sudoers" in path else "644"
+        assert f"{mode} root {path}\n{text}" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0"
+
+
 def test_account_of_as(desk: Desk) -> None:
     """Each account that a command names has its own key file and block; the profile's alone if nothing runs there."""
     printed = desk.print(
@@ -371,11 +392,24 @@ def test_sudoers_are_exact(desk: Desk) -> None:
     ]
     assert "sudo does not check text of find" in printed.warnings
     assert "script as root gets no sudoers line" in printed.warnings
+    assert printed.document["make_accounts"] == [ACCOUNT]
+    assert "usermod --password '*' nobody" not in printed.script
+    assert "id -u nobody" in printed.script
     assert [account["name"] for account in printed.document["accounts"]] == [ACCOUNT]  # type: ignore[attr-defined]
     assert re.findall(r"^Match User .*$", printed.script, re.MULTILINE) == [f"Match User {ACCOUNT}"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="needs root and sudo")
+def test_sudo_within_a_command(desk: Desk) -> None:
+    """A command that starts sudo itself gets its line without the profile's sudo, for the account that it logs in as."""
+    printed = desk.print(
+        commands="  r: {on: [web1], as: deploy, run: [/usr/bin/sudo, -n, /usr/bin/true], effect: change, timeout: 5s}"
+    )
+    text = printed.files["/etc/sudoers.d/cmdhttp"]
+    assert 'deploy ALL=(root) NOPASSWD: /usr/bin/true ""\n' in text
+    assert "env_keep" not in text
+
+
+@NEEDS_ROOT
 def test_sudo_allows_what_was_printed(desk: Desk, tmp_path: Path) -> None:
     """Under the printed sudoers the commands run as they are called, and nothing else does."""
     text = desk.print(become="sudo", commands=SUDO_COMMANDS, account="daemon").files["/etc/sudoers.d/cmdhttp"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cmdhttp.cli.hosts.sudoers import MOST_LINES, rules_for
+from cmdhttp.cli.hosts.sudoers import MOST_LINES, Inner, inner_of, rules_for
 from tests.unit.policies import compiled
 
 POLICY = """\
@@ -84,3 +84,34 @@ def test_what_sudoers_cannot_say(text: str, problem: str) -> None:
     rules = rules_for(compiled(POLICY % text).commands["c"])
     assert rules.lines == ()
     assert problem in rules.problem
+
+
+@pytest.mark.parametrize(
+    ("run", "inner"),
+    [
+        ("[/usr/bin/sudo, -n, /bin/x, a]", Inner(account="root", start=2)),
+        ("[/usr/bin/sudo, -n, -u, web, --, /bin/x]", Inner(account="web", start=5)),
+        ("[/usr/bin/sudo, /bin/x, -u, web]", Inner(account="root", start=1)),
+        ("[/bin/sudoku, -n, /bin/x]", None),
+        ("[/bin/x, /usr/bin/sudo, -n, /bin/x]", None),
+    ],
+)
+def test_sudo_of_its_own(run: str, inner: Inner | None) -> None:
+    """A command that starts sudo itself needs a line for what stands behind sudo's own options."""
+    assert inner_of(compiled(POLICY % f"run: {run}").commands["c"]) == inner
+
+
+def test_sudo_of_its_own_without_a_line() -> None:
+    """Options that change what sudo does, an account that a caller chooses, and no program give no line."""
+    odd = compiled(POLICY % "run: [/usr/bin/sudo, -E, /bin/x]").commands["c"]
+    assert "the option -E" in getattr(inner_of(odd), "problem", "")
+    text = "run: [/usr/bin/sudo, -u, <u>, /bin/x], params: {u: {type: username}}"
+    assert "a caller chooses" in getattr(inner_of(compiled(POLICY % text).commands["c"]), "problem", "")
+    none = compiled(POLICY % "run: [/usr/bin/sudo, -n]").commands["c"]
+    assert rules_for(none, start=2).problem.startswith("its program")
+
+
+def test_line_of_an_inner_command() -> None:
+    """The line begins with the inner program, and has its arguments alone."""
+    text = "run: [/usr/bin/sudo, -n, /bin/c, <x>], params: {x: {type: enum, values: [a, b]}}"
+    assert rules_for(compiled(POLICY % text).commands["c"], start=2).lines == ("/bin/c a", "/bin/c b")

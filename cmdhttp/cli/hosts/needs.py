@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from cmdhttp.cli.hosts.places import behind, profile_of
-from cmdhttp.cli.hosts.sudoers import Rules, rules_for
+from cmdhttp.cli.hosts.sudoers import Rules, inner_of, rules_for
 from cmdhttp.execution.ssh.public import public_half, read_file
 from cmdhttp.policy.compiled import (
     AgentLogin,
@@ -110,17 +110,16 @@ def _principal(profile: Profile, account: str) -> str | None:
 
 
 def _sudo(profile: Profile, commands: Mapping[str, Command]) -> Iterator[Sudo]:
-    if profile.become != _SUDO:
-        return
+    """What is run by sudo: by ours, where the profile says so, and by one that stands in a command."""
     for name, command in commands.items():
-        if command.account not in (None, profile.account):
-            yield Sudo(
-                command=name,
-                login=profile.account,
-                account=str(command.account),
-                env=(_JOB_ID, *sorted(command.env)),
-                rules=rules_for(command),
-            )
+        account = command.account or profile.account
+        if profile.become == _SUDO and account != profile.account:
+            env = (_JOB_ID, *sorted(command.env))
+            yield Sudo(command=name, login=profile.account, account=account, env=env, rules=rules_for(command))
+        inner = inner_of(command)
+        if inner is not None:
+            rules = Rules(problem=inner.problem) if inner.problem else rules_for(command, start=inner.start)
+            yield Sudo(command=name, login=account, account=inner.account, env=(), rules=rules)
 
 
 # Public halves.

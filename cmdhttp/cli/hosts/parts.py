@@ -126,8 +126,8 @@ def _sudoers(needs: Needs) -> str:
     """Variables are let through by name. The tag SETENV would let any through, those of the dynamic linker too."""
     lines = ["# For cmdhttp. A '*' takes any text, with spaces, and so further arguments too."]
     for login in sorted({sudo.login for sudo in needs.sudo}):
-        kept = " ".join(sorted({name for sudo in needs.sudo for name in sudo.env}))
-        lines += [f"Defaults:{login} !requiretty", f'Defaults:{login} env_keep += "{kept}"']
+        kept = " ".join(sorted({name for sudo in needs.sudo if sudo.login == login for name in sudo.env}))
+        lines += [f"Defaults:{login} !requiretty", *([f'Defaults:{login} env_keep += "{kept}"'] if kept else [])]
     for sudo in needs.sudo:
         lines.append(f"# {sudo.command}{f': {sudo.rules.problem}' if sudo.rules.problem else ''}")
         lines += [f"{sudo.login} ALL=({sudo.account}) NOPASSWD: {line}" for line in sudo.rules.lines]

@@ -64,29 +64,34 @@ def _account_lines(needs: Needs) -> Iterator[str]:
         if not isinstance(needs.profile.login, PasswordLogin):
             yield f"usermod --password '*' {name}"
 
+    for name in sorted({sudo.account for sudo in needs.sudo} - {_ROOT, *_made(needs)}):
+        yield f"id -u {name} >/dev/null 2>&1 || echo 'there is no account {name}, and commands run as it by sudo' >&2"
+
 
 def _made(needs: Needs) -> list[str]:
-    names = {account.name for account in needs.accounts} | {sudo.account for sudo in needs.sudo}
-    return sorted(names - {_ROOT})
+    """The accounts to make: those that we log in to. Whom sudo becomes is there already, and is left alone."""
+    return sorted({account.name for account in needs.accounts} - {_ROOT})
 
 
 def _part_lines(part: Part) -> Iterator[str]:
+    """Write a file, and put it in its place once it is whole and right: a wrong line in sudoers would stop every sudo."""
     yield ""
     yield f"# {part.why}"
     yield f"install -d -m 0755 {part.path.rpartition('/')[0]}"
-    yield f"cat > {part.path} <<'{_END}'"
+    yield f"cat > {part.path}.new <<'{_END}'"
     yield from part.text.removesuffix("\n").split("\n")
     yield _END
-    yield f"chmod {part.mode} {part.path}"
+    yield f"chmod {part.mode} {part.path}.new"
+    if part.path == SUDOERS:
+        yield f"visudo -cf {part.path}.new"
+    yield f"mv {part.path}.new {part.path}"
 
 
 def _last_lines(needs: Needs) -> Iterator[str]:
     yield ""
-    if needs.sudo:
-        yield f"visudo -cf {SUDOERS}"
     if needs.profile.cert_authority is not None:
         yield f"test -f {HOST_CERTIFICATE} || echo 'the host key is not signed yet: {HOST_CERTIFICATE} is missing' >&2"
-    yield "command -v python3 >/dev/null || echo 'python3 is missing: see below' >&2"
+    yield "command -v python3 >/dev/null || echo 'python3 is missing: see the end of this script' >&2"
     yield "# With python3 on the host, all that a run leaves behind is found and ended, daemons too, and runs start faster."
     yield "# Without it only the run's own process group is, and a daemon may live on."
     yield f"sshd -t && echo 'now reload sshd; {SSHD} counts from then on'"

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from cmdhttp.policy.compiled import Command
 from cmdhttp.policy.params import BoolParam, EnumParam, ListParam, ParamSpec
-from cmdhttp.policy.template import Argument, Group, Ref, Spread, Text, names
+from cmdhttp.policy.template import Argument, Group, Ref, Spread, Template, Text, names
 
 MOST_LINES = 32
 """Lines for one command; with more, a caller's choice is written as `*`."""
@@ -20,6 +20,7 @@ MOST_LINES = 32
 _SPECIAL = frozenset(" :,=#*?[]!\\^")
 _ANY = "*"
 _NOTHING = '""'
+_ROOT = "root"
 
 _Way = tuple[str, ...]
 
@@ -33,19 +34,28 @@ class Rules:
     problem: str = ""
 
 
-def rules_for(command: Command) -> Rules:
-    """Return what stands behind `NOPASSWD:` for a command, one line for each way to call it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner:
+    """What a command that starts sudo itself runs by it: as `account`, from this item of its template on."""
+
+    account: str
+    start: int = 0
+    problem: str = ""
+
+
+def rules_for(command: Command, *, start: int = 0) -> Rules:
+    """Return what stands behind `NOPASSWD:` for a command, or for its argv from an item on: one line for each way to call it."""
+    template, params = command.template[start:], command.params
     if command.script is not None:
         return Rules(problem="it is a script, and sudo cannot tell one script from another")
-    program, *_ = command.template
-    path = program.constant if isinstance(program, Argument) else None
+    path = _constant(template[0]) if template else None
     if path is None or not path.startswith("/"):
         return Rules(problem="its program is not an absolute path, and sudo needs one")
-    free = tuple(dict.fromkeys(name for name in names(command.template) if _is_free(command.params[name])))
-    ways = list(islice(_ways(command, listed=True), MOST_LINES + 1))
+    free = tuple(dict.fromkeys(name for name in names(template) if _is_free(params[name])))
+    ways = list(islice(_ways(template, params, listed=True), MOST_LINES + 1))
     if len(ways) > MOST_LINES:
-        free = tuple(dict.fromkeys(names(command.template)))
-        ways = list(dict.fromkeys(islice(_ways(command, listed=False), MOST_LINES)))
+        free = tuple(dict.fromkeys(names(template)))
+        ways = list(dict.fromkeys(islice(_ways(template, params, listed=False), MOST_LINES)))
     if any("" in way or _NOTHING in way for way in ways):
         return Rules(problem="an argument is empty, which sudoers cannot say")
     lines = tuple(" ".join(way) if way[1:] else f"{way[0]} {_NOTHING}" for way in ways)
@@ -54,9 +64,30 @@ def rules_for(command: Command) -> Rules:
     return Rules(lines=lines, free=free)
 
 
-def _ways(command: Command, *, listed: bool) -> Iterable[_Way]:
+def inner_of(command: Command) -> Inner | None:
+    """Return what the command runs by a sudo of its own, or None if it starts none."""
+    words = [_constant(item) for item in command.template]
+    if command.script is not None or not words or (words[0] or "").rpartition("/")[2] != "sudo":
+        return None
+    account, place = _ROOT, 1
+    while place < len(words) and (word := words[place] or "").startswith("-"):
+        place += 1
+        if word == "--":
+            break
+        if word == "-u" and place < len(words):
+            account, place = words[place] or "", place + 1
+        elif word != "-n":
+            return Inner(account=account, problem=f"it gives sudo the option {word}: write its line by hand")
+    return Inner(account=account, start=place, problem="" if account else "a caller chooses for whom sudo runs it")
+
+
+def _constant(item: Argument | Spread | Group) -> str | None:
+    return item.constant if isinstance(item, Argument) else None
+
+
+def _ways(template: Template, params: Mapping[str, ParamSpec], *, listed: bool) -> Iterable[_Way]:
     """Yield every argv that can come of the template, in sudo's spelling."""
-    items = [_item(item, command.params, listed=listed) for item in command.template]
+    items = [_item(item, params, listed=listed) for item in template]
     return (tuple(word for part in parts for word in part) for parts in product(*items))
 
 
