@@ -30,7 +30,7 @@ ssh_profiles:
   web: {user: %(account)s, auth: %(auth)s, host_keys: %(trust)s, become: %(become)s}
   inner: {inherit: web, jump: web1}
 hosts:
-  web1: {address: 127.0.0.1, ssh: web}
+  web1: {address: 127.0.0.1, port: %(port)s, ssh: web}
 %(hosts)s
 commands:
   app.uptime: {on: [web1], run: [/usr/bin/uptime], effect: read, timeout: 5s}
@@ -75,6 +75,7 @@ class Desk:
         hosts: str = "",
         commands: str = "",
         account: str = ACCOUNT,
+        port: int = 22,
     ) -> Printed:
         policies = self.folder / "policies"
         policies.mkdir(mode=0o700, exist_ok=True)
@@ -87,6 +88,7 @@ class Desk:
                 "become": become,
                 "hosts": hosts,
                 "commands": commands,
+                "port": port,
             }
         )
         flags = ("--policies", str(policies))
@@ -211,6 +213,24 @@ async def test_login_by_certificate(desk: Desk, tmp_path: Path) -> None:
 
 
 @NEEDS_ROOT
+def test_scan_through_what_was_printed(desk: Desk, tmp_path: Path) -> None:
+    """A jump host that was set up as printed for certificates lets `hosts scan` through to the hosts behind it."""
+    make_key(desk.key.with_name("user_ca"))
+    with Sshd.start(tmp_path / "behind") as behind:
+        hosts = f"  db1: {{address: 127.0.0.1, port: {behind.port}, ssh: inner}}"
+        with applied(desk.print(auth=CERTIFICATE, hosts=hosts).files, tmp_path) as server:
+            desk.print(auth=CERTIFICATE, hosts=hosts, port=server.port)
+            policies = desk.folder / "policies"
+            (policies / "kh").write_text(server.recorded() + behind.recorded())
+            flags = ("--policies", str(policies))
+            done = cmdhttp("hosts", "scan", "web1", "db1", *flags, CMDHTTP_SECRETS=str(desk.key.parent))
+            assert (done.returncode, done.stderr) == (0, ""), done
+            assert done.stdout.count("All of it is recorded, and matches.") == 2
+            assert "Accepted certificate" in server.log or "Accepted publickey" in server.log
+            assert "userauth-request" not in behind.log
+
+
+@NEEDS_ROOT
 def test_certificates_of_others(desk: Desk, tmp_path: Path) -> None:
     """The authority's certificates open no account but the one that they name, and plain keys open none."""
     authority = desk.key.with_name("user_ca")
@@ -254,7 +274,7 @@ def test_the_script_itself(desk: Desk, tmp_path: Path) -> None:
     script = tmp_path / "setup.sh"
     script.write_text(printed.script)
     inner = (
-        "for d in /etc /home /var; do o={tmp_path}$d; mkdir $o; mount -t tmpfs t $o && mkdir $o/u $o/w && "
+        f"for d in /etc /home /var; do o={tmp_path}$d; mkdir $o; mount -t tmpfs t $o && mkdir $o/u $o/w && "
         "mount -t overlay -o lowerdir=$d,upperdir=$o/u,workdir=$o/w o $d || exit 77; done\n"
         f"mkdir -p /run/sshd && sh {script} && sh {script} && getent passwd {ACCOUNT} && getent shadow {ACCOUNT} && "
         f"for f in {' '.join(printed.files)}; do stat -c '%a %U %n' $f; cat $f; done; ls /etc/sudoers.d | grep -c new"
