@@ -96,8 +96,6 @@ async def _scan(policy: Policy, host: Host, profile: Profile, within: float) -> 
         )
     except ScanFailed as failed:
         trouble = _trouble(failed)
-    except ConfigError as error:
-        trouble = Trouble(code=RunErrorCode.CONNECT_FAILED, detail=error.detail, hint=error.hint)
     return Scanned(host=host, profile=profile, trouble=trouble)
 
 
