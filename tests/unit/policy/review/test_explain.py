@@ -376,7 +376,7 @@ commands:
   asked: {run: [/bin/asked], on: new, approval: {by: ann}}
 principals: {ann: {}}
 """
-LOGIN = "a login by password, become: sudo"
+LOGIN = "become: sudo"
 
 
 @pytest.mark.parametrize(
