@@ -125,7 +125,7 @@ def agent_keys_refused(*, offered: int, left_out: int) -> ConnectFailed:
     return login_failed(
         f"The host refused the login with the first {offered} keys of the SSH agent.{more}",
         hint="Check that the account's authorized_keys holds the public half of one of these keys. Give this service an agent "
-        "of its own that holds the right key alone.",
+        "of its own that holds the right key alone: a host ends a login after a few keys (MaxAuthTries).",
     )
 
 
