@@ -44,7 +44,10 @@ class ConnectFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a connection had got: as far as TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host, which may be `lost`."""
+    """How far a connection had got: as far as TCP (`connected`) or a good key (`verified`).
+
+    `jumped`: by way of a jump host, whose connection may be `lost`.
+    """
 
     trust: Trust = field(default_factory=Trust)
     connected: bool = False
