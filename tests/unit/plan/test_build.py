@@ -1,6 +1,7 @@
 """A call becomes argv and steps: one item, one argument, whatever the values are."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,22 @@ import pytest
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
 from cmdhttp.plan.build import Wish, _secrets, build_plan, check_wish
-from cmdhttp.plan.model import KeyFile, LocalTarget, Plan, Shell, SshTarget, Staged, UnsupportedTarget, staged_path
+from cmdhttp.plan.model import (
+    Agent,
+    AgentSigner,
+    Certificate,
+    KeyFile,
+    KeyVariable,
+    LocalTarget,
+    PasswordFile,
+    PasswordVariable,
+    Plan,
+    Shell,
+    SshTarget,
+    Staged,
+    UnsupportedTarget,
+    staged_path,
+)
 from cmdhttp.policy.compiled import Collect, Limits, Policy
 from cmdhttp.policy.decide import bind
 from cmdhttp.policy.params.values import Secret
@@ -345,6 +361,116 @@ def _fits(policy: Policy, host: str, room: int) -> bool:
     except BadValue:
         return False
     return True
+
+
+AUTHORITIES = "ssh_authorities: {main: {key: file:ca}, var: {key: env:CA}, far: {agent: env:A, public_key: ca.pub}}\n"
+
+
+def reached(profiles: str, *, effect: str = "read", account: str = "") -> SshTarget:
+    """The target of a command on the host `web`, whose profile is `p`; `hop` and `way` are hosts of these profiles."""
+    hosts = "hosts: {web: {address: a, ssh: p}, hop: {address: b, ssh: hop}, way: {address: c, ssh: way}}\n"
+    rest = "".join(
+        f"  {name}: {{user: u, auth: {{key: file:k}}, host_keys: {{known_hosts: k}}}}\n"
+        for name in ("p", "hop", "way")
+        if f"  {name}: " not in profiles
+    )
+    fields = f"effect: {effect}{f', as: {account}' if account else ''}"
+    command = f"commands: {{c: {{run: [/bin/c], on: web, {fields}}}}}"
+    target = plan(compiled(f"{AUTHORITIES}ssh_profiles:\n{profiles}{rest}{hosts}{command}"), "web").steps[0].target
+    assert isinstance(target, SshTarget)
+    return target
+
+
+def profile(auth: str, more: str = "") -> str:
+    return f"{{user: u, auth: {auth}, host_keys: {{known_hosts: k}}{more}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("auth", "login"),
+    [
+        ("{key: file:k}", KeyFile(path="/secrets/k")),
+        ("{key: env:KEY}", KeyVariable(variable="KEY")),
+        ("{agent: /run/agent}", Agent(socket="/run/agent")),
+        ("{agent: env:A}", Agent(socket="env:A")),
+        ("{password: file:pw}", PasswordFile(password_file="/secrets/pw")),
+        ("{password: env:PW}", PasswordVariable(password_variable="PW")),
+        (
+            "{certificate: {ca: main}}",
+            Certificate(authority=KeyFile(path="/secrets/ca"), principal="cmdhttp-www", ttl=60.0),
+        ),
+        (
+            "{certificate: {ca: var, principal: <account>, source_address: none}}",
+            Certificate(authority=KeyVariable(variable="CA"), principal="www", ttl=60.0, sources=()),
+        ),
+        (
+            "{certificate: {ca: far, principal: x, ttl: 10s, source_address: 10.0.0.1}}",
+            Certificate(
+                authority=AgentSigner(agent=Agent(socket="env:A"), public_key="/nowhere/ca.pub"),
+                principal="x",
+                ttl=10.0,
+                sources=("10.0.0.1/32",),
+            ),
+        ),
+    ],
+)
+def test_where_the_means_of_a_login_lie(auth: str, login: object) -> None:
+    """The plan says where, and never what; a certificate is for the account that the command runs as."""
+    target = reached(f"  p: {profile(auth)}", account="www")
+    assert (target.login, target.account) == (login, "www")
+
+
+@pytest.mark.parametrize(
+    ("auth", "effect", "shared"),
+    [
+        ("{key: file:k}", "destroy", True),
+        ("{certificate: {ca: main}}", "read", True),
+        ("{certificate: {ca: main}}", "change", False),
+        ("{certificate: {ca: main}}", "destroy", False),
+    ],
+)
+def test_a_certificate_for_each_job_that_changes_something(auth: str, effect: str, *, shared: bool) -> None:
+    """What reads may share a connection; with any other login, what changes may as well."""
+    assert reached(f"  p: {profile(auth)}", effect=effect).shared is shared
+
+
+def test_both_kinds_of_trust_come_along() -> None:
+    """Host keys and those who sign them, and how another account is taken there."""
+    target = reached("  p: {user: u, auth: {key: file:k}, host_keys: {cert_authority: ca}}\n")
+    assert (target.known_hosts, target.cert_authority, target.become) == (None, "/nowhere/ca", None)
+
+
+def test_the_way_through_jump_hosts() -> None:
+    """Each as its own profile says, with its own account; a certificate for one leads on and runs nothing."""
+    target = reached(
+        f"  p: {profile('{key: file:k}', ', jump: hop')}"
+        "  hop: {user: h, auth: {certificate: {ca: main}}, host_keys: {known_hosts: hk}, jump: way}\n"
+        "  way: {user: w, port: 2222, auth: {agent: /run/a}, host_keys: {known_hosts: wk}}\n",
+        effect="change",
+        account="root",
+    )
+    way = SshTarget(
+        address="c", port=2222, account="w", login=Agent(socket="/run/a"), known_hosts="/nowhere/wk", leads_on=False
+    )
+    hop = SshTarget(
+        address="b",
+        port=22,
+        account="h",
+        login=Certificate(authority=KeyFile(path="/secrets/ca"), principal="cmdhttp-h", ttl=60.0),
+        known_hosts="/nowhere/hk",
+        jump=way,
+        leads_on=True,
+    )
+    assert (target.account, target.jump) == ("root", hop)
+
+
+def test_a_jump_that_leads_nowhere_is_a_defect() -> None:
+    """No policy that loads has one; if there is one, the host behind is not dialled directly instead."""
+    policy = made("run: [/bin/c]")
+    web1 = policy.hosts["web1"]
+    assert web1.profile is not None
+    odd = {**policy.hosts, "web1": replace(web1, profile=replace(web1.profile, jump="local"))}
+    with pytest.raises(RuntimeError, match="not reached by SSH"):
+        plan(replace(policy, hosts=odd), "web1")
 
 
 def test_as_is_the_account_of_the_login() -> None:

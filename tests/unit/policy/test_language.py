@@ -21,7 +21,6 @@ from cmdhttp.policy.compiled import (
     Limits,
     Oidc,
     OutputRules,
-    PasswordLogin,
     Profile,
     Quota,
 )
@@ -371,19 +370,6 @@ def test_a_marked_command_has_no_place_to_run() -> None:
     assert isinstance(target_of(plain, Host(name="h", address="a", port=22, profile=good)), SshTarget)
     odd = Profile(account="u", login=KeyLogin(path="/k"), known_hosts="/known", unsupported=("a jump host",))
     assert target_of(plain, Host(name="h", address="a", port=22, profile=odd)) == UnsupportedTarget(what="a jump host")
-
-
-@pytest.mark.parametrize(
-    "profile",
-    [
-        Profile(account="u", login=PasswordLogin(secret="file:p"), known_hosts="/known"),
-        Profile(account="u", login=KeyLogin(path="/k"), known_hosts=None, cert_authority="/ca"),
-    ],
-)
-def test_a_login_that_is_not_known_is_never_replaced_by_another(profile: Profile) -> None:
-    """Even unmarked, a profile without a key and known hosts leads nowhere."""
-    target = target_of(command("effect: read"), Host(name="h", address="a", port=22, profile=profile))
-    assert target == UnsupportedTarget(what="this way to log in")
 
 
 def test_what_is_staged_shows_its_placeholder() -> None:
