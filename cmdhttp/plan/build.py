@@ -181,6 +181,11 @@ def _reached(host: Host, profile: Profile, hosts: Mapping[str, Host], *, account
     )
 
 
+def jump_of(host: Host, hosts: Mapping[str, Host]) -> SshTarget | None:
+    """Return the host that commands for `host` go through, or None if they go there directly."""
+    return None if host.profile is None else _jump(host.profile, hosts)
+
+
 def _jump(profile: Profile, hosts: Mapping[str, Host]) -> SshTarget | None:
     """The host to go through, as its own profile says; a policy that loads has no circle of them."""
     if profile.jump is None:

@@ -22,13 +22,13 @@ from cmdhttp.execution.ssh.greeting import Hello
 from cmdhttp.execution.ssh.guard import WINDOW as GUARD_WINDOW
 from cmdhttp.execution.ssh.guard import Guard, Start
 from cmdhttp.execution.ssh.guarded import Guarded
-from cmdhttp.execution.ssh.link import PROBE, Link, check_echo, new_token, shell_failed
+from cmdhttp.execution.ssh.link import Link, check_echo, new_token, shell_failed
 from cmdhttp.execution.ssh.pool import Figures, Pool
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.run import Patience, Run
 from cmdhttp.execution.ssh.session import WINDOW, NotStarted, RunSession
 from cmdhttp.plan.model import Shell, SshTarget, Step
-from cmdhttp.plan.remote import posix_line, remote_argv
+from cmdhttp.plan.remote import PROBES, for_job, invocation, posix_line, remote_argv, step_line
 
 T = TypeVar("T")
 
@@ -68,11 +68,9 @@ class SshExecutor:
         target = step.target
         if not isinstance(target, SshTarget):
             return _not_spawned("The step is not for an SSH host.")
-        if target.shell is not Shell.POSIX:
-            return _not_spawned(f"Hosts with a login shell of the family '{target.shell}' cannot be used yet.")
-        call = _Call(step=step, target=target, context=context, emit=emit, stop=stop)
+        call = _Call(step=for_job(step, context.job_id), target=target, context=context, emit=emit, stop=stop)
         try:
-            call.check()
+            step_line(call.step)  # whatever way it goes, it must be one that any way could go
             if target.shell is Shell.POSIX and not target.shared:
                 return await self._single(call)
             return await self._pooled(call)
@@ -153,8 +151,7 @@ class SshExecutor:
     async def _single(self, call: "_Call") -> Exited:
         token = new_token()
         seconds = self._seconds(call)
-        argv = remote_argv(call.with_environment())
-        line = posix_line(lines.single(token, PROBE, argv, seconds=seconds))
+        line = posix_line(lines.single(token, PROBES, remote_argv(call.step), seconds=seconds))
         order = call.context.order
         opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())
@@ -210,25 +207,16 @@ class _Call:
     emit: Emit
     stop: Stop
 
-    def check(self) -> None:
-        """Raises BadValue or UnicodeEncodeError if the command cannot be sent."""
-        posix_line(remote_argv(self.with_environment()))
-
-    def with_environment(self) -> Step:
-        return dataclasses.replace(self.step, env=self.environment())
-
-    def environment(self) -> dict[str, str]:
-        return {**self.step.env, "CMDHTTP_JOB_ID": self.context.job_id}
-
     def line(self, token: str | None, *, seconds: float) -> str:
-        argv = remote_argv(self.with_environment())
-        return posix_line(argv if token is None else lines.without_python(token, argv, seconds=seconds))
+        if token is None:
+            return step_line(self.step)
+        return posix_line(lines.without_python(token, remote_argv(self.step), seconds=seconds))
 
     def order(self, *, seconds: float, drain: float) -> Start:
-        argv = remote_argv(dataclasses.replace(self.step, env={}))
+        what = invocation(self.step)
         return Start(
-            argv=tuple(word.encode() for word in argv),
-            env=self.environment(),
+            argv=tuple(word.encode() for word in what.argv),
+            env=what.env,
             seconds=seconds,
             drain=drain,
             with_stdin=bool(self.step.stdin),

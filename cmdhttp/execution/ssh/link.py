@@ -14,31 +14,22 @@ from dataclasses import dataclass, field
 import anyio
 import asyncssh
 
-from cmdhttp.execution.model import RunErrorCode
+from cmdhttp.execution.model import RunErrorCode, Stream
 from cmdhttp.execution.ssh.dial import Dialed
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused
 from cmdhttp.execution.ssh.greeting import Hello
 from cmdhttp.execution.ssh.guard import WINDOW, Guard
 from cmdhttp.execution.ssh.remote import lines
+from cmdhttp.execution.ssh.session import RunSession
 from cmdhttp.plan.model import Shell, SshTarget
-from cmdhttp.plan.remote import posix_line
-
-PROBE = (
-    "",
-    " ",
-    "'\"`$(id)${HOME}\\\\",
-    "-n *?[a] ~ !! %s\\n",
-    "a\nb\t;|&<>#",
-    "\u00e9\u2019\U0001f511",
-    "{x,y} ^= @ \\",
-)
-"""Words that one shell or another would read as something else than they are."""
+from cmdhttp.plan.remote import PROBES, posix_line, probe_echo, probe_line
 
 GUARDED_RUNS = 32
 """Runs at once on a connection with a guard, where they all share one channel."""
 CHANNELS = 8
 """Runs at once on a connection without one, where each needs a channel: a server permits 10 unless it is told otherwise."""
 TUNNELS = 64
+_LONGEST_ECHO = 64 * 1024
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -76,14 +67,15 @@ class Link:
         return self.users < self.capacity
 
 
-async def prepare(dialed: Dialed, target: SshTarget, *, timeout: float, on_end: Callable[[], None]) -> Link:
+async def prepare(dialed: Dialed, target: SshTarget, *, seconds: float, on_end: Callable[[], None]) -> Link:
     """Return the connection as a link that can serve runs. Raises ConnectFailed."""
     if target.shell is not Shell.POSIX:
+        await _probe(dialed, target.shell, seconds)
         return Link(dialed=dialed, capacity=CHANNELS)
     token = new_token()
     guard = Guard(token, on_end=on_end)
-    line = posix_line(lines.resident(token, PROBE))
-    with anyio.move_on_after(timeout):
+    line = posix_line(lines.resident(token, PROBES))
+    with anyio.move_on_after(seconds):
         try:
             await dialed.connection.create_session(lambda: guard, line, encoding=None, window=WINDOW)
         except (asyncssh.Error, OSError):
@@ -95,9 +87,31 @@ async def prepare(dialed: Dialed, target: SshTarget, *, timeout: float, on_end: 
     return _judged(dialed, guard)
 
 
+async def _probe(dialed: Dialed, shell: Shell, seconds: float) -> None:
+    """Have the words handed back by a host without a guard. Raises ConnectFailed."""
+    line = probe_line(shell)
+    if line is None:
+        return
+    session = RunSession(may_start=lambda: True)
+    said = bytearray()
+    with anyio.move_on_after(seconds):
+        try:
+            await dialed.connection.create_session(lambda: session, line, encoding=None)
+        except (asyncssh.Error, OSError):
+            error = channel_refused()
+            raise ConnectFailed(error.code, error.detail, hint=error.hint) from None
+        while not session.closed and len(said) < _LONGEST_ECHO:
+            await session.news()
+            while (output := session.take()) is not None:
+                said += output.data if output.stream is Stream.STDOUT else b""
+    session.close()
+    if bytes(said) != probe_echo(shell):
+        raise shell_failed(f"The account's login shell does not hand arguments over as '{shell}' does.")
+
+
 def check_echo(guard: Guard) -> None:
     """Raises ConnectFailed unless the probe came back as it went."""
-    if guard.echo != [word.encode() for word in PROBE]:
+    if guard.echo != [word.encode() for word in PROBES]:
         raise shell_failed("The account's login shell does not hand arguments over as they were sent.")
 
 
