@@ -28,8 +28,11 @@ _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
 class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
-    def __init__(self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> None:
+    def __init__(
+        self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", listen: str = _ADDRESS
+    ) -> None:
         self.address = _ADDRESS
+        self._listen = listen
         self.port = _free_port()
         self.folder = folder
         self.key = folder / "user_key"
@@ -42,10 +45,15 @@ class Sshd:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> Iterator["Sshd"]:
-        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root."""
+    def start(
+        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", listen: str = _ADDRESS
+    ) -> Iterator["Sshd"]:
+        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root.
+
+        With 0.0.0.0 to listen on, every address of 127.0.0.0/8 leads to it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell)
+        server = cls(folder, config=config, shell=shell, listen=listen)
         try:
             server._prepare()
             server.up()
@@ -120,7 +128,7 @@ class Sshd:
         allowed.chmod(0o644)
         lines = (
             f"Port {self.port}",
-            f"ListenAddress {self.address}",
+            f"ListenAddress {self._listen}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {allowed}",
             "PidFile none",
@@ -131,7 +139,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            "MaxStartups 200",
+            "MaxStartups 1000",
             "LogLevel DEBUG1",
             *self._config,
         )
