@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from tests.support.service import Document, Service
+from tests.support.service import Document, Service, free_port
 
 HOSTS = 500
 SILENT = 6
@@ -17,7 +17,7 @@ _ADDRESS = 'set -- $SSH_CONNECTION; echo "$3"'
 _COMMANDS: Mapping[str, Document] = {
     "where": {"script": _ADDRESS, "max_parallel": 100},
     "some": {"script": f'{_ADDRESS}; case "$3" in *.7) exit 3;; *.9) kill -9 $$;; esac', "max_parallel": 100},
-    "big": {"run": ["/usr/bin/head", "-c", "1000000", "/dev/zero"], "max_parallel": 500},
+    "big": {"script": "yes flood | head -c 1000000", "max_parallel": 500},
     "batches": {"script": "sleep 0.05", "batch": "25%", "max_parallel": 4},
     "pairs": {"script": "sleep 0.3", "batch": 2},
     "careful": {
@@ -26,13 +26,18 @@ _COMMANDS: Mapping[str, Document] = {
         "max_parallel": 2,
     },
     "tenth": {"run": ["/usr/bin/false"], "max_failures": "10%", "max_parallel": 3},
+    "late": {
+        "script": f'{_ADDRESS}; case "$3" in *.1|*.2) exit 0;; esac; sleep 20',
+        "max_parallel": 3,
+        "batch": 2,
+    },
     "sleep": {"script": "echo up; sleep 20", "max_parallel": 3, "batch": 5},
     "echo": {"run": ["/usr/bin/echo", "hello"], "max_parallel": 100},
 }
 
 
 class ManyHosts(Service):
-    """`h000` to `h499` in the group 'all', and `silent0` to `silent5`, which accept a connection and say nothing."""
+    """`h000` to `h499` in the group 'all'; `down`; and `silent0` to `silent5`, which accept and say nothing."""
 
     sshd_listens = "0.0.0.0"
     silent_port: ClassVar[int] = 0
@@ -60,10 +65,11 @@ class ManyHosts(Service):
             f"silent{number}": {"ssh": "good", "address": f"127.9.9.{number + 1}", "port": self.silent_port}
             for number in range(SILENT)
         }
+        down = {"down": {"ssh": "good", "address": "127.9.9.99", "port": free_port()}}
         commands = {name: {**spec, "on": "*", "timeout": "30s"} for name, spec in policy["commands"].items()}
         return {
             **policy,
-            "hosts": {**hosts, **silent},
+            "hosts": {**hosts, **silent, **down},
             "groups": {"all": {"kind": "good"}},
             "commands": commands,
             "roles": {"all": [{"commands": list(commands), "hosts": "*"}]},
