@@ -420,6 +420,13 @@ async def test_a_plain_certificate_forwards_nothing(sshd: Sshd, folder: Path) ->
     assert failed.value.error.detail == "The jump host does not permit connections to the host."
 
 
+async def test_no_certificate_for_everything_where_one_is_for_a_job(sshd: Sshd, folder: Path) -> None:
+    """A connection that is not to be shared is never opened without its command line."""
+    target = replace(target_of(sshd, certificate(KeyFile(path=str(folder / "ed25519")))), shared=False)
+    with pytest.raises(ValueError, match="one command line"):
+        await Dialer().dial(target)
+
+
 # A thief.
 
 
