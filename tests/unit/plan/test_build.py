@@ -1,6 +1,7 @@
 """A call becomes argv and steps: one item, one argument, whatever the values are."""
 
 import hashlib
+from bisect import bisect_left
 from dataclasses import replace
 from typing import Any
 
@@ -230,16 +231,138 @@ def test_what_a_local_run_keeps_to() -> None:
     assert plan(made("run: [/bin/c]")).steps[0].keep_ends is False
 
 
+ODD = """
+ssh_profiles:
+  win: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, shell: cmd}
+  box: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, shell: raw}
+  low: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, become: sudo}
+  unix: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}
+hosts:
+  w: {address: 10.0.0.3, ssh: win}
+  r: {address: 10.0.0.4, ssh: box}
+  s: {address: 10.0.0.5, ssh: low}
+  x: {address: 10.0.0.6, ssh: unix}
+"""
+
+
+def odd(fields: str, params: str = "", on: str = "'*'") -> Policy:
+    return compiled(ODD + f"commands: {{c: {{on: {on}, {fields}, params: {{{params}}}}}}}")
+
+
+def target(policy: Policy, host: str, **values: Any) -> SshTarget:
+    found = plan(policy, host, **values).steps[0].target
+    assert isinstance(found, SshTarget)
+    return found
+
+
 def test_the_shell_of_the_host_comes_along() -> None:
     """Which family of shells takes the line is the profile's word, not a guess."""
-    policy = made("run: [/bin/c]")
-    web1 = policy.hosts["web1"]
-    assert web1.profile is not None
-    profile = replace(web1.profile, shell="cmd")  # noqa: S604 - nothing is run
-    odd = replace(policy, hosts={"web1": replace(web1, profile=profile)})
-    target = plan(odd, "web1").steps[0].target
-    assert isinstance(target, SshTarget)
-    assert target.shell is Shell.CMD
+    assert target(odd("run: ['C:/c.exe']"), "w").shell is Shell.CMD
+    assert target(odd("run: [show]"), "r").shell is Shell.RAW
+    assert target(odd("run: [/bin/c]"), "x").shell is Shell.POSIX
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ("run: [/bin/c]", {"w": "this program on hosts with the shell cmd"}),
+        ("run: ['C:/c.exe']", dict.fromkeys("sx", "this program on hosts with the shell posix")),
+        ("run: ['C:/c.exe', a b]", {"r": "an argument that is not plain on hosts with the shell raw"}),
+        ("run: ['C:\\c.exe']", {"r": "this program on hosts with the shell raw"}),
+        ("run: [/bin/c, [b, '']]", {"r": "an argument that is not plain on hosts with the shell raw"}),
+        ("run: [show]", {"w": "this program on hosts with the shell cmd", "x": "this program on hosts with the shell posix"}),
+        ("run: [/bin/c, a b]", {"r": "an argument that is not plain on hosts with the shell raw"}),
+        ("run: [/bin/c], env: {A: b}", {"r": "variables on hosts with the shell raw"}),
+        ("run: [/bin/c], stdin: {type: secret}", {"r": "a secret by stdin on hosts with the shell raw"}),
+        ("script: x, interpreter: sh", {
+            "r": "scripts on hosts with the shell raw",
+            "w": "scripts for others than powershell on hosts with the shell cmd",
+        }),
+        ("script: x, interpreter: powershell", {
+            "r": "scripts on hosts with the shell raw",
+            "x": "scripts for powershell",
+        }),
+    ],
+)  # fmt: skip
+def test_what_a_host_cannot_be_sent_is_not_tried(fields: str, what: dict[str, str]) -> None:
+    """A command is planned to end as unsupported on each host whose shell cannot be sent it, and to run on the others."""
+    policy = odd(fields, "n: {type: int, required: false}")
+    for host, said in what.items():
+        assert plan(policy, host).steps[0].target == UnsupportedTarget(what=said)
+
+
+def test_a_command_for_all_runs_where_it_can() -> None:
+    """Only what a raw host reads as syntax is kept from it, and PowerShell's scripts are for Windows."""
+    for fields, hosts in {
+        "run: [/bin/c, a.b, <n>], stdin: {}": "rsx",
+        "run: ['C:/c.exe', '']": "w",
+        "run: ['C:/c.exe', a]": "wr",
+        "script: x, interpreter: sh, env: {A: b}": "sx",
+        "script: x, interpreter: powershell": "w",
+    }.items():
+        steps = plan(odd(fields, "n: {type: int, default: '1'}" if "<n>" in fields else ""), *"wrsx").steps
+        assert "".join(step.host for step in steps if isinstance(step.target, SshTarget)) == hosts
+
+
+def test_a_program_of_windows_is_none_of_this_machine() -> None:
+    """Here a program has a path from the root, whatever else the command is made for."""
+    policy = odd("run: ['C:/c.exe']", on="[local, w]")
+    assert plan(policy, "local").steps[0].target == UnsupportedTarget(what="this program on hosts with the shell posix")
+
+
+def test_a_value_that_a_raw_host_cannot_be_sent() -> None:
+    """It is refused by the name of its parameter, before anything runs anywhere, and is no trouble for other hosts."""
+    params = f"v: {ANY}, l: {{type: list, of: {ANY}}}, f: {{type: bool, flag: '-f', required: false}}"
+    policy = odd("run: [/bin/c, 'a<v>', '<l...>', [<f>]]", params)
+    assert target(policy, "r", v="", l=["b", "c.d"], f=True).shell is Shell.RAW
+    assert target(policy, "r", v="", l=[]).shell is Shell.RAW
+    refused: list[tuple[dict[str, Any], str]] = [({"v": "x;y", "l": []}, "v"), ({"v": "x", "l": ["a", "b c"]}, "l")]
+    for values, name in refused:
+        assert target(policy, "x", **values).shell is Shell.POSIX
+        with pytest.raises(BadValue) as caught:
+            plan(policy, "x", "r", **values)
+        assert (caught.value.code, caught.value.param) == ("not_plain", name)
+        assert caught.value.detail == f"the value of '{name}' cannot be sent to a host with the shell raw"
+    with pytest.raises(BadValue, match="an argument cannot be sent") as caught:
+        plan(policy, "r", v="x", l=[""])
+    assert (caught.value.code, caught.value.param) == ("not_plain", "")
+
+
+def test_each_shell_has_its_own_length() -> None:
+    """A call is refused if it is too long for one of its hosts, by the limit of that one."""
+    policy = odd("run: ['C:/c.exe', <v>]", f"v: {ANY}", on="w")
+    assert target(policy, "w", v="x" * 2000).shell is Shell.CMD
+    with pytest.raises(BadValue, match="and 8000 fit"):
+        plan(policy, "w", v="x" * 3000)
+    with pytest.raises(BadValue, match="and 4000 fit"):
+        plan(odd("run: [/bin/c, <v>]", f"v: {ANY}"), "x", "r", v="x" * 5000)
+
+
+@pytest.mark.parametrize(("account", "becomes"), [("www", "www"), ("u", None), (None, None)])
+def test_sudo_leaves_the_login_as_it_is(account: str | None, becomes: str | None) -> None:
+    """With `become: sudo` the profile's account logs in, and `as` is whom it becomes, unless that is the same."""
+    found = target(odd("run: [/bin/c]" + (f", as: {account}" if account else "")), "s")
+    assert (found.account, found.become) == ("u", becomes)
+    other = target(odd("run: [/bin/c]" + (f", as: {account}" if account else "")), "x")
+    assert (other.account, other.become) == (account or "u", None)
+
+
+def test_a_line_is_as_long_as_sudo_makes_it() -> None:
+    """Hosts that differ in sudo alone are judged each by its own line."""
+    policy = odd("run: [/bin/c, '<l...>'], as: www", f"l: {{type: list, max_items: 100, of: {ANY}}}")
+    room = bisect_left(range(4001), True, key=lambda n: not _fits(policy, "x", n)) - 1
+    assert 0 < room < 4000
+    assert not _fits(policy, "s", room)
+    with pytest.raises(BadValue):
+        plan(policy, "x", "s", l=[" " * 4500] * 4 + [" " * room])
+
+
+def _fits(policy: Policy, host: str, room: int) -> bool:
+    try:
+        plan(policy, host, l=[" " * 4500] * 4 + [" " * room])
+    except BadValue:
+        return False
+    return True
 
 
 AUTHORITIES = "ssh_authorities: {main: {key: file:ca}, var: {key: env:CA}, far: {agent: env:A, public_key: ca.pub}}\n"
@@ -316,17 +439,6 @@ def test_both_kinds_of_trust_come_along() -> None:
     """Host keys and those who sign them, and how another account is taken there."""
     target = reached("  p: {user: u, auth: {key: file:k}, host_keys: {cert_authority: ca}}\n")
     assert (target.known_hosts, target.cert_authority, target.become) == (None, "/nowhere/ca", None)
-
-
-def test_become_comes_along() -> None:
-    """What the profile says of it; the word for nothing is None."""
-    policy = made("run: [/bin/c]")
-    web1 = policy.hosts["web1"]
-    assert web1.profile is not None
-    odd = replace(policy, hosts={"web1": replace(web1, profile=replace(web1.profile, become="sudo"))})
-    target = plan(odd, "web1").steps[0].target
-    assert isinstance(target, SshTarget)
-    assert target.become == "sudo"
 
 
 def test_the_way_through_jump_hosts() -> None:

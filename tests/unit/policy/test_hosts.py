@@ -126,10 +126,9 @@ def test_an_authority_that_cannot_be_read_is_known() -> None:
 @pytest.mark.parametrize(
     ("fields", "what"),
     [
-        ("shell: powershell", "hosts with the shell powershell"),
-        ("shell: cmd", "hosts with the shell cmd"),
-        ("shell: raw", "hosts with the shell raw"),
-        ("become: sudo", "become: sudo"),
+        ("become: sudo, shell: powershell", "become: sudo with the shell powershell"),
+        ("become: sudo, shell: cmd", "become: sudo with the shell cmd"),
+        ("become: sudo, shell: raw", "become: sudo with the shell raw"),
     ],
 )
 def test_what_is_not_done_yet_is_warned_of_and_marked(fields: str, what: str) -> None:
@@ -145,6 +144,24 @@ def test_what_is_said_as_default_is_no_news() -> None:
     """`shell: posix`, `become: none` and `jump: none` are what a profile does anyway."""
     profile, found = only_profile("auth: {key: file:k}, shell: posix, become: none, jump: none")
     assert (profile.unsupported, profile.jump, found) == ((), None, [])
+
+
+@pytest.mark.parametrize("shell", ["posix", "powershell", "cmd", "raw"])
+def test_every_shell(shell: str) -> None:
+    """Each family of login shells is read, and nothing is said of it."""
+    profile, found = only_profile(f"auth: {{key: file:k}}, shell: {shell}")
+    assert (profile.shell, profile.unsupported, found) == (shell, (), [])
+
+
+def test_sudo() -> None:
+    """Sudo is for Unix hosts, said or inherited; a profile that has got it with a shell of Windows does not work."""
+    profile, found = only_profile("auth: {key: file:k}, become: sudo")
+    assert (profile.become, profile.unsupported, found) == ("sudo", (), [])
+    text = (
+        "  low: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}, become: sudo}\n"
+        "  p: {inherit: low, shell: cmd}\n"
+    )
+    assert profile_of(text)[0].unsupported == ("become: sudo with the shell cmd",)
 
 
 def test_both_kinds_of_trust() -> None:
