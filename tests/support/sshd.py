@@ -38,8 +38,10 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
+        listen: str = _ADDRESS,
     ) -> None:
         self.address = _ADDRESS
+        self._listen = listen
         self.port = _free_port()
         self.folder = folder
         self.key = folder / "user_key"
@@ -62,14 +64,16 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
+        listen: str = _ADDRESS,
     ) -> Iterator["Sshd"]:
         """Start a server with `config` as further lines of its sshd_config.
 
         `shell` and `home` count only when run as root, and only root can give the account the password `PASSWORD`.
         `{open}` in a line stands for the server's folder that every account may read, see `put`.
+        With `listen` 0.0.0.0, every address of 127.0.0.0/8 leads to it.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, home=home, password=password)
+        server = cls(folder, config=config, shell=shell, home=home, password=password, listen=listen)
         try:
             server._prepare()
             server.up()
@@ -151,7 +155,7 @@ class Sshd:
         allowed.chmod(0o644)
         lines = (
             f"Port {self.port}",
-            f"ListenAddress {self.address}",
+            f"ListenAddress {self._listen}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {allowed}",
             "PidFile none",
@@ -162,7 +166,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            "MaxStartups 200",
+            "MaxStartups 1000",
             "LogLevel DEBUG1",
             *(line.replace("{open}", str(self._open_folder)) for line in self._config),
         )

@@ -33,7 +33,8 @@ from cmdhttp.plan.remote import PROBES, for_job, invocation, posix_line, remote_
 T = TypeVar("T")
 
 _MARGIN = 2.0
-_ATTEMPTS = 4
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before a refused channel is asked for again: sshd counts a session until it has seen the end of its process."""
 
 
 class SshExecutor:
@@ -90,7 +91,7 @@ class SshExecutor:
     # A connection that others use, too.
 
     async def _pooled(self, call: "_Call") -> Exited:
-        for _ in range(_ATTEMPTS):
+        for pause in _PAUSES:
             link = await _unless_stopped(call.stop, self._pool.take(call.target))
             try:
                 if link.guard is not None:
@@ -100,6 +101,7 @@ class SshExecutor:
                 self._pool.give_back(link)
             if ended is not None:
                 return ended
+            await _unless_stopped(call.stop, anyio.sleep(pause))
         return Exited(error=channel_refused())
 
     async def _guarded(self, call: "_Call", guard: Guard, dialed: Dialed) -> Exited:
@@ -139,11 +141,8 @@ class SshExecutor:
             return Exited(lost=True, error=connection_lost())
         if session.requested:
             return Exited(error=channel_refused())
-        if link.connection.is_closed():
-            return None
-        if link.users <= 1:
-            return Exited(error=channel_refused())
-        self._pool.refused(link)
+        if not link.connection.is_closed():
+            self._pool.refused(link)
         return None
 
     # A connection of its own.

@@ -583,6 +583,24 @@ def test_the_plan_names_its_policy() -> None:
     assert (made_plan.success_codes, made_plan.max_parallel) == (frozenset({0, 2}), 4)
 
 
+@pytest.mark.parametrize(
+    ("keys", "batch", "most"),
+    [
+        ("", 3, None),
+        ("batch: 2, max_failures: 0", 2, 0),
+        ("batch: 50%, max_failures: 67%", 1, 2),
+        ("batch: 1%, max_failures: 33%", 1, 0),
+        ("batch: 100%, max_failures: 100%", 3, 3),
+        ("batch: 900, max_failures: 900", 900, 900),
+    ],
+)
+def test_shares_are_of_the_hosts_of_the_call(keys: str, batch: int, most: int | None) -> None:
+    """A percentage is rounded down, and a batch has one host at least."""
+    policy = made(f"run: [/bin/c]{keys and ', '}{keys}")
+    made_plan = build_plan(policy, policy.commands["c"], ["local"] * 3, bind(policy.commands["c"], {}), Wish())
+    assert (made_plan.batch, made_plan.max_failures) == (batch, most)
+
+
 def test_argv_is_not_shown_by_accident() -> None:
     """Neither argument values nor stdin stand in the text that a traceback or log would show of a plan."""
     policy = made("run: [/bin/c, <x>], stdin: {}", f"x: {ANY}")
