@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from benchmarks.local import family
 from benchmarks.local.http import HOST, Call, WrongAnswer, once
@@ -46,6 +46,7 @@ class Streamed:
     target: str
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = "{}"
 
 
 class Server(ABC):
@@ -97,10 +98,21 @@ class Running:
         return [process.pid for process in self.processes]
 
 
+class Needs(Protocol):
+    """Something that needs programs and modules to be installed."""
+
+    @property
+    def programs(self) -> Sequence[str]: ...
+
+    @property
+    def modules(self) -> Sequence[str]: ...
+
+
 _running: list[Running] = []
+_apart: list[int] = []
 
 
-def check_installed(servers: Sequence[Server]) -> None:
+def check_installed(servers: Sequence[Needs]) -> None:
     """Raise Missing with what to install if something is not there."""
     programs = sorted({program for server in servers for program in (*server.programs, "curl") if not find(program)})
     modules = sorted(
@@ -142,9 +154,20 @@ def running(server: Server) -> Iterator[Running]:
                 _running.remove(found)
 
 
+@contextmanager
+def apart(pids: Collection[int]) -> Iterator[None]:
+    """Know these processes, which somebody else has started and will wait for, as no part of any server."""
+    _apart.extend(pids)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            _apart.remove(pid)
+
+
 def known() -> set[int]:
-    """The processes that this module has started and whose status it will take."""
-    return {pid for each in _running for pid in each.roots}
+    """The processes that are waited for by whoever has started them, here or elsewhere."""
+    return {pid for each in _running for pid in each.roots} | set(_apart)
 
 
 def strangers(mine: Running) -> set[int]:

@@ -22,13 +22,17 @@ _ADDRESS = "127.0.0.1"
 _MADE_UP = "cmdhttp-test"
 _MADE_UP_UID = 61234
 _WAIT = 10.0
+EVERY_LOOPBACK = "0.0.0.0 rdomain lo"
+_DEFAULTS = ("MaxStartups 200", "LogLevel DEBUG1")  # for sshd the first of two lines would count
 _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
 
 
 class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
-    def __init__(self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> None:
+    def __init__(
+        self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", listen: str = _ADDRESS
+    ) -> None:
         self.address = _ADDRESS
         self.port = _free_port()
         self.folder = folder
@@ -36,16 +40,22 @@ class Sshd:
         self.known_hosts = folder / "known_hosts"
         self._open_folder = Path(tempfile.mkdtemp(prefix="cmdhttp-sshd-"))
         self._config = tuple(config)
+        self._listen = listen
         self._shell = shell
         self._log = folder / "sshd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> Iterator["Sshd"]:
-        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root."""
+    def start(
+        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", listen: str = _ADDRESS
+    ) -> Iterator["Sshd"]:
+        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root.
+
+        `listen` is its ListenAddress: `EVERY_LOOPBACK` is the whole of 127.0.0.0/8, and nothing else.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell)
+        server = cls(folder, config=config, shell=shell, listen=listen)
         try:
             server._prepare()
             server.up()
@@ -53,6 +63,13 @@ class Sshd:
         finally:
             server.down()
             shutil.rmtree(server._open_folder)
+
+    @property
+    def pid(self) -> int:
+        """The listener's process id. Raises RuntimeError if it is down."""
+        if self._process is None:
+            raise RuntimeError("sshd is not running")
+        return self._process.pid
 
     @property
     def account(self) -> str:
@@ -120,7 +137,7 @@ class Sshd:
         allowed.chmod(0o644)
         lines = (
             f"Port {self.port}",
-            f"ListenAddress {self.address}",
+            f"ListenAddress {self._listen}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {allowed}",
             "PidFile none",
@@ -131,8 +148,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            "MaxStartups 200",
-            "LogLevel DEBUG1",
+            *(line for line in _DEFAULTS if line.split()[0] not in {given.split()[0] for given in self._config}),
             *self._config,
         )
         (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
