@@ -189,6 +189,7 @@ class Ansible(Tool):
     module: ClassVar[str]
 
     def argv(self, fleet: Fleet, hosts: Sequence[str], folder: Path) -> list[str]:
+        (folder / "ansible.cfg").touch()
         inventory = folder / "inventory"
         settings = f"ansible_user={fleet.account}\nansible_port={fleet.port}\n"
         more = "ansible_python_interpreter=/usr/bin/python3\n"
@@ -198,7 +199,7 @@ class Ansible(Tool):
 
     def environment(self, fleet: Fleet, folder: Path) -> Mapping[str, str]:
         return {
-            "ANSIBLE_CONFIG": os.devnull,
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
             "ANSIBLE_HOME": str(folder / "ansible"),
             "ANSIBLE_HOST_KEY_CHECKING": "True",
             "ANSIBLE_NOCOLOR": "1",
