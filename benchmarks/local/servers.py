@@ -25,6 +25,8 @@ from benchmarks.local.http import HOST, Call, WrongAnswer, once
 ROOT = Path(__file__).parents[2]
 _START, _STOP, _LINGER = 20.0, 15.0, 2.0
 _PAUSE = 0.02
+_PACKAGES = {"clush": "clustershell", "ssh": "openssh-client", "sshd": "openssh-server"}
+"""Debian's packages that have not the name of their program."""
 
 
 class Missing(Exception):
@@ -120,8 +122,8 @@ def check_installed(servers: Sequence[Needs]) -> None:
     )
     lines = []
     if programs:
-        names = " ".join(programs)
-        lines.append(f"not installed: {names}. Run scripts/ensure-peers.sh, or as root: apt-get install {names}")
+        names, packages = " ".join(programs), " ".join(_PACKAGES.get(program, program) for program in programs)
+        lines.append(f"not installed: {names}. Run scripts/ensure-peers.sh, or as root: apt-get install {packages}")
     if modules:
         names = ", ".join(modules)
         lines.append(

@@ -1,8 +1,8 @@
 """asyncssh alone, strict about host keys and with our algorithms: what our service adds to is this.
 
 `bare.py warm|cold FLEET CLIENTS SECONDS` runs `true` on the first host, over one connection or over a new one each time, and
-prints as JSON how many seconds each and all took. `bare.py fan FLEET CLIENTS COMMAND` runs a command once on each host, and prints
-what it said. `bare.py stream FLEET BYTES WINDOW` counts a long output and tells seconds, processor time and peak memory.
+prints as JSON how many seconds each and all took. `bare.py fan FLEET CLIENTS COMMAND` runs a command once on each host, and
+prints what it said. `bare.py stream FLEET BYTES WINDOW` counts a long output and tells seconds, processor time and peak memory.
 """
 
 import asyncio

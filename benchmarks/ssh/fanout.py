@@ -1,7 +1,8 @@
 """One command on many hosts at once: how long until the last has answered, and the processor time of all that.
 
 Ours gets one HTTP call, with a fresh service in each round, and then the same call again with its connections open. What each
-contender brings back is counted: a host that is missing ends the run. Who takes longer than `LIMIT` is stopped, and counts as that.
+contender brings back is counted: a host that is missing ends the run. Who takes longer than `LIMIT` is stopped, and counts as
+that.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Many SSH hosts on one machine: one sshd that listens on the whole of 127.0.0.0/8, and an address for each host.
 
-Nothing but the loopback interface reaches it. Its host key stands in one known_hosts line for all addresses, so that everybody can
-check it and nobody has to look through many lines. The limits of sshd that would be measured instead of the clients are raised.
+Nothing but the loopback interface reaches it. Its host key stands in one known_hosts line for all addresses, so that everybody
+can check it and nobody has to look through many lines. The limits of sshd that would be measured instead of the clients are raised.
 """
 
 from collections.abc import Iterator

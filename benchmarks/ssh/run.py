@@ -38,7 +38,10 @@ def run(*, rounds: int, quick: bool, parts: Sequence[str] = PARTS) -> Iterator[R
     hosts = 1 + (QUICK_HOSTS if quick else HOSTS)
     argvs = {name: argv for name, argv in programs(sizes).items() if name in _PROGRAMS}
     sheets: dict[str, Sheet] = {}
-    with tempfile.TemporaryDirectory(prefix="cmdhttp-bench-") as name, fleet(Path(name) / "sshd", hosts=hosts) as everywhere:
+    with (
+        tempfile.TemporaryDirectory(prefix="cmdhttp-bench-") as name,
+        fleet(Path(name) / "sshd", hosts=hosts) as everywhere,
+    ):
         us, folder = OverSsh(everywhere, argvs), Path(name)
         some = _enough(everywhere, rounds=rounds, seconds=seconds)
         few = OverSsh(some, argvs)
