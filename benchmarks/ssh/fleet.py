@@ -1,7 +1,8 @@
 """Many SSH hosts on one machine: one sshd that listens on the whole of 127.0.0.0/8, and an address for each host.
 
-Nothing but the loopback interface reaches it. Its host key stands in one known_hosts line for all addresses, so that everybody
-can check it and nobody has to look through many lines. The limits of sshd that would be measured instead of the clients are raised.
+Nothing but the loopback interface reaches it. Its host key stands in one known_hosts line for all addresses, so that
+everybody can check it and nobody has to look through many lines. The limits of sshd that would be measured instead of the
+clients are raised.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from benchmarks.local import family, servers
 from tests.support.sshd import EVERY_LOOPBACK, Sshd
 
-_CONFIG = ("LogLevel ERROR", "MaxStartups 2000", "MaxSessions 200", "LoginGraceTime 300")
+_CONFIG = (EVERY_LOOPBACK, "LogLevel ERROR", "MaxStartups 2000", "MaxSessions 200", "LoginGraceTime 300")
 _A_NET = 250
 _NETS = 250
 
@@ -53,7 +54,7 @@ def addresses(count: int) -> tuple[str, ...]:
 @contextmanager
 def fleet(folder: Path, *, hosts: int) -> Iterator[Fleet]:
     """Start the server of so many hosts; its files go into the folder. Raises RuntimeError."""
-    with Sshd.start(folder, config=_CONFIG, listen=EVERY_LOOPBACK) as sshd, servers.apart([sshd.pid]):
+    with Sshd.start(folder, config=_CONFIG) as sshd, servers.apart([sshd.pid]):
         kind, body, *_ = sshd.host_key.with_suffix(".pub").read_text().split()
         sshd.known_hosts.write_text(f"[127.*]:{sshd.port} {kind} {body}\n")
         yield Fleet(

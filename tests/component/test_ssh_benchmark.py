@@ -57,8 +57,8 @@ def test_a_fleet_listens_on_the_loopback_interface_alone(hosts: Fleet) -> None:
     for address in (hosts.addresses[0], "127.99.0.1"):
         with socket.create_connection((address, hosts.port), timeout=5) as found:
             assert found.recv(4) == b"SSH-"
-    found = fanout.limited(["ss", "-Hltn", f"sport = :{hosts.port}"], clean_environment(), seconds=10)
-    assert b"0.0.0.0%lo:" in found.output
+    listed = fanout.limited(["ss", "-Hltn", f"sport = :{hosts.port}"], clean_environment(), seconds=10)
+    assert b"0.0.0.0%lo:" in listed.output
 
 
 def test_a_run_over_a_master_connection(hosts: Fleet, tmp_path: Path) -> None:

@@ -22,16 +22,20 @@ _ADDRESS = "127.0.0.1"
 _MADE_UP = "cmdhttp-test"
 _MADE_UP_UID = 61234
 _WAIT = 10.0
-EVERY_LOOPBACK = "0.0.0.0 rdomain lo"
-_DEFAULTS = ("MaxStartups 200", "LogLevel DEBUG1")  # for sshd the first of two lines would count
-_WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
+EVERY_LOOPBACK = "ListenAddress 0.0.0.0 rdomain lo"
+"""A line of configuration: the whole of 127.0.0.0/8, and nothing that is not on this machine."""
+_UNLESS_GIVEN = (f"ListenAddress {_ADDRESS}", "MaxStartups 200", "LogLevel DEBUG1")
+"""Further lines cannot change these: sshd listens on all addresses, and of the others takes the first."""
+PASSWORD = "correct horse battery"
+_PASSWORD_HASH = "$6$cmdhttptest$2AZ9uPiY1XSd1H/mYJHjTM2bpU21OMUnWuJ5XrD8hYK9.CPEsMr444Essgg.0UNbsPbIl5SzweHC6.vlbkjHE0"
+_WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && shift 2 && exec "$@"'
 
 
 class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
     def __init__(
-        self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", listen: str = _ADDRESS
+        self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", password: bool = False
     ) -> None:
         self.address = _ADDRESS
         self.port = _free_port()
@@ -40,22 +44,23 @@ class Sshd:
         self.known_hosts = folder / "known_hosts"
         self._open_folder = Path(tempfile.mkdtemp(prefix="cmdhttp-sshd-"))
         self._config = tuple(config)
-        self._listen = listen
         self._shell = shell
+        self._password = password
         self._log = folder / "sshd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextlib.contextmanager
     def start(
-        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", listen: str = _ADDRESS
+        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", password: bool = False
     ) -> Iterator["Sshd"]:
-        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root.
+        """Start a server with `config` as further lines of its sshd_config.
 
-        `listen` is its ListenAddress: `EVERY_LOOPBACK` is the whole of 127.0.0.0/8, and nothing else.
+        `shell` counts only when run as root, and only root can give the account the password `PASSWORD`. `{open}` in a line
+        stands for the server's folder that every account may read, see `put`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, listen=listen)
+        server = cls(folder, config=config, shell=shell, password=password)
         try:
             server._prepare()
             server.up()
@@ -78,6 +83,13 @@ class Sshd:
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def put(self, name: str, text: str) -> Path:
+        """Write a file that every account may read, as sshd wants it of what it reads on behalf of one."""
+        path = self._open_folder / name
+        path.write_text(text)
+        path.chmod(0o644)
+        return path
 
     @property
     def host_key(self) -> Path:
@@ -137,32 +149,34 @@ class Sshd:
         allowed.chmod(0o644)
         lines = (
             f"Port {self.port}",
-            f"ListenAddress {self._listen}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {allowed}",
             "PidFile none",
             "StrictModes no",
             "UsePAM no",
             "PermitRootLogin prohibit-password",
-            "PasswordAuthentication no",
+            f"PasswordAuthentication {'yes' if self._password else 'no'}",
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            *(line for line in _DEFAULTS if line.split()[0] not in {given.split()[0] for given in self._config}),
-            *self._config,
+            *(line for line in _UNLESS_GIVEN if line.split()[0] not in {given.split()[0] for given in self._config}),
+            *(line.replace("{open}", str(self._open_folder)) for line in self._config),
         )
         (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
 
     def _command(self) -> list[str]:
         command = [sshd_path(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
         if os.getuid() != 0:
+            if self._password:
+                raise RuntimeError("only root can give an account a password. Hint: run the tests as root.")
             return command
-        accounts = self._open_folder / "passwd"
         made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::/:{self._shell}\n"
-        accounts.write_text(Path("/etc/passwd").read_text() + made_up)
-        accounts.chmod(0o644)
+        accounts = self.put("passwd", Path("/etc/passwd").read_text() + made_up)
+        shadow = self.folder / "shadow"
+        shadow.touch(mode=0o600)
+        shadow.write_text(f"{_MADE_UP}:{_PASSWORD_HASH if self._password else '*'}:20000:0:99999:7:::\n")
         namespace = ["unshare", "--mount", "--propagation", "private"]
-        return [*namespace, "sh", "-c", _WITH_ACCOUNTS, "sh", str(accounts), *command]
+        return [*namespace, "sh", "-c", _WITH_ACCOUNTS, "sh", str(accounts), str(shadow), *command]
 
 
 def sshd_path() -> str:
