@@ -159,7 +159,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            *(line for line in _UNLESS_GIVEN if line.split()[0] not in {given.split()[0] for given in self._config}),
+            *(line for line in _UNLESS_GIVEN if line.split()[0] not in {given.partition(" ")[0] for given in self._config}),
             *(line.replace("{open}", str(self._open_folder)) for line in self._config),
         )
         (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
