@@ -5,6 +5,7 @@ everybody can check it and nobody has to look through many lines. The limits of 
 clients are raised.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ from tests.support.sshd import EVERY_LOOPBACK, Sshd
 _CONFIG = (EVERY_LOOPBACK, "LogLevel ERROR", "MaxStartups 2000", "MaxSessions 200", "LoginGraceTime 300")
 _A_NET = 250
 _NETS = 250
+
+
+class _Adopting(Sshd):
+    """A server whose listener waits for all that it has started, so that all its processor time is known."""
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-I", "-S", str(Path(__file__).with_name("adopting.py")), *super()._command()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +62,7 @@ def addresses(count: int) -> tuple[str, ...]:
 @contextmanager
 def fleet(folder: Path, *, hosts: int) -> Iterator[Fleet]:
     """Start the server of so many hosts; its files go into the folder. Raises RuntimeError."""
-    with Sshd.start(folder, config=_CONFIG) as sshd, servers.apart([sshd.pid]):
+    with _Adopting.start(folder, config=_CONFIG) as sshd, servers.apart([sshd.pid]):
         kind, body, *_ = sshd.host_key.with_suffix(".pub").read_text().split()
         sshd.known_hosts.write_text(f"[127.*]:{sshd.port} {kind} {body}\n")
         yield Fleet(

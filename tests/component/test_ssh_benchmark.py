@@ -86,6 +86,17 @@ def test_a_bare_stream_is_whole(hosts: Fleet, tmp_path: Path) -> None:
     assert found["peak"] > 1 << 20
 
 
+def test_the_time_of_a_connection_that_the_client_ends_is_not_lost(hosts: Fleet, tmp_path: Path) -> None:
+    """Encrypting so much takes sshd's process some time, and that process is gone when we look."""
+    before = hosts.cpu()
+    told_document(bare(hosts, tmp_path, "stream", str(200_000_000), str(1 << 20)))
+    give_up = time.monotonic() + 5
+    while len(family.below([hosts.pid])) > 1 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert family.below([hosts.pid]) == {hosts.pid}
+    assert hosts.cpu() - before > 0.06
+
+
 def test_who_takes_too_long_is_stopped_with_all_it_started() -> None:
     """It counts as the limit, and nothing of it is left."""
     since = time.monotonic()
