@@ -35,7 +35,13 @@ class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
     def __init__(
-        self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", password: bool = False
+        self,
+        folder: Path,
+        *,
+        config: Sequence[str] = (),
+        shell: str = "/bin/sh",
+        home: str = "/",
+        password: bool = False,
     ) -> None:
         self.address = _ADDRESS
         self.port = _free_port()
@@ -45,6 +51,7 @@ class Sshd:
         self._open_folder = Path(tempfile.mkdtemp(prefix="cmdhttp-sshd-"))
         self._config = tuple(config)
         self._shell = shell
+        self._home = home
         self._password = password
         self._log = folder / "sshd.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,15 +59,21 @@ class Sshd:
     @classmethod
     @contextlib.contextmanager
     def start(
-        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", password: bool = False
+        cls,
+        folder: Path,
+        *,
+        config: Sequence[str] = (),
+        shell: str = "/bin/sh",
+        home: str = "/",
+        password: bool = False,
     ) -> Iterator["Sshd"]:
         """Start a server with `config` as further lines of its sshd_config.
 
-        `shell` counts only when run as root, and only root can give the account the password `PASSWORD`. `{open}` in a line
-        stands for the server's folder that every account may read, see `put`.
+        `shell` and `home` count only when run as root, and only root can give the account the password `PASSWORD`.
+        `{open}` in a line stands for the server's folder that every account may read, see `put`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, password=password)
+        server = cls(folder, config=config, shell=shell, home=home, password=password)
         try:
             server._prepare()
             server.up()
@@ -170,7 +183,7 @@ class Sshd:
             if self._password:
                 raise RuntimeError("only root can give an account a password. Hint: run the tests as root.")
             return command
-        made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::/:{self._shell}\n"
+        made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::{self._home}:{self._shell}\n"
         accounts = self.put("passwd", Path("/etc/passwd").read_text() + made_up)
         shadow = self.folder / "shadow"
         shadow.touch(mode=0o600)

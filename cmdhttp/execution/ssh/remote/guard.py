@@ -36,13 +36,13 @@ FULL = 512 * 1024
 """Bytes that wait for the connection before nothing more is read of any command."""
 WIDE_AFTER = 256 * 1024
 KILL_SECONDS = 8.0
-DRAIN_SECONDS = 2.0
+CLOSE_SECONDS = 2.0
 STUCK_SECONDS = KILL_SECONDS + 4.0
 IDLE_WARDENS = 8
 F_SETPIPE_SZ = 1031
 TOO_MUCH = 16 * 1024 * 1024
-ORDER = struct.Struct("!dIBHH")
-"""Of a start: seconds, credit in bytes, flags, how many arguments, how many variables. Then strings, each with a NUL behind it."""
+ORDER = struct.Struct("!ddIBHH")
+"""Of a start: seconds, drain in seconds, credit in bytes, flags, how many arguments, how many variables. Then strings, each with a NUL behind it."""
 WITH_FOLDER, WITH_STDIN = 1, 2
 OVER = struct.Struct("!BiIB")
 """Of an end: whether the status is known, the status (negative: a signal), how many live on, who ended it: one of these."""
@@ -193,7 +193,7 @@ class Order:
     """A start, read."""
 
     def __init__(self, body: bytes) -> None:
-        self.seconds, self.credit, self.flags, argc, envc = ORDER.unpack_from(body)
+        self.seconds, self.drain, self.credit, self.flags, argc, envc = ORDER.unpack_from(body)
         words = body[ORDER.size :].split(b"\0")
         self.folder = words.pop(0) if self.flags & WITH_FOLDER else None
         self.argv = words[:argc]
@@ -246,13 +246,13 @@ class Warden:
             for fd in [home] + descriptors:
                 os.close(fd)
         tell(self.link, "s", struct.pack("!I", leader))
-        by = self.watch(leader, time.monotonic() + order.seconds)
+        by = self.watch(leader, time.monotonic() + order.seconds, order.drain)
         alive = kill_all(self.ends, set(), KILL_SECONDS)
         status = self.ends.get(leader)
         code = 0 if status is None else -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         tell(self.link, "z", OVER.pack(status is not None, code, alive, by))
 
-    def watch(self, leader: int, deadline: float) -> int:
+    def watch(self, leader: int, deadline: float, drain: float) -> int:
         """Return who ended the run."""
         times = [deadline]
         asked = drained = False
@@ -264,7 +264,7 @@ class Warden:
                 if not reap(self.ends):
                     return STOP if asked else END
                 if leader in self.ends and not before:
-                    times.append(time.monotonic() + (0.0 if drained else DRAIN_SECONDS))
+                    times.append(time.monotonic() + (0.0 if drained else drain))
             if self.link.fileno() in ready:
                 kind, body, _ = hear(self.link)
                 if kind == "":
@@ -521,7 +521,7 @@ class Guard:
     def fix(self, order: "Order") -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
         order.seconds = min(order.seconds, self.fixed_seconds)
-        head = ORDER.pack(order.seconds, order.credit, order.flags, len(self.fixed), 0)
+        head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(self.fixed), 0)
         folder = [] if order.folder is None else [order.folder]
         return head + b"".join(word + b"\0" for word in folder + self.fixed)
 
@@ -645,7 +645,7 @@ class Guard:
             self.say("f", run.number, body)
             return
         run.over = body
-        run.close_at = time.monotonic() + DRAIN_SECONDS
+        run.close_at = time.monotonic() + CLOSE_SECONDS
         for fd in list(run.pipes):
             while fd in run.pipes and self.waiting < FULL and self.take_output(fd, run):
                 pass
@@ -685,7 +685,7 @@ class Guard:
                 if run.credit > 0:  # else it is the service that is slow, and what was written must not get lost
                     self.finish(run)
                 else:
-                    run.close_at = now + DRAIN_SECONDS
+                    run.close_at = now + CLOSE_SECONDS
             elif now >= run.limit and run.warden is not None:
                 send_signal(run.pid, _signal.SIGKILL)  # it does not answer; its end is seen on the socket
                 run.limit = float("inf")
