@@ -45,7 +45,7 @@ class ConnectFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a connection had got: as far as TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host, which may be `lost`."""
+    """How far a connection had got: TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host, maybe `lost`."""
 
     trust: Trust = field(default_factory=Trust)
     connected: bool = False

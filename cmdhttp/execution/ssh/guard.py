@@ -57,7 +57,10 @@ class Over:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a guard is to run. `seconds` is its own deadline, `drain` how many a child may go on behind the command; `folder` is where, None for the account's home."""
+    """What a guard is to run. `seconds` is its own deadline, `drain` how many a child may go on behind the command.
+
+    `folder` is where it runs, None for the account's home.
+    """
 
     argv: Sequence[bytes]
     env: Mapping[str, str] = field(repr=False)

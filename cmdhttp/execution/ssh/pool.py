@@ -1,8 +1,9 @@
 """The pool: connections that are kept between runs, one set for each place.
 
-Equal targets are one place. A place never has more than `_MOST_LINKS` connections and never dials twice at once; a connection
-closes when nobody has used it for a while, when its login has grown old, and when it breaks. After a failure the place is left alone for
-a time that doubles, and whoever comes meanwhile is told the last reason at once. A jump host is a place like any other.
+Equal targets are one place. A place never has more than `_MOST_LINKS` connections and never dials twice at once; a
+connection closes when nobody has used it for a while, when its login has grown old, and when it breaks. After a failure the
+place is left alone for a time that doubles, and whoever comes meanwhile is told the last reason at once. A jump host is a place
+like any other.
 """
 
 import asyncio
