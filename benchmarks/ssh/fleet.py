@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.local import family, servers
 from tests.support.sshd import EVERY_LOOPBACK, Sshd
 
-_CONFIG = (EVERY_LOOPBACK, "LogLevel ERROR", "MaxStartups 2000", "MaxSessions 200", "LoginGraceTime 300")
+_CONFIG = ("LogLevel ERROR", "MaxStartups 2000", "MaxSessions 200", "LoginGraceTime 300")
 _A_NET = 250
 _NETS = 250
 
@@ -62,7 +62,7 @@ def addresses(count: int) -> tuple[str, ...]:
 @contextmanager
 def fleet(folder: Path, *, hosts: int) -> Iterator[Fleet]:
     """Start the server of so many hosts; its files go into the folder. Raises RuntimeError."""
-    with _Adopting.start(folder, config=_CONFIG) as sshd, servers.apart([sshd.pid]):
+    with _Adopting.start(folder, config=_CONFIG, listen=EVERY_LOOPBACK) as sshd, servers.apart([sshd.pid]):
         kind, body, *_ = sshd.host_key.with_suffix(".pub").read_text().split()
         sshd.known_hosts.write_text(f"[127.*]:{sshd.port} {kind} {body}\n")
         yield Fleet(
