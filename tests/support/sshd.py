@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _ADDRESS = "127.0.0.1"
@@ -25,12 +26,36 @@ _WAIT = 10.0
 _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is special about the machine that a server seems to be; all of it counts only when run as root.
+
+    `setup` is a piece of shell that runs in the server's own mount namespace before it starts, with the folder that
+    holds the server's public files as `$1`; `prefix` is a program with its arguments that starts the server, like
+    nsenter; `address` is where it listens.
+    """
+
+    home: str = "/"
+    uid: int = _MADE_UP_UID
+    setup: str = ":"
+    prefix: tuple[str, ...] = ()
+    address: str = _ADDRESS
+
+
+_PLAIN = Machine()
+
+
 class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
-    def __init__(self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> None:
-        self.address = _ADDRESS
+    def __init__(
+        self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", machine: Machine = _PLAIN
+    ) -> None:
+        if machine != _PLAIN and os.getuid() != 0:
+            raise RuntimeError("A server on a machine of its own needs root. Hint: run the tests as root.")
+        self.address = machine.address
         self.port = _free_port()
+        self._machine = machine
         self.folder = folder
         self.key = folder / "user_key"
         self.known_hosts = folder / "known_hosts"
@@ -42,10 +67,12 @@ class Sshd:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh") -> Iterator["Sshd"]:
-        """Start a server with `config` as further lines of its sshd_config; `shell` counts only when run as root."""
+    def start(
+        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", machine: Machine = _PLAIN
+    ) -> Iterator["Sshd"]:
+        """Start a server with `config` as the first lines of its sshd_config; `shell` counts only when run as root."""
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell)
+        server = cls(folder, config=config, shell=shell, machine=machine)
         try:
             server._prepare()
             server.up()
@@ -57,6 +84,11 @@ class Sshd:
     @property
     def account(self) -> str:
         return _MADE_UP if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+
+    @property
+    def open_folder(self) -> Path:
+        """A folder that the server's account can read."""
+        return self._open_folder
 
     @property
     def log(self) -> str:
@@ -87,7 +119,7 @@ class Sshd:
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         give_up = time.monotonic() + _WAIT
-        while not _greets(self.port):
+        while not _greets(self.address, self.port):
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"sshd did not start:\n{self.log}")
             time.sleep(0.02)
@@ -106,7 +138,22 @@ class Sshd:
         """Kill the server's half of every connection; commands that it started stay."""
         if self._process is None:
             raise RuntimeError("sshd is not running")
-        _end([pid for pid in descendants(self._process.pid) if _name(pid) == "sshd"])
+        _end([pid for pid in descendants(self._process.pid) if _is_sshd(pid)])
+
+    def crash(self) -> None:
+        """Kill the listener and its half of every connection at one moment; commands that they started stay."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        family = [process.pid, *(pid for pid in descendants(process.pid) if _is_sshd(pid))]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        _end(family)
 
     def _prepare(self) -> None:
         if os.getuid() == 0:
@@ -119,6 +166,7 @@ class Sshd:
         allowed.write_text(self.key.with_suffix(".pub").read_text())
         allowed.chmod(0o644)
         lines = (
+            *self._config,  # of two lines with one keyword, the first counts
             f"Port {self.port}",
             f"ListenAddress {self.address}",
             f"HostKey {self.host_key}",
@@ -133,7 +181,6 @@ class Sshd:
             "PrintMotd no",
             "MaxStartups 200",
             "LogLevel DEBUG1",
-            *self._config,
         )
         (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
 
@@ -141,12 +188,14 @@ class Sshd:
         command = [sshd_path(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
         if os.getuid() != 0:
             return command
+        machine = self._machine
         accounts = self._open_folder / "passwd"
-        made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::/:{self._shell}\n"
+        made_up = f"{_MADE_UP}:x:{machine.uid}:{machine.uid}::{machine.home}:{self._shell}\n"
         accounts.write_text(Path("/etc/passwd").read_text() + made_up)
         accounts.chmod(0o644)
-        namespace = ["unshare", "--mount", "--propagation", "private"]
-        return [*namespace, "sh", "-c", _WITH_ACCOUNTS, "sh", str(accounts), *command]
+        namespace = [*machine.prefix, "unshare", "--mount", "--propagation", "private"]
+        setup = f"set -e\n{machine.setup}\nshift\n{_WITH_ACCOUNTS}"
+        return [*namespace, "sh", "-c", setup, "sh", str(self._open_folder), str(accounts), *command]
 
 
 def sshd_path() -> str:
@@ -194,8 +243,8 @@ def _status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _name(pid: int) -> str:
-    return _status(pid).get("Name", "")
+def _is_sshd(pid: int) -> bool:
+    return _status(pid).get("Name", "").startswith("sshd")
 
 
 def _end(pids: Sequence[int]) -> None:
@@ -216,9 +265,9 @@ def _free_port() -> int:
         return port
 
 
-def _greets(port: int) -> bool:
+def _greets(address: str, port: int) -> bool:
     try:
-        with socket.create_connection((_ADDRESS, port), timeout=1) as probe:
+        with socket.create_connection((address, port), timeout=1) as probe:
             return probe.recv(4) == b"SSH-"
     except OSError:
         return False
