@@ -1,0 +1,344 @@
+"""Nothing survives on an SSH host, and what is said about that is true: escapees times the ways in which a run can end.
+
+Each test is done twice: on a host that has python3, and on one that has none, where what leaves the run's group may
+survive, but then nobody says that all are dead.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.escapees import HOSTILE, KINDS
+from tests.support.escaping import Attempt, end_all, survivors
+from tests.support.netns import linked
+from tests.support.relay import Relay
+from tests.support.remote import FLAVOURS, Flavour, Refuge, RemoteEscapes, machine
+from tests.support.service import Document, Remote, wait_until
+from tests.support.sshd import Sshd
+
+pytestmark = pytest.mark.timeout(60)
+
+LOST_WITHIN = 20.0
+"""Seconds from the cut to the job's end, when nothing tells of the cut but silence."""
+
+GONE_WITHIN = 25.0
+"""Seconds from the cut to the end of the last process, on a host with python3."""
+
+AFTER_DEADLINE = 8.0
+"""Seconds from the time limit of a run to the end of its last process: TERM, 5 s, KILL, and some for a busy machine."""
+
+GROUP_BOUND = ("deaf",)
+"""The kinds that stay in their process group, which a guard without python3 can end."""
+
+TALK = {"params": {"count": 1000, "pause": 0.05}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Far:
+    """A service, a host that is reached over a relay, and escapees for it."""
+
+    service: RemoteEscapes
+    sshd: Sshd
+    relay: Relay
+    flavour: Flavour
+
+    @property
+    def sure(self) -> bool:
+        """Whether every process of a run can be found and ended on this host."""
+        return self.flavour == "python3"
+
+    def start(self, attempts: Sequence[Attempt], body: Document | None = None) -> list[Document]:
+        with ThreadPoolExecutor(len(attempts)) as pool:
+            return list(pool.map(lambda attempt: self.service.flee(attempt, "over", body), attempts))
+
+    def start_away(self, attempts: Sequence[Attempt], body: Document | None = None) -> list[Document]:
+        """Start escapees and wait until each has got away."""
+        jobs = self.start(attempts, body)
+        all_away(attempts)
+        return jobs
+
+    def talk(self) -> str:
+        """Start a command that goes on talking; returns its job's id once it has said something."""
+        job = self.service.launch("tick", {**TALK, "hosts": ["over"]})
+        assert self.service.first_line(job["id"]) == "tick 0"
+        return str(job["id"])
+
+    def works(self) -> bool:
+        """Whether the next run on the host succeeds."""
+        answer = self.service.run("exit", {"params": {"code": 0}, "hosts": ["over"]}).json()
+        return answer.get("state") == "succeeded"
+
+
+@contextmanager
+def far(folder: Path, flavour: Flavour) -> Iterator[Far]:
+    with ExitStack() as stack:
+        refuge = stack.enter_context(Refuge.made())
+        sshd = stack.enter_context(Sshd.start(folder / "far", machine=machine(flavour)))
+        relay = stack.enter_context(Relay.to((sshd.address, sshd.port)))
+        remotes = {"over": Remote.of(sshd, port=relay.port)}
+        service = stack.enter_context(RemoteEscapes.running(folder / "service", remotes=remotes))
+        service.refuge = refuge
+        yield Far(service=service, sshd=sshd, relay=relay, flavour=flavour)
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    """For endings that leave the host and the service whole."""
+    with far(tmp_path_factory.mktemp("endings"), request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=FLAVOURS)
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Far]:
+    """For endings that do not: a log with the errors that they cause is what they ask for."""
+    with far(tmp_path, request.param) as made:
+        yield made
+        made.service.stderr.write_text("")
+
+
+def all_away(attempts: Sequence[Attempt]) -> None:
+    for attempt in attempts:
+        wait_until(attempt.away, f"{attempt.kind} has got away", seconds=15)
+
+
+def alive(attempts: Sequence[Attempt]) -> set[str]:
+    """The kinds of which something is alive right now."""
+    return set(survivors(attempts, seconds=0))
+
+
+def follow(made: Far, attempts: Sequence[Attempt], jobs: Sequence[Document], seconds: float) -> dict[str, Document]:
+    """Wait for the end of all jobs, and hold each against what is alive at the moment when its verdict is known.
+
+    Raises AssertionError if one does not end in time, or says that all is dead when something lives.
+    """
+    give_up = time.monotonic() + seconds
+
+    def one(attempt: Attempt, job: Document) -> Document:
+        ended = made.service.job(job["id"], wait=seconds)
+        assert time.monotonic() < give_up + 1, f"{attempt.kind} is still {ended['state']}"
+        if ended.get("stopped") == "confirmed":
+            assert alive([attempt]) == set(), f"{attempt.kind} is alive and was said to be dead"
+        return {**ended, "code": (ended["error"] or {}).get("code")}
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        ended = list(pool.map(one, attempts, jobs))
+    return {attempt.kind: job for attempt, job in zip(attempts, ended, strict=True)}
+
+
+def told(ended: dict[str, Document], *fields: str) -> dict[str, tuple[object, ...]]:
+    return {kind: tuple(job.get(field) for field in fields) for kind, job in ended.items()}
+
+
+def check_gone(made: Far, attempts: Sequence[Attempt], *, seconds: float) -> None:
+    """Fail if something is left that can be ended on such a host; end what is left."""
+    watched = attempts if made.sure else [attempt for attempt in attempts if attempt.kind in GROUP_BOUND]
+    try:
+        assert survivors(watched, seconds=seconds) == {}
+    finally:
+        end_all(attempts)
+
+
+# -- a run's own end
+
+
+def test_a_normal_exit(shared: Far) -> None:
+    """The leader ends by itself; who has got away from it is ended all the same, and the job is what the leader made it."""
+    attempts = shared.service.attempts(stay=False)
+    jobs = shared.start(attempts)
+    try:
+        ended = follow(shared, attempts, jobs, 15)
+        assert [attempt.kind for attempt in attempts if not attempt.away()] == []
+        assert told(ended, "state", "exit_code", "code") == dict.fromkeys(KINDS, ("succeeded", 0, None))
+    finally:
+        check_gone(shared, attempts, seconds=1)
+
+
+# -- a run that is stopped
+
+
+def stop_by_timeout(made: Far, attempts: Sequence[Attempt], _: ExitStack) -> list[Document]:
+    return made.start_away(attempts, {"timeout": 2.5})
+
+
+def stop_by_cancel(made: Far, attempts: Sequence[Attempt], _: ExitStack) -> list[Document]:
+    jobs = made.start_away(attempts)
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(lambda job: made.service.cancel(job["id"]), jobs))
+
+
+def stop_by_hanging_up(made: Far, attempts: Sequence[Attempt], streams: ExitStack) -> list[Document]:
+    """The caller goes away when the streams are closed, which is after this."""
+    bodies = [{**made.service.flight(attempt, "over"), "on_disconnect": "cancel"} for attempt in attempts]
+    followed = [streams.enter_context(made.service.stream("flee", body)) for body in bodies]
+    jobs = [{"id": next(events).document["job_id"]} for events in followed]
+    all_away(attempts)
+    return jobs
+
+
+STOPS = {"timeout": stop_by_timeout, "cancel": stop_by_cancel, "hang up": stop_by_hanging_up}
+
+
+@pytest.mark.parametrize("way", STOPS)
+def test_a_stop(shared: Far, way: str) -> None:
+    """A run that is stopped is gone with all that it started when its job has ended; and that is known, with python3."""
+    attempts = shared.service.attempts()
+    try:
+        with ExitStack() as streams:
+            jobs = STOPS[way](shared, attempts, streams)
+        ended = follow(shared, attempts, jobs, 15)
+        state = "timed_out" if way == "timeout" else "canceled"
+        holder = ended.pop("holder")  # whose leader has ended: it may be over before it is stopped
+        assert holder["state"] in (state, "succeeded")
+        assert told(ended, "state") == dict.fromkeys(ended, (state,))
+        if shared.sure:
+            assert told(ended, "stopped") == dict.fromkeys(ended, ("confirmed",))
+        else:
+            assert {job["stopped"] for job in ended.values()} <= {"confirmed", "unconfirmed"}
+    finally:
+        check_gone(shared, attempts, seconds=1)
+
+
+# -- a connection that breaks
+
+
+def drop(made: Far) -> None:
+    made.sshd.drop_connections()
+
+
+def crash(made: Far) -> None:
+    made.sshd.crash()
+
+
+def reset_both(made: Far) -> None:
+    made.relay.reset()
+
+
+def reset_here(made: Far) -> None:
+    """The service hears of it, and the host hears nothing."""
+    made.relay.reset(far=False)
+
+
+def reset_there(made: Far) -> None:
+    """The host hears of it, and the service hears nothing."""
+    made.relay.reset(near=False)
+
+
+def freeze(made: Far) -> None:
+    """Nobody hears anything."""
+    made.relay.freeze()
+
+
+@pytest.mark.parametrize("cut", [drop, crash, reset_both, reset_here, reset_there, freeze])
+def test_a_cut(own: Far, cut: Callable[[Far], None]) -> None:
+    """The jobs are lost soon, with what was written up to the cut; on the host all ends by its own means.
+
+    Half of the runs have a time limit so short that it is over before anybody can know of the cut.
+    """
+    lasting, brief = own.service.attempts(), own.service.attempts()
+    try:
+        talker = own.talk()
+        jobs = own.start_away(lasting)
+        brief_jobs = own.start_away(brief, {"timeout": 4})
+        cut(own)
+        since = time.monotonic()
+        with ThreadPoolExecutor(2) as pool:
+            short = pool.submit(follow, own, brief, brief_jobs, LOST_WITHIN)
+            ended = follow(own, lasting, jobs, LOST_WITHIN)
+            check_brief(short.result())
+        holder = ended.pop("holder")  # whose leader may have ended before
+        assert holder["state"] in ("lost", "succeeded")
+        assert told(ended, "state", "code") == dict.fromkeys(ended, ("lost", "connection_lost"))
+        assert time.monotonic() - since < LOST_WITHIN
+        check_talker(own, talker)
+        check_gone(own, brief, seconds=since + 4 + AFTER_DEADLINE - time.monotonic())
+        if own.sure:
+            check_gone(own, lasting, seconds=since + GONE_WITHIN - time.monotonic())
+    finally:
+        end_all([*lasting, *brief])
+
+
+def check_brief(ended: dict[str, Document]) -> None:
+    """A run whose limit was reached, or whose connection was lost before; never one that is known to be dead by magic."""
+    holder = ended.pop("holder")
+    assert holder["state"] in ("lost", "timed_out", "succeeded")
+    for kind, job in ended.items():
+        assert (job["state"], job["code"]) in (("lost", "connection_lost"), ("timed_out", "timed_out")), kind
+
+
+def check_talker(made: Far, job_id: str) -> None:
+    """What was written up to the cut is kept, whole and in order."""
+    job = made.service.job(job_id, wait=LOST_WITHIN)
+    assert (job["state"], job["error"]["code"]) == ("lost", "connection_lost")
+    assert job["error"]["hint"]
+    assert job.get("stopped") != "confirmed"
+    lines = job["stdout"].splitlines()
+    assert lines
+    assert lines == [f"tick {number}" for number in range(len(lines))]
+
+
+@pytest.mark.parametrize("cut", [drop, reset_both])
+def test_the_next_run_after_a_cut(own: Far, cut: Callable[[Far], None]) -> None:
+    """A broken connection is not given to the next run."""
+    for _ in range(3):
+        talker = own.talk()
+        cut(own)
+        own.relay.thaw()
+        assert own.works()
+        check_talker(own, talker)
+
+
+def test_a_killed_service(own: Far) -> None:
+    """Nobody has to start the service again for its runs to be gone; when somebody does, the jobs say what is known."""
+    attempts = own.service.attempts()
+    try:
+        jobs = own.start_away(attempts)
+        own.service.kill_at_once(own.service.front)
+        check_gone(own, attempts, seconds=3)
+        own.service.kill()
+        own.service.start()
+        ended = follow(own, attempts, jobs, 10)
+        assert told(ended, "state", "code") == dict.fromkeys(KINDS, ("lost", "service_restarted"))
+        assert own.works()
+    finally:
+        end_all(attempts)
+
+
+# -- a network that is gone
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_partition(tmp_path: Path, flavour: Flavour) -> None:
+    """Packets vanish, and neither side is told. After the mending the host is used again."""
+    with linked() as link, Refuge.made() as refuge:
+        there = machine(flavour, prefix=link.far_prefix, address=link.far_address)
+        with (
+            Sshd.start(tmp_path / "far", machine=there) as sshd,
+            RemoteEscapes.running(tmp_path / "service", remotes={"over": Remote.of(sshd)}) as service,
+            Relay.to((sshd.address, sshd.port)) as unused,
+        ):
+            service.refuge = refuge
+            made = Far(service=service, sshd=sshd, relay=unused, flavour=flavour)
+            test_a_cut(made, lambda _: link.cut())
+            link.mend()
+            wait_until(made.works, "the host is used again", seconds=15)
+
+
+# -- escapees that attack who watches them
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_attacks_on_who_watches(own: Far, kind: str) -> None:
+    """A command can kill and stop what its own account runs, the guard too. No lie is told, and the next run works."""
+    attempts = own.service.attempts([kind])
+    try:
+        jobs = own.start_away(attempts, {"timeout": 5})
+        ended = follow(own, attempts, jobs, LOST_WITHIN)
+        assert ended[kind]["state"] in ("lost", "timed_out", "failed"), ended
+        wait_until(own.works, "the next run works", seconds=15)
+    finally:
+        end_all(attempts)
