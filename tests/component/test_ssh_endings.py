@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from tests.support.escapees import HOSTILE, KINDS
 from tests.support.escaping import Attempt, end_all, survivors
-from tests.support.netns import linked
+from tests.support.netns import Link, linked
 from tests.support.relay import Relay
 from tests.support.remote import FLAVOURS, Flavour, Refuge, RemoteEscapes, machine
 from tests.support.service import Document, Remote, wait_until
@@ -35,26 +36,35 @@ AFTER_DEADLINE = 8.0
 GROUP_BOUND = ("deaf",)
 """The kinds that stay in their process group, which a guard without python3 can end."""
 
+Cut = Callable[["Far"], None]
+
 TALK = {"params": {"count": 1000, "pause": 0.05}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Far:
-    """A service, a host that is reached over a relay, and escapees for it."""
+    """One host, behind a relay or not, with the service that reaches it."""
 
     service: RemoteEscapes
     sshd: Sshd
-    relay: Relay
     flavour: Flavour
+    relay: Relay | None = None
+    host: str = "over"
 
     @property
     def sure(self) -> bool:
         """Whether every process of a run can be found and ended on this host."""
         return self.flavour == "python3"
 
+    @property
+    def line(self) -> Relay:
+        if self.relay is None:
+            raise RuntimeError("this host is reached directly")
+        return self.relay
+
     def start(self, attempts: Sequence[Attempt], body: Document | None = None) -> list[Document]:
         with ThreadPoolExecutor(len(attempts)) as pool:
-            return list(pool.map(lambda attempt: self.service.flee(attempt, "over", body), attempts))
+            return list(pool.map(lambda attempt: self.service.flee(attempt, self.host, body), attempts))
 
     def start_away(self, attempts: Sequence[Attempt], body: Document | None = None) -> list[Document]:
         """Start escapees and wait until each has got away."""
@@ -64,14 +74,14 @@ class Far:
 
     def talk(self) -> str:
         """Start a command that goes on talking; returns its job's id once it has said something."""
-        job = self.service.launch("tick", {**TALK, "hosts": ["over"]})
+        job = self.service.launch("tick", {**TALK, "hosts": [self.host]})
         assert self.service.first_line(job["id"]) == "tick 0"
         return str(job["id"])
 
     def works(self) -> bool:
         """Whether the next run on the host succeeds."""
-        answer = self.service.run("exit", {"params": {"code": 0}, "hosts": ["over"]}).json()
-        return answer.get("state") == "succeeded"
+        answer = self.service.run("exit", {"params": {"code": 0}, "hosts": [self.host]}).json()
+        return bool(answer.get("state") == "succeeded")
 
 
 @contextmanager
@@ -88,7 +98,7 @@ def far(folder: Path, flavour: Flavour) -> Iterator[Far]:
 
 @pytest.fixture(scope="module", params=FLAVOURS)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
-    """For endings that leave the host and the service whole."""
+    """For endings that leave the service whole."""
     with far(tmp_path_factory.mktemp("endings"), request.param) as made:
         yield made
 
@@ -212,62 +222,37 @@ def drop(made: Far) -> None:
 
 def crash(made: Far) -> None:
     made.sshd.crash()
+    made.sshd.up()
 
 
-def reset_both(made: Far) -> None:
-    made.relay.reset()
+def reset(made: Far) -> None:
+    made.line.reset()
+    made.line.thaw()
 
 
-def reset_here(made: Far) -> None:
-    """The service hears of it, and the host hears nothing."""
-    made.relay.reset(far=False)
+LOUD: Sequence[Cut] = (drop, crash, reset)
 
 
-def reset_there(made: Far) -> None:
-    """The host hears of it, and the service hears nothing."""
-    made.relay.reset(near=False)
-
-
-def freeze(made: Far) -> None:
-    """Nobody hears anything."""
-    made.relay.freeze()
-
-
-@pytest.mark.parametrize("cut", [drop, crash, reset_both, reset_here, reset_there, freeze])
-def test_a_cut(own: Far, cut: Callable[[Far], None]) -> None:
-    """The jobs are lost soon, with what was written up to the cut; on the host all ends by its own means.
-
-    Half of the runs have a time limit so short that it is over before anybody can know of the cut.
-    """
-    lasting, brief = own.service.attempts(), own.service.attempts()
+@pytest.mark.parametrize("cut", LOUD)
+def test_a_loud_cut(shared: Far, cut: Cut) -> None:
+    """Both sides hear of it: all ends at once, the jobs are lost with what was written before, and the next run works."""
+    attempts = shared.service.attempts()
     try:
-        talker = own.talk()
-        jobs = own.start_away(lasting)
-        brief_jobs = own.start_away(brief, {"timeout": 4})
-        cut(own)
-        since = time.monotonic()
-        with ThreadPoolExecutor(2) as pool:
-            short = pool.submit(follow, own, brief, brief_jobs, LOST_WITHIN)
-            ended = follow(own, lasting, jobs, LOST_WITHIN)
-            check_brief(short.result())
-        holder = ended.pop("holder")  # whose leader may have ended before
-        assert holder["state"] in ("lost", "succeeded")
-        assert told(ended, "state", "code") == dict.fromkeys(ended, ("lost", "connection_lost"))
-        assert time.monotonic() - since < LOST_WITHIN
-        check_talker(own, talker)
-        check_gone(own, brief, seconds=since + 4 + AFTER_DEADLINE - time.monotonic())
-        if own.sure:
-            check_gone(own, lasting, seconds=since + GONE_WITHIN - time.monotonic())
+        talker = shared.talk()
+        jobs = shared.start_away(attempts)
+        cut(shared)
+        assert shared.works()
+        check_gone(shared, attempts, seconds=3)
+        check_lost(follow(shared, attempts, jobs, 3))
+        check_talker(shared, talker)
     finally:
-        end_all([*lasting, *brief])
+        end_all(attempts)
 
 
-def check_brief(ended: dict[str, Document]) -> None:
-    """A run whose limit was reached, or whose connection was lost before; never one that is known to be dead by magic."""
-    holder = ended.pop("holder")
-    assert holder["state"] in ("lost", "timed_out", "succeeded")
-    for kind, job in ended.items():
-        assert (job["state"], job["code"]) in (("lost", "connection_lost"), ("timed_out", "timed_out")), kind
+def check_lost(ended: dict[str, Document]) -> None:
+    holder = ended.pop("holder", None)  # whose leader has ended: it may be over before
+    assert holder is None or holder["state"] in ("lost", "succeeded")
+    assert told(ended, "state", "code") == dict.fromkeys(ended, ("lost", "connection_lost"))
 
 
 def check_talker(made: Far, job_id: str) -> None:
@@ -281,15 +266,88 @@ def check_talker(made: Far, job_id: str) -> None:
     assert lines == [f"tick {number}" for number in range(len(lines))]
 
 
-@pytest.mark.parametrize("cut", [drop, reset_both])
-def test_the_next_run_after_a_cut(own: Far, cut: Callable[[Far], None]) -> None:
-    """A broken connection is not given to the next run."""
-    for _ in range(3):
-        talker = own.talk()
-        cut(own)
-        own.relay.thaw()
-        assert own.works()
-        check_talker(own, talker)
+# -- a connection that falls silent
+
+
+LASTING = ("deaf", "session", "daemon", "hopper", "stranger")
+BRIEF = ("deaf", "nulled")
+BRIEF_SECONDS = 4
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_silent_cuts(tmp_path: Path, flavour: Flavour) -> None:
+    """Where a side hears nothing, the jobs are lost within 20 s, and on the host all ends by its own means.
+
+    Four hosts at once: a network that is gone for both sides, a connection that passes nothing on, and one that is reset
+    for the one side or the other. Some runs have a time limit that is over before anybody can know of the cut.
+    """
+    with linked() as link, silent_hosts(tmp_path, link, flavour) as hosts, ThreadPoolExecutor(len(hosts)) as pool:
+        cuts: dict[str, Cut] = {
+            "gone": lambda _: link.cut(),
+            "frozen": lambda made: made.line.freeze(),
+            "reset_here": lambda made: made.line.reset(far=False),
+            "reset_there": lambda made: made.line.reset(near=False),
+        }
+        everybody = Barrier(len(hosts))
+        done = [pool.submit(cut_silently, made, cuts[made.host], everybody) for made in hosts]
+        for made, outcome in zip(hosts, done, strict=True):
+            assert outcome.exception() is None, made.host
+        link.mend()
+        gone = hosts[0]
+        wait_until(gone.works, "the host is used again", seconds=15)
+
+
+@contextmanager
+def silent_hosts(folder: Path, link: Link, flavour: Flavour) -> Iterator[list[Far]]:
+    with ExitStack() as stack:
+        refuge = stack.enter_context(Refuge.made())
+        there = machine(flavour, prefix=link.far_prefix, address=link.far_address)
+        away = stack.enter_context(Sshd.start(folder / "away", machine=there))
+        near = stack.enter_context(Sshd.start(folder / "near", machine=machine(flavour)))
+        names = ("frozen", "reset_here", "reset_there")
+        relays = {name: stack.enter_context(Relay.to((near.address, near.port))) for name in names}
+        remotes = {name: Remote.of(near, port=relay.port) for name, relay in relays.items()}
+        remotes["gone"] = Remote.of(away)
+        service = stack.enter_context(RemoteEscapes.running(folder / "service", remotes=remotes))
+        service.refuge = refuge
+        yield [
+            Far(service=service, sshd=away, flavour=flavour, host="gone"),
+            *(
+                Far(service=service, sshd=near, flavour=flavour, relay=relay, host=name)
+                for name, relay in relays.items()
+            ),
+        ]
+
+
+def cut_silently(made: Far, cut: Cut, everybody: Barrier) -> None:
+    lasting, brief = made.service.attempts(LASTING), made.service.attempts(BRIEF)
+    try:
+        talker = made.talk()
+        jobs = made.start_away(lasting)
+        brief_jobs = made.start_away(brief, {"timeout": BRIEF_SECONDS})
+        everybody.wait(20)
+        cut(made)
+        since = time.monotonic()
+        with ThreadPoolExecutor(2) as pool:
+            short = pool.submit(follow, made, brief, brief_jobs, LOST_WITHIN)
+            check_lost(follow(made, lasting, jobs, LOST_WITHIN))
+            check_brief(short.result())
+        check_talker(made, talker)
+        check_gone(made, brief, seconds=since + BRIEF_SECONDS + AFTER_DEADLINE - time.monotonic())
+        if made.sure:
+            check_gone(made, lasting, seconds=since + GONE_WITHIN - time.monotonic())
+    finally:
+        end_all([*lasting, *brief])
+
+
+def check_brief(ended: dict[str, Document]) -> None:
+    """The limit was reached, or the connection was lost before; that the process is dead nobody can know, nor says."""
+    for kind, job in ended.items():
+        assert (job["state"], job["code"]) in (("lost", "connection_lost"), ("timed_out", "timed_out")), kind
+        assert job.get("stopped") != "confirmed", kind
+
+
+# -- a service that is killed
 
 
 def test_a_killed_service(own: Far) -> None:
@@ -306,26 +364,6 @@ def test_a_killed_service(own: Far) -> None:
         assert own.works()
     finally:
         end_all(attempts)
-
-
-# -- a network that is gone
-
-
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_a_partition(tmp_path: Path, flavour: Flavour) -> None:
-    """Packets vanish, and neither side is told. After the mending the host is used again."""
-    with linked() as link, Refuge.made() as refuge:
-        there = machine(flavour, prefix=link.far_prefix, address=link.far_address)
-        with (
-            Sshd.start(tmp_path / "far", machine=there) as sshd,
-            RemoteEscapes.running(tmp_path / "service", remotes={"over": Remote.of(sshd)}) as service,
-            Relay.to((sshd.address, sshd.port)) as unused,
-        ):
-            service.refuge = refuge
-            made = Far(service=service, sshd=sshd, relay=unused, flavour=flavour)
-            test_a_cut(made, lambda _: link.cut())
-            link.mend()
-            wait_until(made.works, "the host is used again", seconds=15)
 
 
 # -- escapees that attack who watches them

@@ -150,9 +150,7 @@ class Remote:
     def of(cls, sshd: Sshd, *, port: int | None = None) -> "Remote":
         """A real server, or what stands in front of it at another port of the same address."""
         recorded = sshd.recorded().replace(f"]:{sshd.port} ", f"]:{port or sshd.port} ")
-        return cls(
-            address=sshd.address, port=port or sshd.port, account=sshd.account, key=sshd.key, recorded=recorded
-        )
+        return cls(address=sshd.address, port=port or sshd.port, account=sshd.account, key=sshd.key, recorded=recorded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
