@@ -29,6 +29,7 @@ Media = Literal["application/x-ndjson", "text/event-stream"]
 NDJSON: Media = "application/x-ndjson"
 SSE: Media = "text/event-stream"
 _WAIT = 10.0
+_LONG_POLL = 5.0
 _ROOT = Path(__file__).parents[2]
 _FREE_TEXT = r"[^\x00-\x1f]*"
 _BOTH = ["local", "far"]
@@ -381,6 +382,17 @@ class Service:
     def job(self, job_id: str, *, wait: float = 0, principal: str = "ann") -> Document:
         with self.client(principal) as client:
             return as_document(client.get(f"/v1/jobs/{job_id}", params={"wait": wait}))
+
+    def finished(self, job_id: str, *, seconds: float) -> Document:
+        """Return a job once it has ended. Raises AssertionError if it does not end in time."""
+        give_up = time.monotonic() + seconds
+        while True:
+            left = give_up - time.monotonic()
+            job = self.job(job_id, wait=round(min(max(left, 0), _LONG_POLL), 1))
+            if job["state"] not in ("queued", "running"):
+                return job
+            if left <= 0:
+                raise AssertionError(f"not ended within {seconds} s: {job}")
 
     def list_jobs(self, **filters: str | int) -> list[Document]:
         with self.client() as client:
