@@ -154,8 +154,11 @@ class Odd:
 REFUSED = (("failed", "channel_refused"),)
 NOISE = "head -c 100000 /dev/zero | tr '\\0' x; echo; head -c 100000 /dev/zero | tr '\\0' y >&2; echo >&2"
 FULL_TMP = """
-    mount -t tmpfs none /run && mkdir /run/sshd /run/kept && mount --bind "$1" /run/kept
-    mount -t tmpfs -o size=8k,mode=1777 none /tmp && mkdir -p "$1" && mount --bind /run/kept "$1"
+    mount -t tmpfs none /run && mkdir /run/sshd /run/kept && mount --bind /tmp /run/kept
+    mount -t tmpfs -o size=16k,mode=1777 none /tmp
+    for folder in "$1" "$2"; do
+        case $folder in /tmp/*) mkdir -p "$folder" && mount --bind "/run/kept/${folder#/tmp/}" "$folder" ;; esac
+    done
     dd if=/dev/zero of=/tmp/fill bs=1k count=64 2>/dev/null || true
 """
 
@@ -178,7 +181,7 @@ ODD: Mapping[str, Odd] = {
     "restricted": Odd(config=["DisableForwarding yes", "PermitTTY no", "PermitUserRC no"]),
     "homeless": Odd(machine=Machine(home="/nonexistent/home")),
     "full_tmp": Odd(machine=Machine(setup=FULL_TMP)),
-    "no_forks": Odd(machine=Machine(uid=61235, setup="ulimit -u 1"), expected=(*REFUSED, ("failed", "spawn_failed"))),
+    "no_forks": Odd(machine=Machine(uid=61235, setup="prlimit --nproc=1 --pid $$"), expected=(*REFUSED, ("failed", "spawn_failed"))),
 }
 
 
@@ -276,7 +279,7 @@ def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def test_not_reached(unreachable: Service, name: str, code: str) -> None:
     """The run says why there was no connection, and that takes no longer than a connection may take."""
     since = time.monotonic()
-    ended = run_on(unreachable, name)
+    ended = run_on(unreachable, name, "args", params={"one": "x"})
     assert verdict(ended) == ("failed", code)
     assert time.monotonic() - since < 7
     check_good(unreachable)

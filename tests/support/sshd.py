@@ -30,8 +30,8 @@ _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
 class Machine:
     """What is special about the machine that a server seems to be; all of it counts only when run as root.
 
-    `setup` is a piece of shell that runs in the server's own mount namespace before it starts, with the folder that
-    holds the server's public files as `$1`; `prefix` is a program with its arguments that starts the server, like
+    `setup` is a piece of shell that runs in the server's own mount namespace before it starts, with the folders of the
+    server's public files and of its configuration as `$1` and `$2`; `prefix` is a program with its arguments that starts the server, like
     nsenter; `address` is where it listens.
     """
 
@@ -70,7 +70,7 @@ class Sshd:
     def start(
         cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", machine: Machine = _PLAIN
     ) -> Iterator["Sshd"]:
-        """Start a server with `config` as the first lines of its sshd_config; `shell` counts only when run as root."""
+        """Start a server with `config` as further lines of its sshd_config, or in place of ours; `shell` counts only when run as root."""
         folder.mkdir(parents=True, exist_ok=True)
         server = cls(folder, config=config, shell=shell, machine=machine)
         try:
@@ -166,7 +166,6 @@ class Sshd:
         allowed.write_text(self.key.with_suffix(".pub").read_text())
         allowed.chmod(0o644)
         lines = (
-            *self._config,  # of two lines with one keyword, the first counts
             f"Port {self.port}",
             f"ListenAddress {self.address}",
             f"HostKey {self.host_key}",
@@ -182,7 +181,10 @@ class Sshd:
             "MaxStartups 200",
             "LogLevel DEBUG1",
         )
-        (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
+        # of two lines with one keyword, for some the first counts and for some the last
+        changed = {line.split()[0] for line in self._config} - {"HostKey"}
+        kept = [line for line in lines if line.split()[0] not in changed]
+        (self.folder / "sshd_config").write_text("\n".join([*kept, *self._config]) + "\n")
 
     def _command(self) -> list[str]:
         command = [sshd_path(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
@@ -194,8 +196,9 @@ class Sshd:
         accounts.write_text(Path("/etc/passwd").read_text() + made_up)
         accounts.chmod(0o644)
         namespace = [*machine.prefix, "unshare", "--mount", "--propagation", "private"]
-        setup = f"set -e\n{machine.setup}\nshift\n{_WITH_ACCOUNTS}"
-        return [*namespace, "sh", "-c", setup, "sh", str(self._open_folder), str(accounts), *command]
+        setup = f"set -e\n{machine.setup}\nshift 2\n{_WITH_ACCOUNTS}"
+        folders = [str(self._open_folder), str(self.folder)]
+        return [*namespace, "sh", "-c", setup, "sh", *folders, str(accounts), *command]
 
 
 def sshd_path() -> str:
