@@ -7,12 +7,14 @@ output there is never more than a count and a sum.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from heapq import nsmallest
 
 from cmdhttp.auth.principal import Principal
 from cmdhttp.call import Call
+from cmdhttp.clock import rfc3339
+from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.jobs.state import Job
 from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
@@ -85,11 +87,19 @@ def end_record(job: Job) -> dict[str, object]:
             "error": run.error.code if run.error else None,
             "stdout": [run.stdout.size, run.stdout.sha256],
             "stderr": [run.stderr.size, run.stderr.sha256],
+            **({"host_key": run.host_key} if run.host_key else {}),
+            **({"certificate": run.certificate} if run.certificate else {}),
             **({"artefacts": [[file.name, file.size, file.sha256] for file in run.kept.artefacts]} if run.kept else {}),
         }
         for run in job.runs
     ]
     return {"job": job.id, "command": job.command, "principal": job.principal, "state": job.state, "runs": runs}
+
+
+def certificate_record(issued: CertificateIssued) -> dict[str, object]:
+    """The audit's fields for a certificate that a login is about to use."""
+    fields = asdict(issued)
+    return {**fields, "valid_after": rfc3339(issued.valid_after), "valid_before": rfc3339(issued.valid_before)}
 
 
 def _params(shown: Mapping[str, object]) -> dict[str, object]:

@@ -34,6 +34,7 @@ from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local.executor import LocalExecutor
 from cmdhttp.execution.local.link import BrokerConfig, BrokerLink, Brokers, OwnBrokers
+from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
@@ -41,7 +42,7 @@ from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
-from cmdhttp.records import end_record
+from cmdhttp.records import certificate_record, end_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
 from cmdhttp.results.library import find_library
@@ -141,7 +142,11 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
     journal = Journal(settings.data)
     hub = Hub(journal)
-    executors = Executors(local=LocalExecutor(link=link), ssh=SshExecutor())
+
+    async def on_issue(issued: CertificateIssued) -> None:
+        await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
+
+    executors = Executors(local=LocalExecutor(link=link), ssh=SshExecutor(on_issue=on_issue))
 
     async def on_end(job: Job) -> None:
         if job.state.terminal:

@@ -18,3 +18,4 @@ class Code(StrEnum):
     JOB_REPLAYED = "job.replayed"
     JOB_CANCEL = "job.cancel"
     JOB_ENDED = "job.ended"
+    CERTIFICATE_ISSUED = "certificate.issued"

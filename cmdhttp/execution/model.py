@@ -83,10 +83,38 @@ class RunError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The process exists (local: `pid`) or the SSH channel has accepted the command (`remote_id`)."""
+    """The process exists (local: `pid`) or the SSH channel has accepted the command (`remote_id`).
+
+    `host_key` is the fingerprint of the key that the host proved itself by, `certificate` the serial of the login's.
+    """
 
     pid: int | None = None
     remote_id: str | None = None
+    host_key: str | None = None
+    certificate: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateIssued:
+    """A user certificate that a login is about to use, as the audit keeps it.
+
+    `job` and `principal` are None where the connection serves many jobs. `authority` is a fingerprint; times are Unix
+    seconds; `command_sha256` is the sum of the only command line, None if any is good.
+    """
+
+    serial: str
+    key_id: str
+    job: str | None
+    principal: str | None
+    authority: str
+    address: str
+    port: int
+    account: str
+    certificate_principal: str
+    source_addresses: tuple[str, ...]
+    command_sha256: str | None
+    valid_after: int
+    valid_before: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,8 @@ class StepRun:
                 argv=step.shown_argv,
                 pid=news.pid,
                 remote_id=news.remote_id,
+                host_key=news.host_key,
+                certificate=news.certificate,
             )
         )
 

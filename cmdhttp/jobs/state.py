@@ -76,7 +76,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The execution on one host. Times are Unix seconds; `duration` in seconds is from a monotonic clock."""
+    """The execution on one host. Times are Unix seconds; `duration` in seconds is from a monotonic clock.
+
+    Over SSH, `host_key` is the fingerprint of the host's key and `certificate` the serial of the one that logged in.
+    """
 
     host: str
     state: State = State.QUEUED
@@ -91,6 +94,8 @@ class Run:
     stderr: Tally = Tally()
     truncated: bool = False
     kept: Kept | None = None
+    host_key: str | None = None
+    certificate: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -164,6 +169,8 @@ class Started:
     argv: tuple[str, ...] = field(repr=False)
     pid: int | None = None
     remote_id: str | None = None
+    host_key: str | None = None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +263,8 @@ def _dispatched(job: Job, event: Dispatched) -> Job:
 def _started(job: Job, event: Started) -> Job:
     run = job.runs[event.run]
     _require(run.state is State.RUNNING and run.started_at is None, event)
-    runs = _with(job, event.run, replace(run, started_at=event.ts))
+    run = replace(run, started_at=event.ts, host_key=event.host_key, certificate=event.certificate)
+    runs = _with(job, event.run, run)
     return replace(job, last_seq=event.seq, started_at=job.started_at or event.ts, runs=runs)
 
 

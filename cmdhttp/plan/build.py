@@ -1,17 +1,25 @@
 """A decided call becomes a plan. Limits are lowered here and never raised."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import assert_never
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import Resolver
 from cmdhttp.plan.model import (
     HERE,
+    Agent,
+    AgentSigner,
+    Certificate,
     KeyFile,
+    KeyVariable,
     LocalTarget,
+    PasswordFile,
+    PasswordVariable,
     Plan,
     Shell,
+    SshLogin,
     SshTarget,
     Step,
     Target,
@@ -19,8 +27,20 @@ from cmdhttp.plan.model import (
     staged_path,
 )
 from cmdhttp.plan.remote import posix_line, remote_argv
-from cmdhttp.policy.compiled import Command, Host, KeyLogin, Policy
+from cmdhttp.policy.compiled import (
+    AgentLogin,
+    CertificateLogin,
+    Command,
+    Host,
+    KeyAuthority,
+    KeyLogin,
+    Login,
+    PasswordLogin,
+    Policy,
+    Profile,
+)
 from cmdhttp.policy.decide import Arguments
+from cmdhttp.policy.model import Effect
 from cmdhttp.policy.params import Value
 from cmdhttp.policy.params.values import Secret
 
@@ -57,7 +77,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         Step(
             run=run,
             host=host,
-            target=_target(policy.hosts[host], command, arguments),
+            target=_target(host, policy.hosts, command, arguments),
             argv=argv,
             env=env,
             script=command.script,
@@ -103,19 +123,71 @@ def _secrets(value: Value) -> Iterator[bytes]:
         yield from chain.from_iterable(map(_secrets, value))
 
 
-def _target(host: Host, command: Command, arguments: Arguments) -> Target:
+_ENV = "env:"
+_ACCOUNT = "<account>"
+
+
+def _target(name: str, hosts: Mapping[str, Host], command: Command, arguments: Arguments) -> Target:
+    host = hosts[name]
     profile = host.profile
     if missing := command.missing_on(host, arguments.values):
         return UnsupportedTarget(what=missing[0])
     if profile is None:
         return LocalTarget(account=command.account, isolated=command.isolated)
-    if not isinstance(profile.login, KeyLogin) or profile.known_hosts is None:
-        return UnsupportedTarget(what="this way to log in")
+    target = _reached(host, profile, hosts, account=command.account or profile.account)
+    if isinstance(target.login, Certificate) and command.effect is not Effect.READ:
+        return replace(target, shared=False)
+    return target
+
+
+def _reached(host: Host, profile: Profile, hosts: Mapping[str, Host], *, account: str) -> SshTarget:
     return SshTarget(
         address=host.address,
         port=host.port,
-        account=command.account or profile.account,
-        login=KeyFile(path=profile.login.path),
+        account=account,
+        login=_login(profile.login, account),
         known_hosts=profile.known_hosts,
+        cert_authority=profile.cert_authority,
         shell=Shell(profile.shell),
+        jump=_jump(profile, hosts),
+        become=None if profile.become == "none" else profile.become,
     )
+
+
+def _jump(profile: Profile, hosts: Mapping[str, Host]) -> SshTarget | None:
+    """The host to go through, as its own profile says; a policy that loads has no circle of them."""
+    if profile.jump is None:
+        return None
+    host = hosts[profile.jump]
+    if host.profile is None:  # never without the jump instead
+        raise RuntimeError("a jump leads through a host that is not reached by SSH")
+    target = _reached(host, host.profile, hosts, account=host.profile.account)
+    return replace(target, leads_on=isinstance(target.login, Certificate))
+
+
+def _login(login: Login, account: str) -> SshLogin:
+    match login:
+        case KeyLogin(path=place):
+            return _key(place)
+        case AgentLogin(socket=socket):
+            return Agent(socket=socket)
+        case PasswordLogin(secret=place):
+            if place.startswith(_ENV):
+                return PasswordVariable(password_variable=place.removeprefix(_ENV))
+            return PasswordFile(password_file=place)
+        case CertificateLogin():
+            principal = login.principal.replace(_ACCOUNT, account)
+            return Certificate(authority=_authority(login), principal=principal, ttl=login.ttl, sources=login.sources)
+        case _:
+            assert_never(login)
+
+
+def _authority(login: CertificateLogin) -> KeyFile | KeyVariable | AgentSigner:
+    authority = login.authority
+    if isinstance(authority, KeyAuthority):
+        return _key(authority.key)
+    return AgentSigner(agent=Agent(socket=authority.socket), public_key=authority.public_key)
+
+
+def _key(place: str) -> KeyFile | KeyVariable:
+    return KeyVariable(variable=place.removeprefix(_ENV)) if place.startswith(_ENV) else KeyFile(path=place)

@@ -39,7 +39,57 @@ class KeyFile:
     path: str
 
 
-SshLogin = KeyFile
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyVariable:
+    """A login by the private key in an environment variable of the service, read when a connection is made."""
+
+    variable: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A login by the keys of an SSH agent; `socket` is the absolute path of its socket, or `env:NAME`."""
+
+    socket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordFile:
+    """A login by the password in the file `password_file`, which is absolute."""
+
+    password_file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordVariable:
+    """A login by the password in an environment variable of the service, read when a connection is made."""
+
+    password_variable: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSigner:
+    """An authority whose private key an agent holds; `public_key` is the absolute path of a file."""
+
+    agent: Agent
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A login by a certificate that is made for it, for the principal `principal`, and that lives `ttl` seconds.
+
+    It is good from the networks `sources` alone; from everywhere if there are none; None: from our end of the connection.
+    """
+
+    authority: KeyFile | KeyVariable | AgentSigner
+    principal: str
+    ttl: float
+    sources: tuple[str, ...] | None = None
+
+
+SshLogin = KeyFile | KeyVariable | Agent | PasswordFile | PasswordVariable | Certificate
+"""Where the means of a login lie. Never the means: a plan may be stored and shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +97,8 @@ class SshTarget:
     """One SSH host. `known_hosts` and `cert_authority` are absolute paths of files; `shell` is the login shell's family.
 
     `jump` is the host whose connection leads there. `shared` says that one connection may serve many runs; if not, each run
-    gets one of its own, with a certificate that is good for its command line alone. Equal targets are one place.
+    gets one of its own, with a certificate that is good for its command line alone. `leads_on` says that only forwarding to
+    the hosts behind is asked of it, so a certificate permits that and no command. Equal targets are one place.
     """
 
     address: str
@@ -60,6 +111,7 @@ class SshTarget:
     jump: "SshTarget | None" = None
     become: str | None = None
     shared: bool = True
+    leads_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyLogin:
-    """By the private key in the file `path`."""
+    """By a private key: `path` is the absolute path of its file, or `env:NAME`."""
 
     path: str
 
@@ -55,18 +55,41 @@ class AgentLogin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordLogin:
-    """By the password that `secret` refers to: `file:NAME` or `env:NAME`."""
+    """By a password: `secret` is the absolute path of its file, or `env:NAME`."""
 
     secret: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyAuthority:
+    """Signs with a private key: `key` is the absolute path of its file, or `env:NAME`."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentAuthority:
+    """Signs through the agent on `socket` (absolute, or `env:NAME`) with the key whose public half is in a file."""
+
+    socket: str
+    public_key: str
+
+
+Authority = KeyAuthority | AgentAuthority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateLogin:
-    """By a certificate of the authority `ca`, made for each job; lives `ttl` seconds."""
+    """By a certificate of the authority `ca`, made for each job; lives `ttl` seconds.
+
+    It is good from the networks `sources` alone; from everywhere if there are none; None: from our end of the connection.
+    """
 
     ca: str
+    authority: Authority
     ttl: float
     principal: str
+    sources: tuple[str, ...] | None = None
 
 
 Login = KeyLogin | AgentLogin | PasswordLogin | CertificateLogin

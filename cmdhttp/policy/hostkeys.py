@@ -1,6 +1,7 @@
-"""The lines of a known_hosts file, as far as one can tell a host key from anything else.
+"""The lines of a known_hosts file or of a file of authorities, as far as one can tell a key from anything else.
 
-A line is blank, a comment, or `[@marker] hosts type key`, the key in base64. Whether it is the right key is not asked.
+A line is blank, a comment, or `[@marker] hosts type key`, the key in base64; of an authority only `type key`. Whether it is
+the right key is not asked.
 """
 
 import base64
@@ -11,7 +12,7 @@ from pathlib import Path
 
 _MARKERS = (b"@cert-authority", b"@revoked")
 _TYPE = re.compile(rb"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9-]+(@openssh\.com)?\Z")
-_FEWEST = 3
+_FEWEST = 2
 _MOST = 1 << 20
 
 
@@ -25,17 +26,20 @@ def read_beginning(path: Path) -> bytes:
     return data if len(data) < _MOST else data[: data.rfind(b"\n") + 1]
 
 
-def bad_lines(data: bytes) -> Iterator[int]:
-    """Yield the numbers, from 1, of the lines that are no host keys."""
+def bad_lines(data: bytes, *, hosts: bool = True) -> Iterator[int]:
+    """Yield the numbers, from 1, of the lines that are no keys; `hosts` says whether each names its hosts."""
     for number, line in enumerate(data.split(b"\n"), start=1):
         words = line.split()
-        if words and not words[0].startswith(b"#") and not _is_key(words):
+        if words and not words[0].startswith(b"#") and not _is_key(_after_hosts(words) if hosts else words):
             yield number
 
 
-def _is_key(words: list[bytes]) -> bool:
-    fields = words[1:] if words[0] in _MARKERS else words
-    return len(fields) >= _FEWEST and bool(_TYPE.match(fields[1])) and _is_base64(fields[2])
+def _after_hosts(words: list[bytes]) -> list[bytes]:
+    return words[2:] if words[0] in _MARKERS else words[1:]
+
+
+def _is_key(fields: list[bytes]) -> bool:
+    return len(fields) >= _FEWEST and bool(_TYPE.match(fields[0])) and _is_base64(fields[1])
 
 
 def _is_base64(text: bytes) -> bool:

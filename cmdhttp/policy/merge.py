@@ -22,6 +22,7 @@ from cmdhttp.policy.findings import Finding, PolicyError, Position, suggestion
 from cmdhttp.policy.model import (
     LISTED,
     NAMED,
+    AuthoritySpec,
     CallbackSpec,
     CaseSpec,
     CommandSpec,
@@ -59,6 +60,7 @@ class Merged:
     """
 
     ssh_profiles: dict[str, Defined[SshProfile]] = field(default_factory=dict)
+    ssh_authorities: dict[str, Defined[AuthoritySpec]] = field(default_factory=dict)
     hosts: dict[str, Defined[HostSpec]] = field(default_factory=dict)
     groups: dict[str, Defined[Any]] = field(default_factory=dict)
     commands: dict[str, Defined[CommandSpec]] = field(default_factory=dict)

@@ -29,8 +29,16 @@ class _Kind(StrEnum):
     PROGRAM = "program"
     SCRIPT = "script"
     KEY = "key file"
+    PUBLIC_KEY = "public key of an authority"
     AUTHORITY = "file of a host key authority"
     KNOWN_HOSTS = "known_hosts file"
+
+
+_LINES = {
+    _Kind.KNOWN_HOSTS: ("host key", "a line is 'HOSTS TYPE KEY' as ssh-keyscan writes it, or a comment", True),
+    _Kind.AUTHORITY: ("public key", "a line is 'TYPE KEY' as in a .pub file, or a comment", False),
+}
+"""What each line of such a file is, how it is written, and whether it names hosts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +101,18 @@ def _trust(merged: Merged, policies: Path) -> Iterator[_Target]:
             name = getattr(defined.spec.host_keys, key, None)
             if name is not None:
                 yield _Target(path=str(policies.absolute() / name), kind=kind, at=defined.where("host_keys", key))
+    for signer in merged.ssh_authorities.values():
+        if signer.spec.public_key is not None:
+            path = str(policies.absolute() / signer.spec.public_key)
+            yield _Target(path=path, kind=_Kind.PUBLIC_KEY, at=signer.where("public_key"))
 
 
 def _secrets(merged: Merged, secrets: Path) -> Iterator[_Target]:
     for profile in merged.ssh_profiles.values():
         for key in ("key", "password"):
             yield from _secret(secrets, getattr(profile.spec.auth, key, None), profile.where("auth", key))
+    for signer in merged.ssh_authorities.values():
+        yield from _secret(secrets, signer.spec.key, signer.where("key"))
     for callback in merged.callbacks.values():
         for key in ("url", "sign"):
             yield from _secret(secrets, getattr(callback.spec, key), callback.where(key))
@@ -166,16 +180,19 @@ class _Inspector:
         elif target.kind is _Kind.KNOWN_HOSTS and status.st_size == 0:
             hint = "write the keys of the hosts into it; without one, no host of this profile is reached"
             self._say(LintCode.NO_HOST_KEYS, f"{target.path} is empty", target, hint)
-        elif target.kind is _Kind.KNOWN_HOSTS and stat.S_ISREG(mode):
-            self._host_keys(target)
+        elif target.kind is _Kind.AUTHORITY and status.st_size == 0:
+            hint = "write the public keys of the authorities into it"
+            self._say(LintCode.NO_HOST_KEYS, f"{target.path} is empty", target, hint)
+        elif target.kind in _LINES and stat.S_ISREG(mode):
+            self._lines(target)
 
-    def _host_keys(self, target: _Target) -> None:
-        """The first line that is no host key; the others are counted, since one wrong paste makes many of them."""
-        bad = list(bad_lines(read_beginning(Path(target.path))))
+    def _lines(self, target: _Target) -> None:
+        """The first line that is no key; the others are counted, since one wrong paste makes many of them."""
+        what, hint, hosts = _LINES[target.kind]
+        bad = list(bad_lines(read_beginning(Path(target.path)), hosts=hosts))
         if bad:
             more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-            hint = "a line is 'HOSTS TYPE KEY' as ssh-keyscan writes it, or a comment"
-            self._say(LintCode.NO_HOST_KEYS, f"line {bad[0]} of {target.path} is no host key{more}", target, hint)
+            self._say(LintCode.NO_HOST_KEYS, f"line {bad[0]} of {target.path} is no {what}{more}", target, hint)
 
     def _say(self, code: LintCode, message: str, target: _Target, hint: str) -> None:
         finding = code.found(message, target.at, hint)

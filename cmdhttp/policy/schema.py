@@ -29,6 +29,12 @@ _UNQUOTED: Mapping[str, tuple[str, ...]] = {
 
 _RULES: Mapping[str, Schema] = {
     "AuthSpec": {"minProperties": 1, "maxProperties": 1},
+    "AuthoritySpec": {
+        "oneOf": [
+            {"required": ["key"], "maxProperties": 1},
+            {"required": ["agent", "public_key"], "maxProperties": 2},
+        ]
+    },
     "HostKeysSpec": {"minProperties": 1},
     "OidcSpec": {"oneOf": [{"required": ["email"]}, {"required": ["common_name"]}]},
     "ConcurrencySpec": {"anyOf": [{"required": ["per_host"]}, {"required": ["total"]}]},

@@ -181,7 +181,9 @@ ODD: Mapping[str, Odd] = {
     "restricted": Odd(config=["DisableForwarding yes", "PermitTTY no", "PermitUserRC no"]),
     "homeless": Odd(machine=Machine(home="/nonexistent/home")),
     "full_tmp": Odd(machine=Machine(setup=FULL_TMP)),
-    "no_forks": Odd(machine=Machine(uid=61235, setup="prlimit --nproc=1 --pid $$"), expected=(*REFUSED, ("failed", "spawn_failed"))),
+    "no_forks": Odd(
+        machine=Machine(uid=61235, setup="prlimit --nproc=1 --pid $$"), expected=(*REFUSED, ("failed", "spawn_failed"))
+    ),
 }
 
 

@@ -23,7 +23,9 @@ _ADDRESS = "127.0.0.1"
 _MADE_UP = "cmdhttp-test"
 _MADE_UP_UID = 61234
 _WAIT = 10.0
-_WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
+PASSWORD = "correct horse battery"
+_PASSWORD_HASH = "$6$cmdhttptest$2AZ9uPiY1XSd1H/mYJHjTM2bpU21OMUnWuJ5XrD8hYK9.CPEsMr444Essgg.0UNbsPbIl5SzweHC6.vlbkjHE0"
+_WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && shift 2 && exec "$@"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +33,8 @@ class Machine:
     """What is special about the machine that a server seems to be; all of it counts only when run as root.
 
     `setup` is a piece of shell that runs in the server's own mount namespace before it starts, with the folders of the
-    server's public files and of its configuration as `$1` and `$2`; `prefix` is a program with its arguments that starts the server, like
-    nsenter; `address` is where it listens.
+    server's public files and of its configuration as `$1` and `$2`; `prefix` is a program with its arguments that starts
+    the server, like nsenter; `address` is where it listens.
     """
 
     home: str = "/"
@@ -49,7 +51,13 @@ class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
     def __init__(
-        self, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", machine: Machine = _PLAIN
+        self,
+        folder: Path,
+        *,
+        config: Sequence[str] = (),
+        shell: str = "/bin/sh",
+        password: bool = False,
+        machine: Machine = _PLAIN,
     ) -> None:
         if machine != _PLAIN and os.getuid() != 0:
             raise RuntimeError("A server on a machine of its own needs root. Hint: run the tests as root.")
@@ -62,17 +70,28 @@ class Sshd:
         self._open_folder = Path(tempfile.mkdtemp(prefix="cmdhttp-sshd-"))
         self._config = tuple(config)
         self._shell = shell
+        self._password = password
         self._log = folder / "sshd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextlib.contextmanager
     def start(
-        cls, folder: Path, *, config: Sequence[str] = (), shell: str = "/bin/sh", machine: Machine = _PLAIN
+        cls,
+        folder: Path,
+        *,
+        config: Sequence[str] = (),
+        shell: str = "/bin/sh",
+        password: bool = False,
+        machine: Machine = _PLAIN,
     ) -> Iterator["Sshd"]:
-        """Start a server with `config` as further lines of its sshd_config, or in place of ours; `shell` counts only when run as root."""
+        """Start a server with `config` as further lines of its sshd_config, or in place of ours.
+
+        `shell` counts only when run as root, and only root can give the account the password `PASSWORD`. `{open}` in a line
+        stands for the server's folder that every account may read, see `put`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, machine=machine)
+        server = cls(folder, config=config, shell=shell, password=password, machine=machine)
         try:
             server._prepare()
             server.up()
@@ -86,13 +105,15 @@ class Sshd:
         return _MADE_UP if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
     @property
-    def open_folder(self) -> Path:
-        """A folder that the server's account can read."""
-        return self._open_folder
-
-    @property
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def put(self, name: str, text: str) -> Path:
+        """Write a file that every account may read, as sshd wants it of what it reads on behalf of one."""
+        path = self._open_folder / name
+        path.write_text(text)
+        path.chmod(0o644)
+        return path
 
     @property
     def host_key(self) -> Path:
@@ -174,7 +195,7 @@ class Sshd:
             "StrictModes no",
             "UsePAM no",
             "PermitRootLogin prohibit-password",
-            "PasswordAuthentication no",
+            f"PasswordAuthentication {'yes' if self._password else 'no'}",
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
@@ -184,21 +205,25 @@ class Sshd:
         # of two lines with one keyword, for some the first counts and for some the last
         changed = {line.split()[0] for line in self._config} - {"HostKey"}
         kept = [line for line in lines if line.split()[0] not in changed]
-        (self.folder / "sshd_config").write_text("\n".join([*kept, *self._config]) + "\n")
+        ours = [line.replace("{open}", str(self._open_folder)) for line in self._config]
+        (self.folder / "sshd_config").write_text("\n".join([*kept, *ours]) + "\n")
 
     def _command(self) -> list[str]:
         command = [sshd_path(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
         if os.getuid() != 0:
+            if self._password:
+                raise RuntimeError("only root can give an account a password. Hint: run the tests as root.")
             return command
         machine = self._machine
-        accounts = self._open_folder / "passwd"
         made_up = f"{_MADE_UP}:x:{machine.uid}:{machine.uid}::{machine.home}:{self._shell}\n"
-        accounts.write_text(Path("/etc/passwd").read_text() + made_up)
-        accounts.chmod(0o644)
+        accounts = self.put("passwd", Path("/etc/passwd").read_text() + made_up)
+        shadow = self.folder / "shadow"
+        shadow.touch(mode=0o600)
+        shadow.write_text(f"{_MADE_UP}:{_PASSWORD_HASH if self._password else '*'}:20000:0:99999:7:::\n")
         namespace = [*machine.prefix, "unshare", "--mount", "--propagation", "private"]
         setup = f"set -e\n{machine.setup}\nshift 2\n{_WITH_ACCOUNTS}"
         folders = [str(self._open_folder), str(self.folder)]
-        return [*namespace, "sh", "-c", setup, "sh", *folders, str(accounts), *command]
+        return [*namespace, "sh", "-c", setup, "sh", *folders, str(accounts), str(shadow), *command]
 
 
 def sshd_path() -> str:

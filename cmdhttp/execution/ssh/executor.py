@@ -9,14 +9,19 @@ import dataclasses
 
 from cmdhttp.errors import BadValue
 from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Stop, Stopped
+from cmdhttp.execution.ssh.certificates import OnIssue
 from cmdhttp.execution.ssh.connections import Connections
+from cmdhttp.execution.ssh.dial import Dialer
 from cmdhttp.execution.ssh.run import Patience, Run
 from cmdhttp.plan.model import Shell, SshTarget, Step
 from cmdhttp.plan.remote import posix_line, remote_argv
 
 
 class SshExecutor:
-    """The executor of steps whose target is an SSH host. All times are in seconds."""
+    """The executor of steps whose target is an SSH host. All times are in seconds.
+
+    `on_issue` is told of every certificate before it is used; if it raises OSError, there is no login.
+    """
 
     def __init__(
         self,
@@ -25,8 +30,11 @@ class SshExecutor:
         login_timeout: float = 10.0,
         kill_grace: float = 5.0,
         drain: float = 2.0,
+        on_issue: OnIssue | None = None,
     ) -> None:
-        self._connections = Connections(connect_timeout=connect_timeout, login_timeout=login_timeout)
+        self._connections = Connections(
+            Dialer(connect_timeout=connect_timeout, login_timeout=login_timeout, on_issue=on_issue)
+        )
         self._patience = Patience(kill_grace=kill_grace, drain=drain)
 
     async def run(self, step: Step, *, context: RunContext, emit: Emit, stop: Stop) -> Exited:
@@ -47,6 +55,7 @@ class SshExecutor:
             connections=self._connections,
             target=step.target,
             line=line,
+            context=context,
             stdin=step.stdin or b"",
             emit=emit,
             stop=stop,

@@ -13,7 +13,7 @@ import anyio
 import asyncssh
 from anyio.abc import TaskGroup
 
-from cmdhttp.execution.model import Emit, Exited, RunError, RunErrorCode, Started, Stop, Stopped, Stream
+from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped, Stream
 from cmdhttp.execution.ssh.connections import Connections
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost, unreachable
 from cmdhttp.execution.ssh.session import WINDOW, NotStarted, RunSession
@@ -42,6 +42,7 @@ class Run:
     connections: Connections
     target: SshTarget
     line: str = field(repr=False)
+    context: RunContext
     stdin: bytes = field(repr=False)
     emit: Emit
     stop: Stop
@@ -76,16 +77,29 @@ class Run:
         async with AsyncExitStack() as stack:
             with self._starting:
                 try:
-                    connection = await stack.enter_async_context(self.connections.open(self.target))
+                    dialed = await stack.enter_async_context(
+                        self.connections.open(
+                            self.target,
+                            only=None if self.target.shared else self.line,
+                            job=self.context.job_id,
+                            principal=self.context.order.principal,
+                        )
+                    )
                 except ConnectFailed as failed:
                     return Exited(error=failed.error)
                 stack.callback(self._let_go)
-                refused = await self._request(connection)
+                refused = await self._request(dialed.connection)
                 if refused is not None:
                     return refused
             if self._starting.cancelled_caught:
                 return self._end()
-            await self.emit(Started(remote_id=_remote_id(self.target, connection)))
+            await self.emit(
+                Started(
+                    remote_id=_remote_id(self.target, dialed.connection),
+                    host_key=dialed.host_key,
+                    certificate=dialed.certificate,
+                )
+            )
             tasks.start_soon(self._feed)
             await self._pump()
             return self._end()
@@ -212,8 +226,11 @@ class Run:
 
 def _remote_id(target: SshTarget, connection: asyncssh.SSHClientConnection) -> str:
     """Name the run as the host's sshd log does: by the local end of its connection."""
+    where = _address(target.address, target.port)
+    if target.jump is not None:
+        return f"{where} through {_address(target.jump.address, target.jump.port)}"
     local = connection.get_extra_info("sockname")
-    return f"{_address(target.address, target.port)} from {_address(local[0], local[1])}"
+    return f"{where} from {_address(local[0], local[1])}"
 
 
 def _address(host: str, port: int) -> str:

@@ -4,22 +4,20 @@ At most about 1 MiB of output waits here and in the channel's window together, w
 slowly it is taken; beyond that the host has to wait. asyncssh calls in from the event loop, one run takes.
 """
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import anyio
 import asyncssh
 
 from cmdhttp.execution.model import Output, Stream
+from cmdhttp.execution.ssh.greeting import Greeting
+from cmdhttp.execution.ssh.inbox import Inbox
 
 WINDOW = 256 * 1024
 """Bytes that the host may send ahead of what was taken out of asyncssh."""
 
-_PIECE = 256 * 1024
 _HIGH = 512 * 1024
 _LOW = 256 * 1024
-_PIECE_COST = 200
 _LONGEST_SIGNAL = 16
 
 
@@ -27,20 +25,13 @@ class NotStarted(Exception):
     """The run was stopped before its command was sent."""
 
 
-@dataclass(slots=True)
-class _Piece:
-    stream: Stream
-    data: bytearray = field(default_factory=bytearray)
-
-    @property
-    def cost(self) -> int:
-        return len(self.data) + _PIECE_COST
-
-
 class RunSession(asyncssh.SSHClientSession[bytes]):
-    """The callbacks of a channel. `may_start` is asked at the last moment before the command goes out."""
+    """The callbacks of a channel. `may_start` is asked at the last moment before the command goes out.
 
-    def __init__(self, *, may_start: Callable[[], bool]) -> None:
+    With a `token` the command is run by the guard in sh: both streams begin with its greeting, and `guard` is its process id.
+    """
+
+    def __init__(self, *, may_start: Callable[[], bool], token: str | None = None) -> None:
         self.requested_at: float | None = None
         self.exit_code: int | None = None
         self.exit_signal: str | None = None
@@ -48,12 +39,12 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
         self.received_since_exit = 0
         self.closed = False
         self.over = anyio.Event()
+        self.guard: int | None = None
+        self._greetings = {stream: Greeting(token) for stream in Stream} if token else {}
         self._may_start = may_start
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
-        self._pieces: deque[_Piece] = deque()
-        self._waiting = 0
+        self._inbox = Inbox()
         self._paused = False
-        self._news = anyio.Event()
         self._writable = anyio.Event()
         self._writable.set()
 
@@ -73,17 +64,35 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         stream = Stream.STDERR if datatype == asyncssh.EXTENDED_DATA_STDERR else Stream.STDOUT
-        if not self._pieces or self._pieces[-1].stream is not stream or len(self._pieces[-1].data) >= _PIECE:
-            self._pieces.append(_Piece(stream))
-            self._waiting += _PIECE_COST
-        self._pieces[-1].data += data
-        self._waiting += len(data)
+        if stream in self._greetings:
+            data = self._greet(stream, data)
+        if not data:
+            return
+        self._inbox.put(stream, data)
         if self.exited:
             self.received_since_exit += len(data)
-        if self._waiting >= _HIGH and self._channel is not None:
+        if self._inbox.waiting >= _HIGH and self._channel is not None:
             self._paused = True
             self._channel.pause_reading()
-        self._news.set()
+
+    def _greet(self, stream: Stream, data: bytes) -> bytes:
+        greeting = self._greetings[stream]
+        before = greeting.said
+        try:
+            data = greeting.feed(data)
+        except ValueError:
+            self.close()
+            return b""
+        if before is None and greeting.said is not None and stream is Stream.STDOUT:
+            self.greeted(greeting.said)
+        return data
+
+    def greeted(self, said: bytes) -> None:
+        """Take in what the guard in sh said on stdout."""
+        self._greetings.pop(Stream.STDOUT, None)
+        digits = said[1:]
+        self.guard = int(digits) if digits.isdigit() else None
+        self._inbox.ring()
 
     def exit_status_received(self, status: int) -> None:
         self.exit_code = status
@@ -97,7 +106,7 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, _exc: Exception | None) -> None:
         self.closed = True
         self.over.set()
-        self._news.set()
+        self._inbox.ring()
 
     def pause_writing(self) -> None:
         self._writable = anyio.Event()
@@ -108,28 +117,24 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
     def _exited(self) -> None:
         self.exited = True
         self.over.set()
-        self._news.set()
+        self._inbox.ring()
 
     # What the run calls.
 
     def take(self) -> Output | None:
         """Return the next piece of output, or None if there is none right now."""
-        if not self._pieces:
-            return None
-        piece = self._pieces.popleft()
-        self._waiting -= piece.cost
-        if self._paused and self._waiting <= _LOW and self._channel is not None:
+        piece = self._inbox.take()
+        if self._paused and self._inbox.waiting <= _LOW and self._channel is not None:
             self._paused = False
             self._channel.resume_reading()
-        return Output(stream=piece.stream, data=bytes(piece.data))
+        return piece
 
     async def news(self) -> None:
         """Wait for output, for the exit, for the end of the channel, or for `nudge`."""
-        await self._news.wait()
-        self._news = anyio.Event()
+        await self._inbox.news()
 
     def nudge(self) -> None:
-        self._news.set()
+        self._inbox.ring()
 
     async def write(self, data: bytes) -> bool:
         """Write to the command's stdin once it has room; False when nobody reads any more."""

@@ -1,11 +1,11 @@
-"""Which keys a host may show, from the text of a known_hosts file.
+"""Which keys a host may show, from the text of a known_hosts file and of a file of host key authorities.
 
 A host is looked up by the name or address that the policy gives it and never by the address that this name resolved to:
 whoever can bend DNS towards another recorded host must not pass for this one. As in OpenSSH, a line without a port also
 stands for a host on another port if no line names that port; a `@revoked` line counts in either form.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import asyncssh
 
@@ -18,13 +18,17 @@ _DEFAULT_PORT = 22
 class Trust:
     """What is recorded about one host: its keys, the authorities that may sign its key, and what is revoked."""
 
-    keys: tuple[asyncssh.SSHKey, ...] = field(repr=False)
-    authorities: tuple[asyncssh.SSHKey, ...] = field(repr=False)
-    revoked: tuple[asyncssh.SSHKey, ...] = field(repr=False)
+    keys: tuple[asyncssh.SSHKey, ...] = field(default=(), repr=False)
+    authorities: tuple[asyncssh.SSHKey, ...] = field(default=(), repr=False)
+    revoked: tuple[asyncssh.SSHKey, ...] = field(default=(), repr=False)
 
     @property
     def recorded(self) -> bool:
         return bool(self.keys or self.authorities)
+
+    def signed_by(self, authorities: tuple[asyncssh.SSHKey, ...]) -> "Trust":
+        """Return this and trust in what these authorities sign. What is revoked stays revoked."""
+        return replace(self, authorities=(*self.authorities, *authorities))
 
     def algorithms(self) -> tuple[str, ...]:
         """Return what to ask for: certificates if an authority is known, then kinds of recorded keys, then the rest.
@@ -35,6 +39,15 @@ class Trust:
         recorded = tuple(name for name in SIGNATURE if name in kinds)
         rest = tuple(name for name in SIGNATURE if name not in kinds)
         return (*(certificate_forms(SIGNATURE) if self.authorities else ()), *recorded, *rest)
+
+
+def read_authorities(data: bytes) -> tuple[asyncssh.SSHKey, ...]:
+    """Return the public keys of a file, one a line. Raises ValueError if any line is none, or if there is none at all."""
+    lines = [line.strip() for line in data.splitlines()]
+    keys = tuple(asyncssh.import_public_key(line) for line in lines if line and not line.startswith(b"#"))
+    if not keys:
+        raise ValueError("the file holds no key")
+    return keys
 
 
 class KnownHosts:

@@ -8,25 +8,25 @@ from cmdhttp.policy.compile.selectors import HostNames
 from cmdhttp.policy.compiled import (
     EVERYTHING,
     LOCAL,
+    AgentAuthority,
     AgentLogin,
+    Authority,
     CertificateLogin,
     Host,
+    KeyAuthority,
     KeyLogin,
     Login,
     PasswordLogin,
     Profile,
 )
 from cmdhttp.policy.merge import Defined
-from cmdhttp.policy.model import AuthSpec, HostSpec, SshProfile
+from cmdhttp.policy.model import AuthoritySpec, AuthSpec, CertificateSpec, HostSpec, SshProfile
+from cmdhttp.policy.model.hosts import ANYWHERE
 
 NO_JUMP = "none"
 _SSH_PORT = 22
 _NEEDED = ("user", "auth", "host_keys")
 _FILE = "file:"
-_MENDS = {
-    "auth": "log in with 'key: file:NAME', or expect such calls to end as 'unsupported'",
-    "host_keys": "leave 'cert_authority' out and name 'known_hosts', or expect such calls to end as 'unsupported'",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +78,23 @@ def _settle(name: str, report: Report) -> _Settled | None:
             hint = "say it here, or inherit it from a profile that does"
             report.say("P202", f"the key '{key}' is missing", defined.node.at, hint)
     for key, what in _not_done(defined.spec):
-        report.not_done(what, defined.where(key), _MENDS.get(key, NOT_DONE))
+        report.not_done(what, defined.where(key), NOT_DONE)
+    if not _knows_authority(defined, spec.auth, report):
+        return None
     if spec.user is None or spec.auth is None or spec.host_keys is None:
         return None
     return _Settled(spec=spec, profile=_profile(spec, spec.user, spec.auth, report), port=spec.port or _SSH_PORT)
+
+
+def _knows_authority(defined: Defined[SshProfile], auth: AuthSpec | None, report: Report) -> bool:
+    """Whether the login needs no authority or one that there is. If not, the profile that names it has said so."""
+    if auth is None or auth.certificate is None:
+        return True
+    name, table = auth.certificate.ca, report.merged.ssh_authorities
+    if defined.spec.auth is None:  # inherited
+        return name in table
+    at = defined.where("auth", "certificate", "ca")
+    return report.check_known(name, table, section="ssh_authorities", kind="ssh authority", at=at)
 
 
 def _chain(name: str, report: Report) -> list[Defined[SshProfile]] | None:
@@ -105,15 +118,6 @@ def _chain(name: str, report: Report) -> list[Defined[SshProfile]] | None:
 
 def _not_done(spec: SshProfile) -> Iterator[tuple[str, str]]:
     """Yield what the profile asks for and this version cannot do, each with its key."""
-    auth, trust = spec.auth, spec.host_keys
-    if auth is not None and auth.key is None:
-        yield "auth", f"a login by {next(iter(auth.model_fields_set))}"
-    elif auth is not None and not str(auth.key).startswith(_FILE):
-        yield "auth", "a login by a key from the environment"
-    if trust is not None and trust.cert_authority is not None:
-        yield "host_keys", "host_keys by cert_authority"
-    if spec.jump not in (None, NO_JUMP):
-        yield "jump", "a jump host"
     if spec.shell not in (None, "posix"):
         yield "shell", f"hosts with the shell {spec.shell}"
     if spec.become == "sudo":
@@ -139,12 +143,35 @@ def _login(auth: AuthSpec, report: Report) -> Login:
     if auth.agent is not None:
         return AgentLogin(socket=auth.agent)
     if auth.password is not None:
-        return PasswordLogin(secret=auth.password)
+        return PasswordLogin(secret=_secret(auth.password, report))
     if auth.certificate is not None:
-        made = auth.certificate
-        return CertificateLogin(ca=made.ca, ttl=made.ttl, principal=made.principal)
-    key = str(auth.key)
-    return KeyLogin(path=str(report.folders.secrets.absolute() / key[len(_FILE) :]) if key.startswith(_FILE) else key)
+        return _certificate(auth.certificate, report)
+    return KeyLogin(path=_secret(str(auth.key), report))
+
+
+def _certificate(made: CertificateSpec, report: Report) -> CertificateLogin:
+    sources = None if made.source_address is None else tuple(text for text in made.source_address if text != ANYWHERE)
+    return CertificateLogin(
+        ca=made.ca,
+        authority=_authority(report.merged.ssh_authorities[made.ca].spec, report),
+        ttl=made.ttl,
+        principal=made.principal,
+        sources=sources,
+    )
+
+
+def _authority(spec: AuthoritySpec, report: Report) -> Authority:
+    if spec.agent is not None:
+        public_key = report.folders.policies.absolute() / str(spec.public_key)
+        return AgentAuthority(socket=spec.agent, public_key=str(public_key))
+    return KeyAuthority(key=_secret(str(spec.key), report))
+
+
+def _secret(reference: str, report: Report) -> str:
+    """Where a secret lies: the absolute path of its file, or `env:NAME`."""
+    if reference.startswith(_FILE):
+        return str(report.folders.secrets.absolute() / reference.removeprefix(_FILE))
+    return reference
 
 
 # Hosts.
@@ -158,8 +185,7 @@ def _host(name: str, defined: Defined[HostSpec], profiles: Mapping[str, _Settled
         return Host(name=name, labels=spec.labels)
     profile = settled.profile
     if profile.jump == name:  # a bastion may share the profile of the hosts behind it
-        left = tuple(what for key, what in _not_done(settled.spec) if key != "jump")
-        profile = replace(profile, jump=None, unsupported=left)
+        profile = replace(profile, jump=None)
     return Host(
         name=name, address=spec.address, port=spec.port or settled.port, profile=profile, labels=spec.labels
     )  # fmt: skip

@@ -31,7 +31,7 @@ from cmdhttp.policy.model.commands import (
     ResultSpec,
     StdinSpec,
 )
-from cmdhttp.policy.model.hosts import AuthSpec, CertificateSpec, HostKeysSpec, HostSpec, SshProfile
+from cmdhttp.policy.model.hosts import AuthoritySpec, AuthSpec, CertificateSpec, HostKeysSpec, HostSpec, SshProfile
 from cmdhttp.policy.model.kinds import Effect, HostSelector
 
 
@@ -40,6 +40,9 @@ class PolicyFile(Strict):
 
     version: Literal["1"] = Field(description="The version of the format: 1.")
     ssh_profiles: dict[Name, SshProfile] = Field(default_factory=dict, description="How to reach hosts, by name.")
+    ssh_authorities: dict[Name, AuthoritySpec] = Field(
+        default_factory=dict, description="Who signs the certificates of logins, by name."
+    )
     hosts: dict[Name, HostSpec] = Field(
         default_factory=dict, description="The hosts, by name; local, this machine, needs no definition."
     )
@@ -63,6 +66,7 @@ class PolicyFile(Strict):
 
 NAMED: dict[str, Any] = {
     "ssh_profiles": SshProfile,
+    "ssh_authorities": AuthoritySpec,
     "hosts": HostSpec,
     "groups": HostSelector,
     "commands": CommandSpec,
@@ -80,6 +84,7 @@ __all__ = [
     "NAMED",
     "ApprovalSpec",
     "AuthSpec",
+    "AuthoritySpec",
     "CallbackSpec",
     "CaseSpec",
     "CertificateSpec",

@@ -1,8 +1,9 @@
 """Where commands run: profiles, hosts."""
 
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cmdhttp.policy.fields import Duration, Int, Name, Strict
 from cmdhttp.policy.model.kinds import (
@@ -12,23 +13,62 @@ from cmdhttp.policy.model.kinds import (
     AgentSocket,
     CertificatePrincipal,
     Label,
+    Names,
     SecretRef,
 )
 
 Port = Annotated[Int, Field(ge=1, le=MAX_PORT)]
 RelativePath = Annotated[str, Field(min_length=1)]
 
+ANYWHERE = "none"
+
+
+class AuthoritySpec(Strict):
+    """Who signs user certificates: a private key, or an agent that holds it together with the public key."""
+
+    key: SecretRef | None = Field(
+        default=None, description="The authority's private key without passphrase, like file:user_ca."
+    )
+    agent: AgentSocket | None = Field(
+        default=None, description="The socket of an SSH agent that holds the authority's private key."
+    )
+    public_key: RelativePath | None = Field(
+        default=None,
+        description="A file with the authority's public key, to find it in the agent; the path counts from the policy folder.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.model_fields_set not in ({"key"}, {"agent", "public_key"}):
+            raise ValueError("must be key alone, or agent with public_key")
+        return self
+
 
 class CertificateSpec(Strict):
     """A user certificate made for each job by the authority `ca`; `<account>` in `principal` is the login account."""
 
-    ca: Name = Field(description="The name of the authority that signs the certificate.")
+    ca: Name = Field(description="The authority that signs it, a name of ssh_authorities.")
     ttl: Annotated[Duration, Field(ge=10, le=3600)] = Field(
         default=60.0, description="How long the certificate lives, 10s to 1h; 60s if left out.", examples=["60s"]
     )
     principal: CertificatePrincipal = Field(
         default="cmdhttp-<account>", description="The principal in the certificate; <account> is the login account."
     )
+    source_address: Names | None = Field(
+        default=None,
+        description="Addresses or networks that the host sees us come from, or none; our end of the connection if left out.",
+        examples=["203.0.113.7"],
+    )
+
+    @field_validator("source_address")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        try:
+            if value != [ANYWHERE]:
+                value = [str(ip_network(text)) for text in value]
+        except ValueError:
+            raise ValueError("must be IP addresses or networks, like 203.0.113.7 or 10.0.0.0/8, or none") from None
+        return value
 
 
 class AuthSpec(Strict):
@@ -54,7 +94,7 @@ class HostKeysSpec(Strict):
     )
     cert_authority: RelativePath | None = Field(
         default=None,
-        description="A file with the key that signs the host keys; the path counts from the policy folder.",
+        description="A file with the public keys that sign host keys, one a line; the path counts from the policy folder.",
     )
 
     @model_validator(mode="after")

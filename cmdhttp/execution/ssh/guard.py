@@ -1,0 +1,354 @@
+"""The service's end of a guard on a host: orders out, news in, over one channel that many runs share.
+
+A guard ends what it has started when this end goes away or falls silent. What a run writes is held up by credit of its own, so
+a slow taker holds up its own run alone and at most about `CREDIT` bytes a run wait here. What a host sends is read as
+frames and nothing else: anything odd ends the connection.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import anyio
+import asyncssh
+
+from cmdhttp.execution.model import Stream
+from cmdhttp.execution.ssh.greeting import LONGEST_NOISE, Greeting, Hello
+from cmdhttp.execution.ssh.inbox import Inbox
+from cmdhttp.execution.ssh.remote.lines import SILENCE
+from cmdhttp.execution.ssh.session import RunSession
+
+CREDIT = 2 << 20
+"""Bytes of output that a run may have told ahead of what was taken."""
+STDIN_AHEAD = 256 * 1024
+"""Bytes of stdin that may be on their way to a command."""
+WINDOW = 4 << 20
+
+_HEAD = struct.Struct("!IIB")
+_ORDER = struct.Struct("!dIBHH")
+_OVER = struct.Struct("!BiIB")
+_WITH_FOLDER, _WITH_STDIN = 1, 2
+_LONGEST_NEWS = 64 * 1024
+_PING_EVERY = 5.0
+_HEARD_WITHIN = 15.0
+_STREAMS = {ord("o"): Stream.STDOUT, ord("e"): Stream.STDERR}
+
+
+class By(Enum):
+    """Who ended a run on the host."""
+
+    END = 0
+    STOP = 1
+    DEADLINE = 2
+    GUARD = 3
+    NOBODY = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Over:
+    """The end of a run as its guard saw it. `status` is negative for a signal, None if nobody saw it; `alive` live on."""
+
+    status: int | None
+    alive: int
+    by: By
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a guard is to run. `seconds` is its own deadline; `folder` is where, None for the account's home."""
+
+    argv: Sequence[bytes]
+    env: Mapping[str, str] = field(repr=False)
+    seconds: float
+    folder: bytes | None = None
+    with_stdin: bool = False
+
+    def packed(self) -> bytes:
+        """Raises ValueError for a word with a NUL, which no process can be given."""
+        flags = (_WITH_FOLDER if self.folder is not None else 0) | (_WITH_STDIN if self.with_stdin else 0)
+        settings = [f"{name}={value}".encode() for name, value in self.env.items()]
+        words = [*([] if self.folder is None else [self.folder]), *self.argv, *settings]
+        if any(b"\0" in word for word in words):
+            raise ValueError("a NUL in an argument")
+        head = _ORDER.pack(self.seconds, CREDIT, flags, len(self.argv), len(settings))
+        return head + b"".join(word + b"\0" for word in words)
+
+
+class GuardedRun:
+    """One run on a guard. Exactly one of `failed`, `over` and `lost` is set in the end."""
+
+    def __init__(self, guard: "Guard", number: int) -> None:
+        self.inbox = Inbox()
+        self.pid: int | None = None
+        self.failed: tuple[int, str] | None = None
+        self.over: Over | None = None
+        self.lost = False
+        self._guard = guard
+        self._number = number
+        self._taken = 0
+        self._stdin_room = STDIN_AHEAD
+        self._writable = anyio.Event()
+
+    @property
+    def ended(self) -> bool:
+        return self.over is not None or self.failed is not None or self.lost
+
+    def taken(self, size: int) -> None:
+        """Say that so many bytes of output have been dealt with."""
+        self._taken += size
+        if self._taken >= CREDIT // 2 and not self.ended:
+            self._guard.say("C", self._number, struct.pack("!I", self._taken))
+            self._taken = 0
+
+    async def feed(self, data: bytes) -> None:
+        """Send stdin and its end, no faster than the command reads."""
+        view = memoryview(data)
+        while len(view) and not self.ended:
+            if self._stdin_room <= 0:
+                self._writable = anyio.Event()
+                await self._writable.wait()
+                continue
+            piece = view[: min(self._stdin_room, 1 << 16)]
+            self._stdin_room -= len(piece)
+            self._guard.say("I", self._number, bytes(piece))
+            view = view[len(piece) :]
+        if not self.ended:
+            self._guard.say("E", self._number, b"")
+
+    def stop(self, grace: float) -> None:
+        """Ask for the end: TERM and KILL after `grace` seconds; KILL at once if that is 0."""
+        if not self.ended:
+            self._guard.say("X", self._number, struct.pack("!d", grace))
+
+    # What the guard calls.
+
+    def hear(self, kind: str, body: bytes) -> None:
+        match kind:
+            case "s":
+                self.pid = struct.unpack("!I", body)[0]
+            case "f":
+                self.failed = struct.unpack_from("!I", body)[0], body[4:].decode()
+            case "z":
+                known, status, alive, by = _OVER.unpack(body)
+                self.over = Over(status=status if known else None, alive=alive, by=By(by))
+            case "c":
+                self._stdin_room += struct.unpack("!I", body)[0]
+        self._wake()
+
+    def lose(self) -> None:
+        self.lost = not self.ended
+        self._wake()
+
+    def _wake(self) -> None:
+        self._writable.set()
+        self.inbox.ring()
+
+
+class Guard(asyncssh.SSHClientSession[bytes]):
+    """A guard, from its greeting to its end. `on_end` is called once, when it can take no more orders.
+
+    On a host without Python the channel of a single run turns into that of the guard in sh, and `instead` takes it over.
+    """
+
+    def __init__(
+        self, token: str, *, on_end: Callable[[], None] = lambda: None, instead: RunSession | None = None
+    ) -> None:
+        self.greeted = anyio.Event()
+        self.hello: Hello | None = None
+        self.echo: list[bytes] | None = None
+        self.adopts = False
+        self.closed = False
+        self.instead = instead
+        self._on_end = on_end
+        self._greeting = Greeting(token)
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._runs: dict[int, GuardedRun] = {}
+        self._last = 0
+        self._words = bytearray()
+        self._complaints = 0
+        self._head = b""
+        self._kind = 0
+        self._number = 0
+        self._left = 0
+        self._body = bytearray()
+        self._heard = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> int:
+        return len(self._runs)
+
+    def start(self, order: Start, *, stdin: bytes = b"") -> GuardedRun:
+        """Order a run. Raises ValueError for an order that no process can be given, and nothing is sent."""
+        packed = order.packed()
+        self._last += 1
+        run = self._runs[self._last] = GuardedRun(self, self._last)
+        parts = _frame("S", self._last, packed)
+        if stdin and len(stdin) <= STDIN_AHEAD:
+            parts += _frame("I", self._last, stdin) + _frame("E", self._last, b"")
+        self._write(parts)
+        return run
+
+    def forget(self, run: GuardedRun) -> None:
+        """Let go of a run's folder on the host."""
+        self.say("F", run._number, b"")  # noqa: SLF001 - the two are one thing in two classes
+
+    def say(self, kind: str, number: int, body: bytes) -> None:
+        self._write(_frame(kind, number, body))
+
+    def close(self) -> None:
+        """End the guard, and with it all that it runs."""
+        if self._channel is not None and not self.closed:
+            self._channel.abort()
+
+    # What asyncssh calls.
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._channel = chan
+        if self.instead is not None:
+            self.instead.connection_made(chan)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if self.instead is not None and (self.hello is Hello.SHELL or (datatype is not None and self.hello is None)):
+            self.instead.data_received(data, datatype)
+        elif datatype is not None:
+            self._complaints += len(data)  # of a login shell or of the guard itself
+            if self._complaints > LONGEST_NOISE:
+                self.close()
+        else:
+            self._take_in(data)
+
+    def exit_status_received(self, status: int) -> None:
+        if self.instead is not None:
+            self.instead.exit_status_received(status)
+
+    def exit_signal_received(self, signal: str, *details: object) -> None:
+        if self.instead is not None:
+            self.instead.exit_signal_received(signal, *details)
+
+    def pause_writing(self) -> None:
+        if self.instead is not None:
+            self.instead.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self.instead is not None:
+            self.instead.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.instead is not None:
+            self.instead.connection_lost(exc)
+        if self.closed:
+            return
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.hello is Hello.NONE:
+            self.echo = bytes(self._words).split(b"\0")[:-1]
+        self.greeted.set()
+        for run in self._runs.values():
+            run.lose()
+        self._runs.clear()
+        self._on_end()
+
+    def _take_in(self, data: bytes) -> None:
+        try:
+            if self.hello is None:
+                data = self._greet(data)
+            if self.hello is Hello.PYTHON:
+                self._heard = asyncio.get_running_loop().time()
+                self._read(data)
+            elif self.hello is Hello.NONE and len(self._words) < _LONGEST_NEWS:
+                self._words += data
+            elif self.hello is Hello.SHELL and self.instead is not None and data:
+                self.instead.data_received(data, None)
+        except (KeyError, ValueError, struct.error):
+            self.close()
+
+    def _greet(self, data: bytes) -> bytes:
+        """Return what follows the greeting. Raises ValueError for too much noise or a greeting that is none."""
+        rest = self._greeting.feed(data)
+        if self._greeting.said is None:
+            return b""
+        self.hello = Hello(self._greeting.said[:1])
+        if self.hello is Hello.SHELL:
+            if self.instead is not None:
+                self.instead.greeted(self._greeting.said)
+            self.greeted.set()
+        elif self.hello is Hello.PYTHON:
+            self._heard = asyncio.get_running_loop().time()
+            self._ping()
+        return rest
+
+    def _ping(self) -> None:
+        """Ping, and end it all if nothing was heard for long: a guard that stands still cannot be relied on."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._heard > _HEARD_WITHIN:
+            self.close()
+            return
+        self.say("P", 0, b"")
+        self._timer = loop.call_later(_PING_EVERY, self._ping)
+
+    # Frames.
+
+    def _read(self, data: bytes) -> None:
+        at, end = 0, len(data)
+        while at < end:
+            if self._left == 0:
+                taken = min(_HEAD.size - len(self._head), end - at)
+                self._head += data[at : at + taken]
+                at += taken
+                if len(self._head) == _HEAD.size:
+                    self._begin()
+                continue
+            part = data[at : at + self._left] if at or self._left < end else data
+            at += len(part)
+            self._left -= len(part)
+            self._take(part)
+
+    def _begin(self) -> None:
+        self._left, self._number, self._kind = _HEAD.unpack(self._head)
+        self._head = b""
+        self._body.clear()
+        if self._kind not in _STREAMS and self._left > _LONGEST_NEWS:
+            raise ValueError("news that is too long")
+        if self._left == 0:
+            self._take(b"")
+
+    def _take(self, part: bytes) -> None:
+        stream = _STREAMS.get(self._kind)
+        if stream is not None:
+            run = self._runs.get(self._number)
+            if run is not None:
+                run.inbox.put(stream, part)
+                if run.inbox.waiting > 4 * CREDIT:
+                    raise ValueError("output beyond its credit")
+            return
+        self._body += part
+        if self._left == 0:
+            self._news(chr(self._kind), bytes(self._body))
+
+    def _news(self, kind: str, body: bytes) -> None:
+        if kind == "H":
+            self.adopts = body[0] == 1
+            self.echo = body[5:].split(b"\0")[:-1]
+            self.greeted.set()
+            return
+        run = self._runs.get(self._number)
+        if run is None:
+            return
+        if kind in "zf":
+            del self._runs[self._number]
+        run.hear(kind, body)
+
+    def _write(self, data: bytes) -> None:
+        if self._channel is not None and not self.closed and not self._channel.is_closing():
+            self._channel.write(data)
+
+
+def _frame(kind: str, number: int, body: bytes) -> bytes:
+    return _HEAD.pack(len(body), number, ord(kind)) + body
+
+
+assert SILENCE > 2 * _PING_EVERY  # noqa: S101 - else a guard would end what is well

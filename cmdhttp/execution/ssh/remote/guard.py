@@ -1,0 +1,779 @@
+"""The guard on an SSH host: it starts commands on order, and nothing that they started outlives its reasons to live.
+
+One guard serves one connection. Each run has a warden, a child of the guard that adopts the orphans of its run (subreaper), so
+whatever forks, makes a session or closes its descriptors is still found. A run is ended by its own end, by order, by its deadline,
+by the end of the connection, and by a silence of the service. The guard tells `over` only when all is dead, or says how many are not.
+
+Standard library only, grammar of Python 3.6: this text is sent to hosts. Arguments: the token that starts its output; how
+many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone,
+how many seconds that may take, and its argv.
+
+A frame is length (4 bytes, big-endian), run (4 bytes), kind (1 byte) and that many bytes.
+From the service: S start, I stdin, E end of stdin, X stop, C credit for output, F forget the folder, P ping.
+From the guard: H hello, s started, f failed, o stdout, e stderr, c stdin was taken, z over, p pong.
+What a start needs is made without modules that take long to import: a new connection waits for that.
+Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children; unix(7), SCM_RIGHTS.
+"""
+
+import _ctypes
+import _signal
+import _socket
+import errno
+import fcntl
+import os
+import select
+import struct
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket
+
+HEAD = struct.Struct("!IIB")
+PIECE = 128 * 1024
+FULL = 512 * 1024
+"""Bytes that wait for the connection before nothing more is read of any command."""
+WIDE_AFTER = 256 * 1024
+KILL_SECONDS = 8.0
+DRAIN_SECONDS = 2.0
+STUCK_SECONDS = KILL_SECONDS + 4.0
+IDLE_WARDENS = 8
+F_SETPIPE_SZ = 1031
+TOO_MUCH = 16 * 1024 * 1024
+ORDER = struct.Struct("!dIBHH")
+"""Of a start: seconds, credit in bytes, flags, how many arguments, how many variables. Then strings, each with a NUL behind it."""
+WITH_FOLDER, WITH_STDIN = 1, 2
+OVER = struct.Struct("!BiIB")
+"""Of an end: whether the status is known, the status (negative: a signal), how many live on, who ended it: one of these."""
+END, STOP, DEADLINE, GUARD, NOBODY = range(5)
+
+
+class Int(_ctypes._SimpleCData):  # type: ignore[misc]
+    _type_ = "i"
+
+
+class Call(_ctypes.CFuncPtr):  # type: ignore[misc]
+    _flags_ = _ctypes.FUNCFLAG_CDECL
+    _restype_ = Int
+
+
+def prctl(option: int, value: int) -> bool:
+    return bool(Call(_ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl"))(option, value, 0, 0, 0) == 0)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of all orphans below, and let no process of this account look into this one."""
+    prctl(4, 0)
+    return prctl(36, 1)
+
+
+# The processes below.
+
+
+def children(pid: int) -> "list[int]":
+    if not LISTED:
+        return [child for child, parent in parents() if parent == pid]
+    found = []
+    try:
+        for thread in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/children" % (pid, thread)) as file:
+                found += [int(word) for word in file.read().split()]
+    except OSError:
+        pass
+    return found
+
+
+def parents() -> "list[tuple[int, int]]":
+    """Every process and its parent: for a kernel without lists of children."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name, "rb") as file:
+                    found.append((int(name), int(file.read().rpartition(b")")[2].split()[1])))
+            except (OSError, IndexError):
+                pass
+    return found
+
+
+LISTED = os.path.exists("/proc/self/task/%d/children" % os.getpid())
+
+
+def below(root: int, spare: "set[int]") -> "list[int]":
+    found, wanted = [], [root]  # type: list[int], list[int]
+    while wanted:
+        more = [pid for pid in children(wanted.pop()) if pid not in spare]
+        found += more
+        wanted += more
+    return found
+
+
+def reap(ends: "dict[int, int]") -> bool:
+    """Take the status of all children that have ended. Whether there is one left."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+        ends[pid] = status
+
+
+def kill_all(ends: "dict[int, int]", spare: "set[int]", seconds: float) -> int:
+    """Kill all that is below this process but `spare`, until nothing is left. How many could not be killed in time."""
+    give_up, pause = time.monotonic() + seconds, 0.0002
+    while True:
+        alive = reap(ends)
+        left = below(os.getpid(), spare) if alive else []
+        if not alive or (spare and not left):
+            return 0
+        for pid in left:
+            send_signal(pid, _signal.SIGKILL)
+        if time.monotonic() > give_up:
+            return max(1, len(left))
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
+
+
+def send_signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def exit_of(status: int) -> int:
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+# Between guard and warden: length, kind and bytes over a socket, with descriptors.
+
+
+def tell(link: "Socket", kind: str, body: bytes, descriptors: "tuple[int, ...]" = ()) -> None:
+    data = struct.pack("!IB", len(body), ord(kind)) + body
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("%di" % len(descriptors), *descriptors))]
+    sent = link.sendmsg([data], rights if descriptors else [])
+    if sent < len(data):
+        link.sendall(data[sent:])
+
+
+def hear(link: "Socket") -> "tuple[str, bytes, list[int]]":
+    """The kind and bytes of one message, and its descriptors; an empty kind at the end."""
+    data, rights, _flags, _from = link.recvmsg(5, _socket.CMSG_LEN(12))
+    found = b"".join(part for _level, _kind, part in rights)
+    descriptors = list(struct.unpack("%di" % (len(found) // 4), found))
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    data += receive(link, 5 - len(data)) if data else b""
+    if len(data) < 5:
+        return "", b"", descriptors
+    length, kind = struct.unpack("!IB", data)
+    body = receive(link, length)
+    return (chr(kind), body, descriptors) if len(body) == length else ("", b"", descriptors)
+
+
+def receive(link: "Socket", wanted: int) -> bytes:
+    """So many bytes, or fewer at the end."""
+    parts = []
+    while wanted:
+        part = link.recv(min(wanted, PIECE))
+        if not part:
+            break
+        parts.append(part)
+        wanted -= len(part)
+    return b"".join(parts)
+
+
+# The warden: one run at a time.
+
+
+class Order:
+    """A start, read."""
+
+    def __init__(self, body: bytes) -> None:
+        self.seconds, self.credit, self.flags, argc, envc = ORDER.unpack_from(body)
+        words = body[ORDER.size :].split(b"\0")
+        self.folder = words.pop(0) if self.flags & WITH_FOLDER else None
+        self.argv = words[:argc]
+        self.settings = words[argc : argc + envc]
+
+    def environment(self) -> "dict[bytes, bytes]":
+        found = dict(os.environb)
+        for setting in self.settings:
+            name, _, value = setting.partition(b"=")
+            found[name] = value
+        return found
+
+
+class Warden:
+    """Runs what the guard orders, until the guard is gone."""
+
+    def __init__(self, link: "Socket") -> None:
+        self.link = link
+        self.ends = {}  # type: dict[int, int]
+        self.bell, bell = os.pipe()
+        for end in (self.bell, bell):
+            os.set_blocking(end, False)
+        _signal.signal(_signal.SIGCHLD, lambda _number, _frame: None)
+        _signal.set_wakeup_fd(bell)
+        self.poll = select.poll()
+        self.poll.register(link.fileno(), select.POLLIN)
+        self.poll.register(self.bell, select.POLLIN)
+
+    def serve(self) -> None:
+        while True:
+            kind, body, descriptors = hear(self.link)
+            if kind == "":
+                return
+            if kind == "S":
+                self.run(Order(body), descriptors)
+
+    def run(self, order: "Order", descriptors: "list[int]") -> None:
+        self.ends = {}
+        home, on = os.open(".", os.O_RDONLY), b"folder"
+        try:
+            if order.folder is not None:
+                os.chdir(order.folder)
+            on = b"program"
+            leader = start(order.argv, order.environment(), descriptors)
+        except (OSError, ValueError) as error:
+            tell(self.link, "f", struct.pack("!I", getattr(error, "errno", None) or errno.EINVAL) + on)
+            return
+        finally:
+            os.fchdir(home)
+            for fd in [home] + descriptors:
+                os.close(fd)
+        tell(self.link, "s", struct.pack("!I", leader))
+        by = self.watch(leader, time.monotonic() + order.seconds)
+        alive = kill_all(self.ends, set(), KILL_SECONDS)
+        status = self.ends.get(leader)
+        code = 0 if status is None else -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        tell(self.link, "z", OVER.pack(status is not None, code, alive, by))
+
+    def watch(self, leader: int, deadline: float) -> int:
+        """Return who ended the run."""
+        times = [deadline]
+        asked = drained = False
+        while True:
+            ready = [fd for fd, _ in self.poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 + 1)]
+            if self.bell in ready:
+                os.read(self.bell, 4096)
+                before = leader in self.ends
+                if not reap(self.ends):
+                    return STOP if asked else END
+                if leader in self.ends and not before:
+                    times.append(time.monotonic() + (0.0 if drained else DRAIN_SECONDS))
+            if self.link.fileno() in ready:
+                kind, body, _ = hear(self.link)
+                if kind == "":
+                    return GUARD
+                if kind == "X":
+                    asked = True
+                    grace = struct.unpack("!d", body)[0]
+                    times.append(time.monotonic() + grace)
+                    if leader not in self.ends and grace > 0:
+                        ask(leader)
+                elif kind == "D":
+                    drained = True
+                    times += [time.monotonic()] if leader in self.ends else []
+            now = time.monotonic()
+            if now >= min(times):
+                return STOP if asked else DEADLINE if now >= deadline else END
+
+
+def ask(leader: int) -> None:
+    try:
+        os.killpg(leader, _signal.SIGTERM)
+    except OSError:
+        pass
+
+
+def start(argv: "list[bytes]", environment: "dict[bytes, bytes]", streams: "list[int]") -> int:
+    """Start a program in a session of its own, with these three descriptors and no other. Raises OSError."""
+    actions = (
+        [(os.POSIX_SPAWN_DUP2, fd, stream) for stream, fd in enumerate(streams)] if hasattr(os, "posix_spawn") else []
+    )
+    try:
+        return os.posix_spawn(
+            argv[0], argv, environment, file_actions=actions, setsid=True, setsigdef=[_signal.SIGPIPE, _signal.SIGXFSZ]
+        )
+    except (AttributeError, NotImplementedError):
+        return fork_and_execute(argv, environment, streams)
+
+
+def fork_and_execute(argv: "list[bytes]", environment: "dict[bytes, bytes]", streams: "list[int]") -> int:
+    """The same for a Python or C library that knows no posix_spawn with a new session."""
+    told, tell_it = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(tell_it)
+        said = os.read(told, 16)
+        os.close(told)
+        if said:
+            os.waitpid(pid, 0)
+            raise OSError(int(said), os.strerror(int(said)))
+        return pid
+    try:
+        os.setsid()
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+        for stream, fd in enumerate(streams):
+            os.dup2(fd, stream)
+        os.execve(argv[0], argv, environment)
+    except OSError as error:
+        os.write(tell_it, b"%d" % (error.errno or errno.EINVAL))
+    finally:
+        os._exit(127)
+
+
+# The guard.
+
+
+class Run:
+    """A run as the guard sees it."""
+
+    def __init__(self, number: int, seconds: float) -> None:
+        self.number = number
+        self.warden = None  # type: Socket | None
+        self.pid = 0
+        self.pipes = {}  # type: dict[int, int]
+        self.stdin = -1
+        self.to_write = bytearray()
+        self.no_more = False
+        self.credit = 0
+        self.started = False
+        self.told = 0  # bytes
+        self.over = b""
+        self.limit = time.monotonic() + seconds + STUCK_SECONDS
+        self.close_at = None  # type: float | None
+
+
+class Guard:
+    """Serves the connection on its stdin and stdout."""
+
+    def __init__(self, silence: float, fixed: "list[bytes]", seconds: float) -> None:
+        self.silence = silence
+        self.fixed = fixed
+        self.fixed_seconds = seconds
+        self.runs = {}  # type: dict[int, Run]
+        self.by_fd = {}  # type: dict[int, tuple[str, Run]]
+        self.idle = []  # type: list[tuple[Socket, int]]
+        self.wardens = set()  # type: set[int]
+        self.folders = {}  # type: dict[int, bytes]
+        self.ends = {}  # type: dict[int, int]
+        self.inbox = bytearray()
+        self.outbox = []  # type: list[bytes]
+        self.waiting = 0
+        self.heard = time.monotonic()
+        self.poll = select.poll()
+        self.poll.register(0, select.POLLIN)
+        self.poll.register(1, 0)  # an error there is always told
+        for stream in (0, 1):
+            os.set_blocking(stream, False)
+        widen(1)
+        self.add_warden()
+
+    def serve(self) -> None:
+        """Return when the service is gone."""
+        while self.flush():
+            for fd, events in self.poll.poll(self.patience()):
+                if fd == 0:
+                    if not self.read():
+                        return
+                elif fd == 1:
+                    if events & ~select.POLLOUT or not self.flush():
+                        return
+                elif fd in self.by_fd:
+                    self.attend(fd, events)
+            self.look_at_the_clock()
+            if time.monotonic() - self.heard > self.silence:
+                return
+
+    def patience(self) -> int:
+        now = time.monotonic()
+        times = [self.heard + self.silence]
+        for run in self.runs.values():
+            times.append(run.limit)
+            if run.close_at is not None:
+                times.append(run.close_at)
+        return int(max(0.0, min(times) - now) * 1000) + 1
+
+    # The connection.
+
+    def read(self) -> bool:
+        try:
+            data = os.read(0, 1 << 18)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.heard = time.monotonic()
+        self.inbox += data
+        while len(self.inbox) >= HEAD.size:
+            length, number, kind = HEAD.unpack_from(self.inbox)
+            if length > TOO_MUCH:
+                return False
+            if len(self.inbox) < HEAD.size + length:
+                break
+            body = bytes(self.inbox[HEAD.size : HEAD.size + length])
+            del self.inbox[: HEAD.size + length]
+            self.obey(chr(kind), number, body)
+        return bool(data)
+
+    def say(self, kind: str, number: int, body: bytes) -> None:
+        self.outbox.append(HEAD.pack(len(body), number, ord(kind)))
+        self.outbox.append(body)
+        before, self.waiting = self.waiting, self.waiting + len(body) + HEAD.size
+        if before < FULL <= self.waiting:
+            self.listen()
+
+    def flush(self) -> bool:
+        """Write what the connection takes. Whether it is still there."""
+        before = self.waiting
+        while self.outbox:
+            try:
+                sent = os.writev(1, self.outbox[:32])
+            except BlockingIOError:
+                break
+            except OSError:
+                return False
+            self.waiting -= sent
+            while sent or (self.outbox and not self.outbox[0]):
+                first = self.outbox[0]
+                if sent < len(first):
+                    self.outbox[0] = first[sent:]
+                    break
+                sent -= len(first)
+                del self.outbox[0]
+        self.poll.modify(1, select.POLLOUT if self.outbox else 0)
+        if self.waiting < FULL <= before:
+            self.listen()
+        return True
+
+    def listen(self) -> None:
+        """Read the output of exactly those commands that may have more of it told."""
+        for run in self.runs.values():
+            self.listen_to(run)
+
+    def listen_to(self, run: "Run") -> None:
+        wanted = select.POLLIN if run.started and run.credit > 0 and self.waiting < FULL else 0
+        for fd in run.pipes:
+            if wanted:
+                self.poll.register(fd, wanted)
+            else:
+                self.unwatch(fd)
+
+    def unwatch(self, fd: int) -> None:
+        try:
+            self.poll.unregister(fd)
+        except KeyError:
+            pass
+
+    # Orders.
+
+    def obey(self, kind: str, number: int, body: bytes) -> None:
+        run = self.runs.get(number)
+        if kind == "P":
+            self.say("p", number, body)
+        elif kind == "S":
+            self.start(number, body)
+        elif kind == "F":
+            self.forget(number)
+        elif run is None:
+            return  # it is over, and the service did not know yet
+        elif kind == "C":
+            run.credit += struct.unpack("!I", body)[0]
+            self.listen_to(run)
+        elif kind == "I":
+            run.to_write += body
+            self.feed(run)
+        elif kind == "E":
+            run.no_more = True
+            self.feed(run)
+        elif kind == "X":
+            grace = struct.unpack("!d", body)[0]
+            run.limit = min(run.limit, time.monotonic() + grace + STUCK_SECONDS)
+            self.to_warden(run, "X", body)
+
+    def start(self, number: int, body: bytes) -> None:
+        order = Order(body)
+        if self.fixed:
+            body = self.fix(order)
+        run = self.runs[number] = Run(number, order.seconds)
+        run.credit = order.credit
+        if order.folder is not None:
+            self.folders[number] = order.folder
+        streams = self.streams(run, with_stdin=bool(order.flags & WITH_STDIN))
+        while True:
+            if not self.idle:
+                self.add_warden()
+            run.warden, run.pid = self.idle.pop()
+            if self.to_warden(run, "S", body, streams):
+                break
+            run.warden.close()  # it was killed while it had nothing to do
+            self.wardens.discard(run.pid)
+        self.by_fd[run.warden.fileno()] = ("warden", run)
+        self.poll.register(run.warden.fileno(), select.POLLIN)
+        for fd in streams:
+            os.close(fd)
+
+    def fix(self, order: "Order") -> bytes:
+        """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
+        order.seconds = min(order.seconds, self.fixed_seconds)
+        head = ORDER.pack(order.seconds, order.credit, order.flags, len(self.fixed), 0)
+        folder = [] if order.folder is None else [order.folder]
+        return head + b"".join(word + b"\0" for word in folder + self.fixed)
+
+    def streams(self, run: "Run", with_stdin: bool) -> "tuple[int, int, int]":
+        """Make the pipes of a run, and return the command's ends of them."""
+        stdin = os.open(os.devnull, os.O_RDONLY)
+        if with_stdin:
+            os.close(stdin)
+            stdin, run.stdin = os.pipe()
+            os.set_blocking(run.stdin, False)
+            self.by_fd[run.stdin] = ("stdin", run)
+        (out, stdout), (err, stderr) = os.pipe(), os.pipe()
+        run.pipes = {out: ord("o"), err: ord("e")}
+        for fd in run.pipes:
+            os.set_blocking(fd, False)
+            self.by_fd[fd] = ("output", run)
+        return stdin, stdout, stderr
+
+    def to_warden(self, run: "Run", kind: str, body: bytes, descriptors: "tuple[int, ...]" = ()) -> bool:
+        try:
+            if run.warden is not None:
+                tell(run.warden, kind, body, descriptors)
+        except OSError:
+            return False  # it is gone, which is seen on its socket
+        return True
+
+    def feed(self, run: "Run") -> None:
+        """Write to a command's stdin what it takes."""
+        if run.stdin < 0:
+            run.to_write.clear()
+            return
+        try:
+            while run.to_write:
+                sent = os.write(run.stdin, run.to_write[:PIECE])
+                del run.to_write[:sent]
+                self.say("c", run.number, struct.pack("!I", sent))
+        except BlockingIOError:
+            self.poll.register(run.stdin, select.POLLOUT)
+            return
+        except OSError:
+            run.to_write.clear()
+            run.no_more = True
+        if run.no_more:
+            self.close(run.stdin)
+            run.stdin = -1
+        else:
+            self.unwatch(run.stdin)
+
+    # News.
+
+    def attend(self, fd: int, events: int) -> None:
+        what, run = self.by_fd[fd]
+        if what == "warden":
+            self.listen_to_warden(run)
+        elif what == "output":
+            self.take_output(fd, run)
+        elif events & ~select.POLLOUT:  # nobody reads it any more
+            run.to_write.clear()
+            run.no_more = True
+            self.feed(run)
+        else:
+            self.feed(run)
+
+    def take_output(self, fd: int, run: "Run") -> bool:
+        """Tell one piece. Whether there may be more at once."""
+        if run.credit <= 0:
+            self.listen_to(run)
+            return False
+        try:
+            data = os.read(fd, min(PIECE, run.credit))
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.close(fd)
+            del run.pipes[fd]
+            if not run.pipes:
+                if run.over:
+                    self.finish(run)
+                else:
+                    self.to_warden(run, "D", b"")
+            return False
+        run.credit -= len(data)
+        if run.told < WIDE_AFTER <= run.told + len(data):
+            widen(fd)
+        run.told += len(data)
+        self.say(chr(run.pipes[fd]), run.number, data)
+        if run.credit <= 0:
+            self.listen_to(run)
+        return True
+
+    def close(self, fd: int) -> None:
+        self.unwatch(fd)
+        self.by_fd.pop(fd, None)
+        os.close(fd)
+
+    def listen_to_warden(self, run: "Run") -> None:
+        link = run.warden
+        if link is None:
+            return
+        try:
+            kind, body, _ = hear(link)
+        except OSError:
+            kind = ""
+        if kind == "s":
+            run.started = True
+            self.say("s", run.number, body)
+            self.listen_to(run)
+            return
+        self.unwatch(link.fileno())
+        self.by_fd.pop(link.fileno(), None)
+        run.warden = None
+        run.limit = float("inf")
+        if kind == "":
+            self.bury(link, run)
+            return
+        self.keep(link, run.pid)
+        if kind == "f":
+            self.drop(run)
+            self.say("f", run.number, body)
+            return
+        run.over = body
+        run.close_at = time.monotonic() + DRAIN_SECONDS
+        for fd in list(run.pipes):
+            while fd in run.pipes and self.waiting < FULL and self.take_output(fd, run):
+                pass
+        if not run.pipes and run.number in self.runs:
+            self.finish(run)
+
+    def bury(self, link: "Socket", run: "Run") -> None:
+        """A warden has died: what it had adopted is ours now."""
+        link.close()
+        send_signal(run.pid, _signal.SIGKILL)
+        self.wardens.discard(run.pid)
+        give_up = time.monotonic() + 2.0
+        while run.pid not in self.ends and time.monotonic() < give_up:
+            reap(self.ends)
+            time.sleep(0.001)
+        alive = kill_all(self.ends, self.wardens, 2.0)
+        self.ends.clear()
+        run.over = OVER.pack(0, 0, alive, NOBODY)
+        run.close_at = time.monotonic()
+
+    def finish(self, run: "Run") -> None:
+        self.drop(run)
+        self.say("z", run.number, run.over)
+
+    def drop(self, run: "Run") -> None:
+        for fd in list(run.pipes):
+            self.close(fd)
+        if run.stdin >= 0:
+            self.close(run.stdin)
+        run.pipes, run.stdin = {}, -1
+        del self.runs[run.number]
+
+    def look_at_the_clock(self) -> None:
+        now = time.monotonic()
+        for run in list(self.runs.values()):
+            if run.close_at is not None and now >= run.close_at:
+                if run.credit > 0:  # else it is the service that is slow, and what was written must not get lost
+                    self.finish(run)
+                else:
+                    run.close_at = now + DRAIN_SECONDS
+            elif now >= run.limit and run.warden is not None:
+                send_signal(run.pid, _signal.SIGKILL)  # it does not answer; its end is seen on the socket
+                run.limit = float("inf")
+
+    # Wardens and folders.
+
+    def add_warden(self) -> None:
+        reap(self.ends)
+        self.ends.clear()
+        here, there = _socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                become_warden(there)
+            finally:
+                os._exit(1)
+        there.close()
+        self.wardens.add(pid)
+        self.idle.append((here, pid))
+
+    def keep(self, link: "Socket", pid: int) -> None:
+        if len(self.idle) < IDLE_WARDENS:
+            self.idle.append((link, pid))
+            return
+        link.close()
+        self.wardens.discard(pid)
+
+    def forget(self, number: int) -> None:
+        folder = self.folders.pop(number, None)
+        if folder is not None:
+            import shutil
+
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def end(self) -> None:
+        """Leave nothing: each warden ends its run when its socket closes."""
+        for link, _ in self.idle:
+            link.close()
+        for run in self.runs.values():
+            if run.warden is not None:
+                run.warden.close()
+            for fd in list(run.pipes):
+                os.close(fd)
+        give_up = time.monotonic() + STUCK_SECONDS
+        while reap(self.ends) and time.monotonic() < give_up:
+            time.sleep(0.005)
+        kill_all(self.ends, set(), 2.0)
+        for number in list(self.folders):
+            self.forget(number)
+
+
+def become_warden(link: "Socket") -> None:
+    """Keep nothing of the guard but the socket, and serve."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd != link.fileno():
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+    adopt_orphans()
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    Warden(link).serve()
+
+
+def widen(fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, F_SETPIPE_SZ, 1 << 20)
+    except OSError:
+        pass
+
+
+def main() -> None:
+    """Say hello as the only thing for which the service waits, and serve."""
+    words = [os.fsencode(word) for word in sys.argv]
+    token, silence, count = words[1], float(words[2]), int(words[3])
+    probe, rest = words[4 : 4 + count], words[4 + count :]
+    adopts = adopt_orphans()
+    os.write(1, token + b"P\n")
+    guard = Guard(silence, rest[1:], float(rest[0]) if rest else 0.0)
+    guard.say("H", 0, struct.pack("!BI", adopts, os.getpid()) + b"".join(word + b"\0" for word in probe))
+    try:
+        guard.serve()
+    finally:
+        guard.end()
+
+
+main()

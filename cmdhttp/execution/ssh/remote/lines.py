@@ -1,0 +1,87 @@
+"""The argv that starts a guard on a host, for the one transport to spell.
+
+A guard begins its output with a token that nobody knew before, and one letter that says what it is: all that a login shell
+prints ahead of it is dropped. `P`: frames of the guard in Python follow. `R`: the process id of the guard in sh follows, and
+then what the command writes. `N`: there is no Python, and the words of the probe follow, each with a NUL behind it.
+"""
+
+import ast
+import binascii
+import re
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+SILENCE = 25
+"""Seconds after which a guard that has heard nothing from the service ends all that it has started."""
+
+_UNPACK = "import zlib,binascii;exec(zlib.decompress(binascii.a2b_base64('{}')))"
+_NO_PYTHON = 't=$1; shift 3; printf "%sN\\n" "$t"; printf "%s\\0" "$@"'
+
+
+def resident(token: str, probe: Sequence[str]) -> tuple[str, ...]:
+    """A guard that takes orders for as long as its channel is there; without Python, the echo of `probe` and an end."""
+    find = f"{_text('find.sh')}\n{_NO_PYTHON}"
+    return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe)
+
+
+def single(token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
+    """A guard that can run nothing but `argv`; without Python, the same by the guard in sh."""
+    whole = str(int(seconds) + 1)
+    rest = f't=$1\nshift {4 + len(probe)}\nset -- "$t" {whole} "$@"\n{_text("guard.sh")}'
+    find = f"{_text('find.sh')}\n{rest}"
+    return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe, str(seconds), *argv)
+
+
+def without_python(token: str, argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
+    """The guard in sh, for `argv`."""
+    return ("/bin/sh", "-c", _text("guard.sh"), "guard", token, str(int(seconds) + 1), *argv)
+
+
+def signal(name: str, pid: int) -> tuple[str, ...]:
+    """What sends a signal to a guard in sh."""
+    return ("/bin/sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(pid))
+
+
+@cache
+def _text(name: str) -> str:
+    lines = resources.files(__package__).joinpath(name).read_text().splitlines()
+    return "\n".join(line.strip() for line in lines if not line.startswith("#"))
+
+
+@cache
+def _python() -> str:
+    """The guard in Python as one short line: no comments, docstrings or annotations, packed."""
+    tree = _Bare().visit(ast.parse(resources.files(__package__).joinpath("guard.py").read_text()))
+    packed = zlib.compress(re.sub(r"(?m)^( +)", _tabs, ast.unparse(tree)).encode(), 9)
+    return _UNPACK.format(binascii.b2a_base64(packed, newline=False).decode())
+
+
+def _tabs(indent: re.Match[str]) -> str:
+    return "\t" * (len(indent[1]) // 4)
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes out what a host has no use for, and what an old Python might not evaluate."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        return self._without_text(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._without_text(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        for argument in node.args.args:
+            argument.annotation = None
+        return self._without_text(node)
+
+    def _without_text(self, node: ast.Module | ast.ClassDef | ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+        return node
+
+
+def _is_text(part: ast.stmt) -> bool:
+    return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)

@@ -1,0 +1,49 @@
+"""A real ssh-agent on a socket of its own, for the length of a `with` block."""
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_WAIT = 10.0
+
+
+class Agent:
+    """One agent; `socket` is where it listens."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, folder: Path) -> Iterator["Agent"]:
+        agent = cls(folder / "agent.sock")
+        process = subprocess.Popen(
+            ["ssh-agent", "-D", "-a", str(agent.socket)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            give_up = time.monotonic() + _WAIT
+            while not agent.socket.exists():
+                if process.poll() is not None or time.monotonic() > give_up:
+                    raise RuntimeError("ssh-agent did not start")
+                time.sleep(0.01)
+            yield agent
+        finally:
+            process.kill()
+            process.wait()
+            agent.socket.unlink(missing_ok=True)
+
+    def add(self, key: Path, *options: str) -> None:
+        self._ssh_add(*options, str(key))
+
+    def lock(self) -> None:
+        """Let it answer as one without keys, and sign nothing."""
+        self._ssh_add("-x", typed="locked\nlocked\n")
+
+    def _ssh_add(self, *arguments: str, typed: str = "") -> None:
+        env = {"PATH": os.environ["PATH"], "SSH_AUTH_SOCK": str(self.socket)}
+        subprocess.run(
+            ["ssh-add", "-q", *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True, env=env
+        )
