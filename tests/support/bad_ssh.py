@@ -28,8 +28,6 @@ _GARBAGE = 4096
 _LINE = b"x" * 70 + b"\r\n"
 _PIECE = 64 * 1024
 
-_Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 class BadServers:
     """All bad servers of a test, by name."""
@@ -86,11 +84,16 @@ class BadServers:
 @contextlib.asynccontextmanager
 async def _listening(folder: Path, stage: Stage, act: Act) -> AsyncIterator[int]:
     if stage in ("accept", "version"):
-        raw = await asyncio.start_server(_by_hand(_VERSION if stage == "version" else b"", act), "127.0.0.1", 0)
+        greeting = _VERSION if stage == "version" else b""
+        transports: list[asyncio.Transport] = []
+        loop = asyncio.get_running_loop()
+        raw = await loop.create_server(lambda: _ByHand(greeting, act, transports), "127.0.0.1", 0)
         try:
             yield raw.sockets[0].getsockname()[1]
         finally:
             raw.close()
+            for transport in transports:
+                transport.abort()
         return
     connections: list[asyncssh.SSHServerConnection] = []
     server = await asyncssh.create_server(
@@ -104,23 +107,38 @@ async def _listening(folder: Path, stage: Stage, act: Act) -> AsyncIterator[int]
             connection.abort()
 
 
-def _by_hand(greeting: bytes, act: Act) -> _Handler:
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            writer.write(greeting)
-            if act == "garbage":
-                writer.write(os.urandom(_GARBAGE))
-            while act == "endless":
-                writer.write(_LINE * 100)
-                await writer.drain()
-            if act != "close":
-                await asyncio.Event().wait()
-        except OSError:
-            pass
-        finally:
-            writer.close()
+class _ByHand(asyncio.Protocol):
+    """Says a greeting and misbehaves; what the client says is of no interest."""
 
-    return serve
+    def __init__(self, greeting: bytes, act: Act, transports: list[asyncio.Transport]) -> None:
+        self._greeting = greeting
+        self._act = act
+        self._transports = transports
+        self._transport: asyncio.Transport | None = None
+        self._full = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(f"no stream: {transport!r}")
+        self._transport = transport
+        self._transports.append(transport)
+        transport.write(self._greeting)
+        if self._act == "garbage":
+            transport.write(os.urandom(_GARBAGE))
+        elif self._act == "close":
+            transport.close()
+        self._pour()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._pour()
+
+    def _pour(self) -> None:
+        while self._act == "endless" and not self._full and self._transport and not self._transport.is_closing():
+            self._transport.write(_LINE * 100)
 
 
 class _Bad(asyncssh.SSHServer):
