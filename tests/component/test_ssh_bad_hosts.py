@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.bad_ssh import Act, BadServers, Stage
 from tests.support.netns import linked
+from tests.support.remote import machine
 from tests.support.service import Document, Remote, Service, free_port, wait_until
 from tests.support.sshd import Machine, Sshd
 
@@ -167,6 +168,9 @@ ODD: Mapping[str, Odd] = {
     "one_session": Odd(config=["MaxSessions 1"]),
     "two_sessions": Odd(config=["MaxSessions 2"]),
     "few_startups": Odd(config=["MaxStartups 1"]),
+    "bare": Odd(machine=machine("sh")),
+    "bare_one_session": Odd(machine=machine("sh"), config=["MaxSessions 1"]),
+    "bare_two_sessions": Odd(machine=machine("sh"), config=["MaxSessions 2"]),
     "large_banner": Odd(full=1_000_000),
     "noise": Odd(login_shell="/bin/bash", rc=NOISE),
     "endless_noise": Odd(login_shell="/bin/bash", rc="yes noise", expected=REFUSED),
@@ -194,10 +198,8 @@ def odd_server(folder: Path, odd: Odd) -> Iterator[Sshd]:
     if odd.full:
         (folder / "banner").write_text("x" * 79 + "\n" * (odd.full // 80))
         config.append(f"Banner {folder / 'banner'}")
-    machine = odd.machine
-    if odd.rc:
-        machine = replace(machine, home="/run/home", setup=_home(odd.rc))
-    with Sshd.start(folder / "sshd", config=config, shell=odd.login_shell, machine=machine) as sshd:
+    there = replace(odd.machine, home="/run/home", setup=_home(odd.rc)) if odd.rc else odd.machine
+    with Sshd.start(folder / "sshd", config=config, shell=odd.login_shell, machine=there) as sshd:
         yield sshd
 
 
@@ -234,7 +236,10 @@ def test_odd_host(odd: Service, name: str) -> None:
     assert grown[0] < GROWTH
 
 
-@pytest.mark.parametrize("name", ["one_session", "two_sessions", "few_startups"])
+SMALL = ("one_session", "two_sessions", "few_startups", "bare_one_session", "bare_two_sessions")
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_many_runs_on_a_small_host(odd: Service, name: str) -> None:
     """Runs wait for a free channel or take another connection; the host's limits fail none of them."""
     with ThreadPoolExecutor(12) as pool:

@@ -4,9 +4,10 @@ Each test is done twice: on a host that has python3, and on one that has none, w
 survive, but then nobody says that all are dead.
 """
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,6 +229,7 @@ def reset(made: Far) -> None:
     made.line.thaw()
 
 
+STARTERS = ("deaf", "session", "daemon", "stranger")
 LOUD: Sequence[Cut] = (drop, crash, reset)
 
 
@@ -245,6 +247,31 @@ def test_a_loud_cut(shared: Far, cut: Cut) -> None:
         check_talker(shared, talker)
     finally:
         end_all(attempts)
+
+
+NOTHING_RAN = ("connect_failed", "channel_refused")
+
+
+@pytest.mark.parametrize("cut", [drop, reset])
+def test_a_cut_while_runs_start(shared: Far, cut: Cut) -> None:
+    """At whatever moment of a start the connection breaks: nothing is left, and what is said not to have run never ran."""
+    delays = random.Random(5)
+    for _ in range(3):
+        attempts = shared.service.attempts(STARTERS)
+        try:
+            jobs = shared.start(attempts, {"timeout": 10})
+            time.sleep(delays.uniform(0, 0.1))
+            cut(shared)
+            check_gone(shared, attempts, seconds=5)
+            ended = follow(shared, attempts, jobs, 15)
+            away = {attempt.kind: attempt.away() for attempt in attempts}
+            for kind, job in ended.items():
+                assert job["state"] in ("lost", "failed"), (kind, job)
+                if job["code"] in NOTHING_RAN:
+                    assert not away[kind], (kind, job)
+            wait_until(shared.works, "the host is used again", seconds=10)
+        finally:
+            end_all(attempts)
 
 
 def check_lost(ended: dict[str, Document]) -> None:
@@ -269,6 +296,7 @@ def check_talker(made: Far, job_id: str) -> None:
 
 LASTING = ("deaf", "session", "daemon", "hopper", "stranger")
 BRIEF = ("deaf", "nulled")
+RECALLED = ("daemon",)
 BRIEF_SECONDS = 4
 
 
@@ -277,7 +305,7 @@ def test_silent_cuts(tmp_path: Path, flavour: Flavour) -> None:
     """Where a side hears nothing, the jobs are lost within 20 s, and on the host all ends by its own means.
 
     Four hosts at once: a network that is gone for both sides, a connection that passes nothing on, and one that is reset
-    for the one side or the other. Some runs have a time limit that is over before anybody can know of the cut.
+    for the one side or the other. Some runs have a time limit that is over before anybody can know of the cut; one is canceled then.
     """
     with linked() as link, silent_hosts(tmp_path, link, flavour) as hosts, ThreadPoolExecutor(len(hosts)) as pool:
         cuts: dict[str, Cut] = {
@@ -318,30 +346,34 @@ def silent_hosts(folder: Path, link: Link, flavour: Flavour) -> Iterator[list[Fa
 
 
 def cut_silently(made: Far, cut: Cut, everybody: Barrier) -> None:
-    lasting, brief = made.service.attempts(LASTING), made.service.attempts(BRIEF)
+    lasting, brief, recalled = (made.service.attempts(kinds) for kinds in (LASTING, BRIEF, RECALLED))
     try:
         talker = made.talk()
         jobs = made.start_away(lasting)
+        recalled_jobs = made.start_away(recalled)
         brief_jobs = made.start_away(brief, {"timeout": BRIEF_SECONDS})
         everybody.wait(20)
         cut(made)
         since = time.monotonic()
+        made.service.cancel(recalled_jobs[0]["id"])
         with ThreadPoolExecutor(2) as pool:
             short = pool.submit(follow, made, brief, brief_jobs, LOST_WITHIN)
+            told_off = pool.submit(follow, made, recalled, recalled_jobs, LOST_WITHIN)
             check_lost(follow(made, lasting, jobs, LOST_WITHIN))
-            check_brief(short.result())
+            check_stopped(short.result(), ("timed_out", "timed_out"))
+            check_stopped(told_off.result(), ("canceled", "canceled"))
         check_talker(made, talker)
         check_gone(made, brief, seconds=since + BRIEF_SECONDS + AFTER_DEADLINE - time.monotonic())
         if made.sure:
-            check_gone(made, lasting, seconds=since + GONE_WITHIN - time.monotonic())
+            check_gone(made, [*lasting, *recalled], seconds=since + GONE_WITHIN - time.monotonic())
     finally:
-        end_all([*lasting, *brief])
+        end_all([*lasting, *brief, *recalled])
 
 
-def check_brief(ended: dict[str, Document]) -> None:
-    """The limit was reached, or the connection was lost before; that the process is dead nobody can know, nor says."""
+def check_stopped(ended: dict[str, Document], stop: tuple[str, str]) -> None:
+    """The stop came, or the connection was lost before; that the process is dead nobody can know, and nobody says so."""
     for kind, job in ended.items():
-        assert (job["state"], job["code"]) in (("lost", "connection_lost"), ("timed_out", "timed_out")), kind
+        assert (job["state"], job["code"]) in (("lost", "connection_lost"), stop), kind
         assert job.get("stopped") != "confirmed", kind
 
 
@@ -362,6 +394,25 @@ def test_a_killed_service(own: Far) -> None:
         assert own.works()
     finally:
         end_all(attempts)
+
+
+def test_a_service_killed_while_runs_start(own: Far) -> None:
+    """At whatever moment of a start the service dies, nothing is left of what was started."""
+    delays = random.Random(6)
+    for _ in range(2):
+        attempts = own.service.attempts(STARTERS)
+        try:
+            with ThreadPoolExecutor(len(attempts)) as pool:
+                calls = [pool.submit(own.service.flee, attempt, own.host) for attempt in attempts]
+                time.sleep(delays.uniform(0.02, 0.12))
+                own.service.kill_at_once(own.service.front)
+                wait(calls)
+            check_gone(own, attempts, seconds=3)
+        finally:
+            end_all(attempts)
+        own.service.kill()
+        own.service.start()
+        assert own.works()
 
 
 # -- escapees that attack who watches them
