@@ -305,7 +305,7 @@ def test_silent_cuts(tmp_path: Path, flavour: Flavour) -> None:
     """Where a side hears nothing, the jobs are lost within 20 s, and on the host all ends by its own means.
 
     Four hosts at once: a network that is gone for both sides, a connection that passes nothing on, and one that is reset
-    for the one side or the other. Some runs have a time limit that is over before anybody can know of the cut; one is canceled then.
+    for the one side or the other. Some runs have a time limit that is over before anybody can know of the cut; one is canceled.
     """
     with linked() as link, silent_hosts(tmp_path, link, flavour) as hosts, ThreadPoolExecutor(len(hosts)) as pool:
         cuts: dict[str, Cut] = {
