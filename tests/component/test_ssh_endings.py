@@ -34,6 +34,9 @@ GONE_WITHIN = 25.0
 AFTER_DEADLINE = 8.0
 """Seconds from the time limit of a run to the end of its last process: TERM, 5 s, KILL, and some for a busy machine."""
 
+HEARD_WITHIN = 6.0
+"""Seconds from a cut that the host hears of to the end of the last process; a guard in sh looks every second."""
+
 GROUP_BOUND = ("deaf",)
 """The kinds that stay in their process group, which a guard without python3 can end."""
 
@@ -242,8 +245,8 @@ def test_a_loud_cut(shared: Far, cut: Cut) -> None:
         jobs = shared.start_away(attempts)
         cut(shared)
         assert shared.works()
-        check_gone(shared, attempts, seconds=3)
-        check_lost(follow(shared, attempts, jobs, 3))
+        check_gone(shared, attempts, seconds=HEARD_WITHIN)
+        check_lost(follow(shared, attempts, jobs, 5))
         check_talker(shared, talker)
     finally:
         end_all(attempts)
@@ -262,11 +265,13 @@ def test_a_cut_while_runs_start(shared: Far, cut: Cut) -> None:
             jobs = shared.start(attempts, {"timeout": 10})
             time.sleep(delays.uniform(0, 0.1))
             cut(shared)
-            check_gone(shared, attempts, seconds=5)
+            with ThreadPoolExecutor(len(jobs)) as pool:  # who came late had a good connection, and runs
+                list(pool.map(lambda job: shared.service.cancel(job["id"]), jobs))
             ended = follow(shared, attempts, jobs, 15)
+            check_gone(shared, attempts, seconds=HEARD_WITHIN)
             away = {attempt.kind: attempt.away() for attempt in attempts}
             for kind, job in ended.items():
-                assert job["state"] in ("lost", "failed"), (kind, job)
+                assert job["state"] in ("lost", "failed", "canceled"), (kind, job)
                 if job["code"] in NOTHING_RAN:
                     assert not away[kind], (kind, job)
             wait_until(shared.works, "the host is used again", seconds=10)
@@ -386,7 +391,7 @@ def test_a_killed_service(own: Far) -> None:
     try:
         jobs = own.start_away(attempts)
         own.service.kill_at_once(own.service.front)
-        check_gone(own, attempts, seconds=3)
+        check_gone(own, attempts, seconds=HEARD_WITHIN)
         own.service.kill()
         own.service.start()
         ended = follow(own, attempts, jobs, 10)
@@ -407,7 +412,7 @@ def test_a_service_killed_while_runs_start(own: Far) -> None:
                 time.sleep(delays.uniform(0.02, 0.12))
                 own.service.kill_at_once(own.service.front)
                 wait(calls)
-            check_gone(own, attempts, seconds=3)
+            check_gone(own, attempts, seconds=HEARD_WITHIN)
         finally:
             end_all(attempts)
         own.service.kill()

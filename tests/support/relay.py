@@ -85,12 +85,17 @@ class Relay:
                 thread.start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        """Pass on all that comes, and how it ends: an end as an end, a reset as a reset."""
+        try:
             while piece := source.recv(_PIECE):
                 self._flowing.wait()
                 sink.sendall(piece)
             if self._flowing.is_set():
                 sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            if self._flowing.is_set():
+                _reset(source)
+                _reset(sink)
 
     def _close(self) -> None:
         self._over = True

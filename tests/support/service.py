@@ -29,6 +29,7 @@ Media = Literal["application/x-ndjson", "text/event-stream"]
 NDJSON: Media = "application/x-ndjson"
 SSE: Media = "text/event-stream"
 _WAIT = 10.0
+_START = 30.0
 _LONG_POLL = 5.0
 _ROOT = Path(__file__).parents[2]
 _FREE_TEXT = r"[^\x00-\x1f]*"
@@ -295,7 +296,7 @@ class Service:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        give_up = time.monotonic() + _WAIT
+        give_up = time.monotonic() + _START
         while not self.ready():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"the service did not start:\n{self.log}")
