@@ -35,13 +35,17 @@ class FieldError:
 
 
 class BadValue(ValueError):
-    """A value that its type refuses; whoever knows where the value stood turns it into a `FieldError`."""
+    """A value that its type or a host refuses; whoever knows where the value stood turns it into a `FieldError`.
 
-    def __init__(self, code: str, detail: str, *, hint: str = "") -> None:
+    `param` names the parameter where only the one who refuses knows it.
+    """
+
+    def __init__(self, code: str, detail: str, *, hint: str = "", param: str = "") -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.hint = hint
+        self.param = param
 
     def at(self, pointer: str) -> FieldError:
         return FieldError(pointer=pointer, code=self.code, detail=self.detail, hint=self.hint)

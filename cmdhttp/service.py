@@ -279,8 +279,9 @@ class Service:
         try:
             return build_plan(policy, command, hosts, arguments, call.wish)
         except BadValue as error:
+            pointer = f"/params/{error.param}" if error.param else "/params"
             raise InvalidRequest(
-                "The arguments are too long; nothing has run.", errors=[error.at("/params")]
+                "The arguments cannot be sent to the host; nothing has run.", errors=[error.at(pointer)]
             ) from error
 
     def _new_job(self, principal: Principal, call: Call, plan: Plan) -> Job:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from cmdhttp import __version__
+from cmdhttp.cli.host_verbs import add_host_verbs
 from cmdhttp.cli.policy_verbs import add_policy_verbs
 from cmdhttp.cli.starter_verbs import add_starter_verbs
 from cmdhttp.cli.text import print_error, visible
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(verbs)
     _add_test(verbs)
     add_policy_verbs(verbs)
+    add_host_verbs(verbs)
     _add_token(verbs)
     return parser
 

@@ -51,6 +51,7 @@ class RunErrorCode(StrEnum):
     HOST_KEY_MISMATCH = "host_key_mismatch"
     LOGIN_FAILED = "login_failed"
     CHANNEL_REFUSED = "channel_refused"
+    LOGIN_SHELL_FAILED = "login_shell_failed"
     UNSUPPORTED = "unsupported"
     CONNECTION_LOST = "connection_lost"
     OUTPUT_LIMIT = "output_limit"

@@ -26,7 +26,8 @@ from cmdhttp.plan.model import (
     UnsupportedTarget,
     staged_path,
 )
-from cmdhttp.plan.remote import posix_line, remote_argv
+from cmdhttp.plan.remote import check_line
+from cmdhttp.plan.remote.raw import not_plain
 from cmdhttp.policy.compiled import (
     AgentLogin,
     CertificateLogin,
@@ -43,6 +44,8 @@ from cmdhttp.policy.decide import Arguments
 from cmdhttp.policy.model import Effect
 from cmdhttp.policy.params import Value
 from cmdhttp.policy.params.values import Secret
+from cmdhttp.policy.shells import is_plain
+from cmdhttp.policy.template import names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,7 @@ def check_wish(command: Command, wish: Wish) -> Iterable[tuple[str, BadValue]]:
 
 
 def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments: Arguments, wish: Wish) -> Plan:
-    """Resolve one step per host, in the order given. Raises BadValue when an argv is too long for its host."""
+    """Resolve one step per host, in the order given. Raises BadValue when an argv cannot be sent to its host."""
     resolver = Resolver(command=command, values=arguments.values)
     argv, env, staged = resolver.argv(), resolver.env(), resolver.staged()
     placed = replace(resolver, paths={file.param: staged_path(HERE, file) for file in staged})
@@ -94,9 +97,7 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         )
         for run, host in enumerate(hosts)
     )
-    remote = next((step for step in steps if isinstance(step.target, SshTarget)), None)
-    if remote is not None:  # one for all: the line says nothing of the host, and is dear to make
-        posix_line(remote_argv(remote))
+    _check_lines(steps, resolver)
     return Plan(
         command=command.name,
         policy=policy.digest,
@@ -106,6 +107,26 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         max_parallel=command.max_parallel,
         parser=command.parser,
     )
+
+
+def _check_lines(steps: Iterable[Step], resolver: Resolver) -> None:
+    """Raise BadValue if some host cannot be sent its step. The line is dear to make, so one stands for all of its kind."""
+    seen: set[tuple[Shell, str | None]] = set()
+    for step in steps:
+        if isinstance(step.target, SshTarget) and (kind := (step.target.shell, step.target.become)) not in seen:
+            seen.add(kind)
+            if step.target.shell is Shell.RAW:
+                _check_plain(resolver)
+            check_line(step)
+
+
+def _check_plain(resolver: Resolver) -> None:
+    """Name the parameter, if it is the value of one that a raw host cannot be sent."""
+    for name in names(resolver.command.template):
+        if name in resolver.values:
+            texts = resolver.command.params[name].arguments(resolver.values[name])
+            if not all(is_plain(text) for text in texts if text):
+                raise not_plain(f"the value of '{name}'", param=name)
 
 
 def _masks(command: Command, arguments: Arguments, wish: Wish) -> Iterator[bytes]:
@@ -134,10 +155,17 @@ def _target(name: str, hosts: Mapping[str, Host], command: Command, arguments: A
         return UnsupportedTarget(what=missing[0])
     if profile is None:
         return LocalTarget(account=command.account, isolated=command.isolated)
-    target = _reached(host, profile, hosts, account=command.account or profile.account)
+    becomes = _becomes(profile, command)
+    account = profile.account if becomes else command.account or profile.account
+    target = replace(_reached(host, profile, hosts, account=account), become=becomes)
     if isinstance(target.login, Certificate) and command.effect is not Effect.READ:
         return replace(target, shared=False)
     return target
+
+
+def _becomes(profile: Profile, command: Command) -> str | None:
+    """Return the account that sudo is to become after the login; None where the login account is the one that runs it."""
+    return command.account if profile.become == "sudo" and command.account != profile.account else None
 
 
 def _reached(host: Host, profile: Profile, hosts: Mapping[str, Host], *, account: str) -> SshTarget:
@@ -150,8 +178,12 @@ def _reached(host: Host, profile: Profile, hosts: Mapping[str, Host], *, account
         cert_authority=profile.cert_authority,
         shell=Shell(profile.shell),
         jump=_jump(profile, hosts),
-        become=None if profile.become == "none" else profile.become,
     )
+
+
+def jump_of(host: Host, hosts: Mapping[str, Host]) -> SshTarget | None:
+    """Return the host that commands for `host` go through, or None if they go there directly."""
+    return None if host.profile is None else _jump(host.profile, hosts)
 
 
 def _jump(profile: Profile, hosts: Mapping[str, Host]) -> SshTarget | None:

@@ -16,6 +16,7 @@ from cmdhttp.policy.fields import Rate
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.model import Effect
 from cmdhttp.policy.params import Narrowing, ParamSpec, Value
+from cmdhttp.policy.shells import POSIX, obstacles
 from cmdhttp.policy.template import Template
 
 LOCAL = "local"
@@ -214,8 +215,7 @@ class Oidc:
 class Command:
     """A published command. `hosts` is where it is made to run; `timeout` in seconds.
 
-    `isolated`: whether a local run gets a PID namespace of its own. `unsupported` names what the command asks for and this
-    version cannot do: such a command never runs.
+    `isolated`: whether a local run gets a PID namespace of its own.
     """
 
     name: str
@@ -243,15 +243,16 @@ class Command:
     isolated: bool
     atoms: tuple[str, ...]
     at: Position
-    unsupported: tuple[str, ...] = ()
     collect: Collect | None = None
 
     def missing_on(self, host: Host, values: Mapping[str, Value]) -> tuple[str, ...]:
-        """Return what this version cannot do of a call with these values on a host, all that it asks for there."""
-        if host.profile is None:
-            return self.unsupported
+        """Return what cannot be done of a call with these values on a host, all that it asks for there."""
+        profile = host.profile
+        if profile is None:
+            return tuple(what for _, what in obstacles(self, POSIX))
         files = self.collect is not None or any(self.params[name].staged for name in values)
-        return (*self.unsupported, *host.profile.unsupported, *((FILES_OVER_SSH,) if files else ()))
+        here = (what for _, what in obstacles(self, profile.shell))
+        return (*here, *profile.unsupported, *((FILES_OVER_SSH,) if files else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,7 @@ class _Inspector:
             _Kind.PROGRAM: (LintCode.NO_PROGRAM, "install it, or mend the path"),
             _Kind.KNOWN_HOSTS: (
                 LintCode.NO_HOST_KEYS,
-                "write it with ssh-keyscan, and compare the keys with the hosts",
+                "write the lines that 'cmdhttp hosts scan' shows into it, and compare the keys with the hosts",
             ),
         }.get(target.kind, (LintCode.NO_FILE, "put it there, or mend the name"))
         self._say(code, f"the {target.kind} {target.path} is not there", target, hint)

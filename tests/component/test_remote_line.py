@@ -3,12 +3,14 @@
 import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from cmdhttp.plan.remote import posix_line
 
 _KNOWN = ("sh", "bash", "dash", "ksh", "mksh", "zsh", "yash", "ash", "fish", "csh", "tcsh")
+POSIX_SHELLS = ("dash", "bash", "busybox", "ksh", "mksh", "zsh")
 SHELLS = [name for name in _KNOWN if shutil.which(name)]
 DUMP = ("/bin/sh", "-c", "printf '%s\\0' \"$@\"", "sh")
 
@@ -60,3 +62,27 @@ def test_no_process_stays_in_between(shell: str) -> None:
     process = subprocess.Popen([shell, "-c", posix_line(("/bin/sh", "-c", "echo $$"))], stdout=subprocess.PIPE)
     printed, _ = process.communicate(timeout=15)
     assert int(printed) == process.pid
+
+
+@pytest.mark.parametrize("name", [name for name in POSIX_SHELLS if shutil.which(name)])
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_any_posix_shell_decodes(name: str, locale: str, tmp_path: Path) -> None:
+    """Whatever shell a host calls /bin/sh, it makes the same arguments of the items, in each way of decoding."""
+    sh = tmp_path / "sh"
+    sh.symlink_to(str(shutil.which(name)))
+    chance = random.Random(8)
+    texts = ["".join(chance.choices("a01x '\"\\$`\n\t!%;*?~-é\u202e😀\xff\x80", k=9)) for _ in range(100)]
+    plain = ["a", "-n", "x=y", "./", "0101"]
+    every = [chr(code) for code in range(1, 256)]
+    for values in (
+        plain,
+        [*texts, *plain, "", ""],
+        [*texts, "\x01", *every, "", ""],
+        [""],
+        ["", ""],
+        [" "],
+        ["\n"],
+        ["a\n\n", ""],
+    ):
+        line = posix_line((*DUMP, *values)).replace("/bin/sh", str(sh), 1)
+        assert read_by("/bin/sh", line, LC_ALL=locale) == joined(values)

@@ -145,6 +145,7 @@ class Odd:
 
     config: Sequence[str] = ()
     login_shell: str = "/bin/sh"
+    home: str = "/"
     rc: str = ""
     machine: Machine = field(default_factory=Machine)
     expected: Sequence[tuple[str, str | None]] = (("succeeded", None),)
@@ -183,7 +184,7 @@ ODD: Mapping[str, Odd] = {
     "forced_sftp": Odd(config=["ForceCommand internal-sftp"], expected=REFUSED),
     "forced_hang": Odd(config=["ForceCommand sleep 60"], expected=REFUSED),
     "restricted": Odd(config=["DisableForwarding yes", "PermitTTY no", "PermitUserRC no"]),
-    "homeless": Odd(machine=Machine(home="/nonexistent/home")),
+    "homeless": Odd(home="/nonexistent/home"),
     "full_tmp": Odd(machine=Machine(setup=FULL_TMP)),
     "no_forks": Odd(
         machine=Machine(uid=61235, setup="prlimit --nproc=1 --pid $$"), expected=(*REFUSED, ("failed", "spawn_failed"))
@@ -198,8 +199,10 @@ def odd_server(folder: Path, odd: Odd) -> Iterator[Sshd]:
     if odd.full:
         (folder / "banner").write_text("x" * 79 + "\n" * (odd.full // 80))
         config.append(f"Banner {folder / 'banner'}")
-    there = replace(odd.machine, home="/run/home", setup=_home(odd.rc)) if odd.rc else odd.machine
-    with Sshd.start(folder / "sshd", config=config, shell=odd.login_shell, machine=there) as sshd:
+    there, home = odd.machine, odd.home
+    if odd.rc:
+        there, home = replace(there, setup=_home(odd.rc)), "/run/home"
+    with Sshd.start(folder / "sshd", config=config, shell=odd.login_shell, home=home, machine=there) as sshd:
         yield sshd
 
 

@@ -113,15 +113,31 @@ def sh(target: SshTarget, text: str) -> Step:
 
 
 async def run(
-    step: Step, *, stop: Stop | None = None, emit: Emit | None = None, executor: Executor | None = None
+    step: Step,
+    *,
+    stop: Stop | None = None,
+    emit: Emit | None = None,
+    executor: Executor | None = None,
+    keep: bool = False,
 ) -> tuple[Exited, Told]:
-    """Run a step on an executor of its own and check that nothing stays behind."""
+    """Run a step on an executor of its own and check that nothing stays behind; with `keep` it may keep connections."""
     told = Told()
     used = executor or SshExecutor()
-    async with nothing_left():
+    if keep:
+        return await used.run(step, context=CONTEXT, emit=emit or told.emit, stop=stop or Stop()), told
+    async with nothing_left(), closing(used):
         exited = await used.run(step, context=CONTEXT, emit=emit or told.emit, stop=stop or Stop())
-        await used.aclose()
     return exited, told
+
+
+@contextlib.asynccontextmanager
+async def closing(executor: Executor) -> AsyncIterator[Executor]:
+    """Close the executor at the end, also of a cancelled block."""
+    try:
+        yield executor
+    finally:
+        with anyio.CancelScope(shield=True):
+            await executor.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -196,27 +212,27 @@ async def test_death_by_signal(sshd: Sshd, name: str) -> None:
 
 
 async def test_unnamed_signal(sshd: Sshd) -> None:
-    """A signal for which SSH has no name is still a death by signal."""
+    """A signal for which SSH has no name is told all the same."""
     exited, _ = await run(sh(target_of(sshd), "kill -BUS $$"))
-    assert exited == Exited(signal="UNKNOWN")
+    assert exited == Exited(signal="BUS")
 
 
 async def test_missing_program(sshd: Sshd) -> None:
-    """A program that is not there keeps the shell's 127 and says why."""
-    exited, told = await run(step_for(target_of(sshd), "/nonexistent/canary-5512"))
-    assert exited.exit_code == 127
+    """A program that is not there was not started, and the run says why without its name."""
+    exited, told = await run(step_for(target_of(sshd), "/usr/bin/canary-5512"))
     assert exited.error is not None
+    assert exited == Exited(error=exited.error)
     assert exited.error.code is RunErrorCode.SPAWN_FAILED
-    assert "127" in exited.error.detail
+    assert "No such file" in exited.error.detail
     assert "canary" not in f"{exited.error}"
-    assert b"canary-5512" in told.bytes_of(Stream.STDERR)
+    assert told.events == []
 
 
 async def test_program_that_may_not_be_executed(sshd: Sshd) -> None:
-    """A file that is no program keeps the shell's 126 and says why."""
+    """A file that is no program was not started."""
     exited, _ = await run(step_for(target_of(sshd), "/etc/passwd"))
-    assert exited.exit_code == 126
     assert exited.error is not None
+    assert "denied" in exited.error.detail
     assert exited.error.code is RunErrorCode.SPAWN_FAILED
 
 
@@ -413,7 +429,7 @@ def no_login(server: Sshd) -> bool:
 
 async def refused(step: Step, *, executor: SshExecutor | None = None) -> RunErrorCode:
     """Return why a run that must not have started did not start."""
-    exited, told = await run(step, executor=executor)
+    exited, told = await run(step, executor=executor, keep=executor is not None)
     assert told.events == []
     assert exited.error is not None
     assert exited == Exited(error=exited.error)
@@ -458,13 +474,18 @@ async def test_changed_files_count_at_once(own_sshd: Sshd) -> None:
     """A known_hosts file and a key file are read again as soon as they change."""
     executor = SshExecutor()
     step = sh(target_of(own_sshd), "exit 0")
-    assert (await run(step, executor=executor))[0] == Exited(exit_code=0)
-    own_sshd.rotate_host_key()
-    assert await refused(step, executor=executor) is RunErrorCode.HOST_KEY_MISMATCH
-    own_sshd.record_host_key()
-    assert (await run(step, executor=executor))[0] == Exited(exit_code=0)
-    make_key(own_sshd.key)
-    assert await refused(step, executor=executor) is RunErrorCode.LOGIN_FAILED
+    async with nothing_left(), closing(executor):
+        assert (await run(step, executor=executor, keep=True))[0] == Exited(exit_code=0)
+        own_sshd.rotate_host_key()
+        assert await refused(step, executor=executor) is RunErrorCode.HOST_KEY_MISMATCH
+        own_sshd.record_host_key()
+        assert (await run(step, executor=executor, keep=True))[0] == Exited(exit_code=0)
+        own_sshd.known_hosts.write_text(own_sshd.recorded(marker="@revoked"))
+        assert await refused(step, executor=executor) is RunErrorCode.HOST_KEY_MISMATCH
+        own_sshd.record_host_key()
+        assert (await run(step, executor=executor, keep=True))[0] == Exited(exit_code=0)
+        make_key(own_sshd.key)
+        assert await refused(step, executor=executor) is RunErrorCode.LOGIN_FAILED
 
 
 async def test_hashed_known_hosts(own_sshd: Sshd) -> None:
@@ -696,13 +717,13 @@ async def test_exit_after_term_keeps_its_code(sshd: Sshd) -> None:
 
 
 async def test_host_that_passes_no_signals(tmp_path: Path) -> None:
-    """Where the host refuses signals, as for forced commands, the run says that it does not know."""
+    """Where sshd refuses signals, as for forced commands, the guard takes them."""
     told = Told()
     with Sshd.start(tmp_path / "sshd", config=['ForceCommand eval "$SSH_ORIGINAL_COMMAND"']) as server, running(told):
         step = sh(target_of(server), "echo $$; while :; do sleep 0.05; done")
         exited, pid = await stopped_after_first_line(step, SshExecutor(kill_grace=0.1), told)
-        assert exited == Exited(stopped=Stopped.UNCONFIRMED)
-        assert is_alive(pid)
+        assert exited == Exited(signal="TERM", stopped=Stopped.CONFIRMED)
+        assert not is_alive(pid)
 
 
 async def test_stop_before_the_start(sshd: Sshd) -> None:
@@ -752,9 +773,9 @@ async def test_stop_that_is_seen_at_the_last_moment(sshd: Sshd) -> None:
             await anyio.sleep_forever()
 
     stop, told, mark = Unheard(), Told(), "30.45451"
-    async with nothing_left(), anyio.create_task_group() as tasks:
+    async with nothing_left(), closing(SshExecutor()) as executor, anyio.create_task_group() as tasks:
         tasks.start_soon(request_after, stop, 0.01)
-        exited = await SshExecutor().run(
+        exited = await executor.run(
             step_for(target_of(sshd), "/bin/sleep", mark), context=CONTEXT, emit=told.emit, stop=stop
         )
     assert exited == Exited(stopped=Stopped.CONFIRMED)
@@ -769,7 +790,8 @@ async def test_cancellation_leaves_nothing(sshd: Sshd, after: float) -> None:
     started = time.monotonic()
     async with nothing_left():
         with anyio.move_on_after(after) as scope:
-            await SshExecutor().run(step, context=CONTEXT, emit=Told().emit, stop=Stop())
+            async with closing(SshExecutor()) as executor:
+                await executor.run(step, context=CONTEXT, emit=Told().emit, stop=Stop())
     assert scope.cancelled_caught
     assert time.monotonic() - started < after + 1
 
@@ -777,9 +799,9 @@ async def test_cancellation_leaves_nothing(sshd: Sshd, after: float) -> None:
 async def test_cancellation_ends_the_process(sshd: Sshd) -> None:
     """Cancelling the task kills a command that runs, if the host permits."""
     told, mark = Told(), "30.43431"
-    async with nothing_left(), anyio.create_task_group() as tasks:
+    async with nothing_left(), closing(SshExecutor()) as executor, anyio.create_task_group() as tasks:
         step = sh(target_of(sshd), f"echo up; exec sleep {mark}")
-        tasks.start_soon(partial(SshExecutor().run, step, context=CONTEXT, emit=told.emit, stop=Stop()))
+        tasks.start_soon(partial(executor.run, step, context=CONTEXT, emit=told.emit, stop=Stop()))
         await told.first_line()
         tasks.cancel_scope.cancel()
     assert await ended(mark)
@@ -808,7 +830,7 @@ async def test_many_runs_at_once(sshd: Sshd) -> None:
         )
         seen[number] = told.bytes_of()
 
-    async with nothing_left(), anyio.create_task_group() as tasks:
+    async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
         for number in range(12):
             tasks.start_soon(one, number)
     assert seen == {number: f"{number}\n".encode() for number in range(12)}

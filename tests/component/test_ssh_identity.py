@@ -1,10 +1,12 @@
 """Who logs in and whom it believes: every way to log in, every way to know a host, and jump hosts that are not believed."""
 
+import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -184,7 +186,7 @@ async def test_an_agent_without_keys(sshd: Sshd, agent: RunningAgent) -> None:
     detail = "No login was attempted: the SSH agent has no key of a kind that this service uses."
     assert (await refused(target)).detail == detail
     agent.add(sshd.key)
-    agent.lock()
+    await agent.lock()
     assert (await refused(target)).detail == detail
 
 
@@ -211,13 +213,11 @@ async def test_what_is_no_agent(sshd: Sshd, tmp_path: Path) -> None:
     """A socket on which something else answers is told, and does not hang."""
     path = tmp_path / "web.sock"
 
-    async def answer(_reader: object, writer: asyncssh.stream.SSHWriter[bytes]) -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00\x00\x00\x05\x0c\xff\xff\xff\xff")
         writer.close()
 
-    import asyncio  # noqa: PLC0415
-
-    server = await asyncio.start_unix_server(answer, path)  # type: ignore[arg-type]
+    server = await asyncio.start_unix_server(answer, path)
     async with server:
         error = await refused(target_of(sshd, Agent(socket=str(path))))
     assert error.detail == "No login was attempted: the SSH agent does not answer as an agent should."
@@ -293,7 +293,7 @@ class Asking(asyncssh.SSHServer):
         return "", "", "", self.prompts.pop(0)
 
     def validate_kbdint_response(
-        self, username: str, responses: list[str]
+        self, username: str, responses: Sequence[str]
     ) -> bool | tuple[str, str, str, list[tuple[str, bool]]]:
         self.told += responses
         if self.prompts:
@@ -515,7 +515,12 @@ async def test_a_long_file_is_parsed_once(own_sshd: Sshd, tmp_path: Path, monkey
     keygen("-H", "-f", str(own_sshd.known_hosts))
     parsed: list[int] = []
     real = asyncssh.import_known_hosts
-    monkeypatch.setattr(asyncssh, "import_known_hosts", lambda data: (parsed.append(len(data)), real(data))[1])
+
+    def counted(data: str) -> asyncssh.SSHKnownHosts:
+        parsed.append(len(data))
+        return real(data)
+
+    monkeypatch.setattr(asyncssh, "import_known_hosts", counted)
     dialer = Dialer()
     for _ in range(3):
         assert await said(target_of(own_sshd), dialer=dialer) == "here"
@@ -581,7 +586,9 @@ async def test_a_jump_host_that_leads_elsewhere(three: list[Sshd]) -> None:
         def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
             return True
 
-        def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> object:
+        def connection_requested(
+            self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+        ) -> Awaitable[Any]:
             assert (dest_host, dest_port) == (wanted.address, wanted.port)
             return self.conn.forward_connection(swapped.address, swapped.port)
 
@@ -651,6 +658,7 @@ async def test_a_jump_host_that_goes_away(three: list[Sshd]) -> None:
     """A connection that has died is no way to anywhere, and says so."""
     dialer = Dialer()
     async with dialed(target_of(three[0]), dialer) as found:
+        await found.connection.run("true")  # by then sshd has all its processes for the connection
         three[0].drop_connections()
         await found.connection.wait_closed()
         with pytest.raises(ConnectFailed) as failed:

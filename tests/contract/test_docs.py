@@ -15,6 +15,7 @@ from cmdhttp.cli.doctor.verb import CHECKS
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.execution.local.collecting import REASONS
 from cmdhttp.execution.model import RunErrorCode
+from cmdhttp.execution.ssh.scan import Standing
 from cmdhttp.jobs.artefacts import NOT_KEPT
 from cmdhttp.jobs.state import State
 from cmdhttp.plan.argv import resolve_argv
@@ -140,6 +141,11 @@ def test_words_of_the_policy_verbs_are_documented() -> None:
 def test_checks_of_the_doctor_are_documented() -> None:
     """Every check of `cmdhttp doctor` has a row, and every row a check."""
     assert rows("cli") == set(CHECKS)
+
+
+def test_standings_of_host_keys_are_documented() -> None:
+    """Every word that `cmdhttp hosts scan` has for what is recorded of a key is explained in the page of the command line."""
+    assert {standing.value for standing in Standing} <= set(re.findall(r"^- `([a-z]+)`:", reference("cli"), re.MULTILINE))
 
 
 def test_routes_are_documented() -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
+
 _WAIT = 10.0
 
 
@@ -38,11 +40,12 @@ class Agent:
     def add(self, key: Path, *options: str) -> None:
         self._ssh_add(*options, str(key))
 
-    def lock(self) -> None:
+    async def lock(self) -> None:
         """Let it answer as one without keys, and sign nothing."""
-        self._ssh_add("-x", typed="locked\nlocked\n")
+        async with asyncssh.SSHAgentClient(str(self.socket)) as client:
+            await client.lock("locked")
 
-    def _ssh_add(self, *arguments: str, typed: str = "") -> None:
+    def _ssh_add(self, *arguments: str) -> None:
         env = {"PATH": os.environ["PATH"], "SSH_AUTH_SOCK": str(self.socket)}
         subprocess.run(
             ["ssh-add", "-q", *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True, env=env

@@ -37,7 +37,6 @@ class Machine:
     the server, like nsenter; `address` is where it listens.
     """
 
-    home: str = "/"
     uid: int = _MADE_UP_UID
     setup: str = ":"
     prefix: tuple[str, ...] = ()
@@ -56,6 +55,7 @@ class Sshd:
         *,
         config: Sequence[str] = (),
         shell: str = "/bin/sh",
+        home: str = "/",
         password: bool = False,
         machine: Machine = _PLAIN,
     ) -> None:
@@ -70,6 +70,7 @@ class Sshd:
         self._open_folder = Path(tempfile.mkdtemp(prefix="cmdhttp-sshd-"))
         self._config = tuple(config)
         self._shell = shell
+        self._home = home
         self._password = password
         self._log = folder / "sshd.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,16 +83,17 @@ class Sshd:
         *,
         config: Sequence[str] = (),
         shell: str = "/bin/sh",
+        home: str = "/",
         password: bool = False,
         machine: Machine = _PLAIN,
     ) -> Iterator["Sshd"]:
         """Start a server with `config` as further lines of its sshd_config, or in place of ours.
 
-        `shell` counts only when run as root, and only root can give the account the password `PASSWORD`. `{open}` in a line
-        stands for the server's folder that every account may read, see `put`.
+        `shell` and `home` count only when run as root, and only root can give the account the password `PASSWORD`.
+        `{open}` in a line stands for the server's folder that every account may read, see `put`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, password=password, machine=machine)
+        server = cls(folder, config=config, shell=shell, home=home, password=password, machine=machine)
         try:
             server._prepare()
             server.up()
@@ -214,14 +216,14 @@ class Sshd:
             if self._password:
                 raise RuntimeError("only root can give an account a password. Hint: run the tests as root.")
             return command
-        machine = self._machine
-        made_up = f"{_MADE_UP}:x:{machine.uid}:{machine.uid}::{machine.home}:{self._shell}\n"
+        uid = self._machine.uid
+        made_up = f"{_MADE_UP}:x:{uid}:{uid}::{self._home}:{self._shell}\n"
         accounts = self.put("passwd", Path("/etc/passwd").read_text() + made_up)
         shadow = self.folder / "shadow"
         shadow.touch(mode=0o600)
         shadow.write_text(f"{_MADE_UP}:{_PASSWORD_HASH if self._password else '*'}:20000:0:99999:7:::\n")
-        namespace = [*machine.prefix, "unshare", "--mount", "--propagation", "private"]
-        setup = f"set -e\n{machine.setup}\nshift 2\n{_WITH_ACCOUNTS}"
+        namespace = [*self._machine.prefix, "unshare", "--mount", "--propagation", "private"]
+        setup = f"set -e\n{self._machine.setup}\nshift 2\n{_WITH_ACCOUNTS}"
         folders = [str(self._open_folder), str(self.folder)]
         return [*namespace, "sh", "-c", setup, "sh", *folders, str(accounts), str(shadow), *command]
 

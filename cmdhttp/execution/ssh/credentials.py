@@ -82,6 +82,16 @@ class CredentialFiles:
     def _load(self, target: SshTarget) -> Credentials:
         return Credentials(trust=self._trust(target), means=self._means(target.login))
 
+    def version(self, target: SshTarget) -> object:
+        """What changes when a file behind a login at `target` does: equal while all are the same, or missing as before."""
+        login = target.login
+        secret = None
+        if isinstance(login, KeyFile):
+            secret = login.path
+        elif isinstance(login, PasswordFile):
+            secret = login.password_file
+        return tuple(_seen(name) for name in (target.known_hosts, target.cert_authority, secret))
+
     # Whom to believe.
 
     def _trust(self, target: SshTarget) -> Trust:
@@ -206,6 +216,13 @@ class _Parsed(Generic[T]):
         value = self._parse(data)
         self._kept[path] = (mark, value)
         return value
+
+
+def _seen(name: str | None) -> _Mark | None:
+    try:
+        return None if name is None else _mark(os.stat(name))  # noqa: PTH116 - asked for at every run
+    except OSError:
+        return None
 
 
 def _mark(status: os.stat_result) -> _Mark:

@@ -19,13 +19,13 @@ from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.execution.ssh import algorithms, failures
 from cmdhttp.execution.ssh.certificates import Issuer, OnIssue, Purpose
 from cmdhttp.execution.ssh.credentials import CredentialFiles, Credentials
-from cmdhttp.execution.ssh.failures import Progress
+from cmdhttp.execution.ssh.failures import ConnectFailed, Progress
 from cmdhttp.execution.ssh.logins import Login, LoginClient, prepared
 from cmdhttp.execution.ssh.reach import connect_tcp, own_address
 from cmdhttp.plan.model import Certificate, SshTarget
 
 _CLOSE_WITHIN = 2.0
-_KEEPALIVE_EVERY = 5
+_KEEPALIVE_EVERY = 4  # seconds: with the misses, a silent end is seen after 16
 _KEEPALIVE_MISSES = 3
 
 
@@ -66,6 +66,10 @@ class Dialer:
         self._files = CredentialFiles(environ)
         self._issuer = Issuer(clock=clock or SystemClock(), entropy=entropy, on_issue=on_issue)
 
+    def version(self, target: SshTarget) -> object:
+        """What changes when a file that decides on a login at `target` does: what was opened before then is out of date."""
+        return self._files.version(target)
+
     async def dial(
         self,
         target: SshTarget,
@@ -83,7 +87,11 @@ class Dialer:
         """
         if (target.jump is None) is not (through is None):
             raise ValueError("a host is reached through its jump host, and only through that")
-        credentials = await self._files.load(target)
+        try:
+            credentials = await self._files.load(target)
+        except ConnectFailed as failed:
+            failed.tried = False
+            raise
         reached = None if through is not None else await self._reach(target)
         try:
             return await self._log_in(

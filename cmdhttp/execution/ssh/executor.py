@@ -1,20 +1,39 @@
 """Runs steps on SSH hosts.
 
-What goes over the wire is the step's argv, with its environment and `CMDHTTP_JOB_ID`, spelled so that no login shell
-can read any of it as syntax. There is no terminal, no forwarding and no agent. A step that cannot be spelled is refused
-before anything is connected.
+What goes over the wire is the step's argv, with its environment and `CMDHTTP_JOB_ID`: as an order to the guard of the host, or
+spelled so that no login shell can read any of it as syntax. There is no terminal, no forwarding and no agent. A step that cannot
+be spelled is refused before anything is connected. A run whose place is not shared gets a connection of its own, with a
+certificate for its command line alone.
 """
 
 import dataclasses
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import anyio
+import asyncssh
 
 from cmdhttp.errors import BadValue
-from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Stop, Stopped
+from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
 from cmdhttp.execution.ssh.certificates import OnIssue
-from cmdhttp.execution.ssh.connections import Connections
-from cmdhttp.execution.ssh.dial import Dialer
+from cmdhttp.execution.ssh.dial import Dialed, Dialer
+from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost
+from cmdhttp.execution.ssh.greeting import Hello
+from cmdhttp.execution.ssh.guard import WINDOW as GUARD_WINDOW
+from cmdhttp.execution.ssh.guard import Guard, Start
+from cmdhttp.execution.ssh.guarded import Guarded
+from cmdhttp.execution.ssh.link import Link, check_echo, new_token, shell_failed
+from cmdhttp.execution.ssh.pool import Figures, Pool
+from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.run import Patience, Run
+from cmdhttp.execution.ssh.session import WINDOW, NotStarted, RunSession
 from cmdhttp.plan.model import Shell, SshTarget, Step
-from cmdhttp.plan.remote import posix_line, remote_argv
+from cmdhttp.plan.remote import PROBES, for_job, invocation, posix_line, remote_argv, step_line
+
+T = TypeVar("T")
+
+_MARGIN = 2.0
+_ATTEMPTS = 4
 
 
 class SshExecutor:
@@ -30,46 +49,216 @@ class SshExecutor:
         login_timeout: float = 10.0,
         kill_grace: float = 5.0,
         drain: float = 2.0,
+        idle: float = 60.0,
         on_issue: OnIssue | None = None,
     ) -> None:
-        self._connections = Connections(
-            Dialer(connect_timeout=connect_timeout, login_timeout=login_timeout, on_issue=on_issue)
-        )
+        dialer = Dialer(connect_timeout=connect_timeout, login_timeout=login_timeout, on_issue=on_issue)
+        self._pool = Pool(dialer, prepare_timeout=login_timeout, idle=idle)
+        self._prepare_timeout = login_timeout
         self._patience = Patience(kill_grace=kill_grace, drain=drain)
+
+    def figures(self) -> Figures:
+        """What the pool of connections has and did."""
+        return self._pool.figures()
 
     async def run(self, step: Step, *, context: RunContext, emit: Emit, stop: Stop) -> Exited:
         """Run `step` to its end. Raises nothing but cancellation, and what `emit` raises."""
         if stop.requested:
             return Exited(stopped=Stopped.CONFIRMED)
-        if not isinstance(step.target, SshTarget):
+        target = step.target
+        if not isinstance(target, SshTarget):
             return _not_spawned("The step is not for an SSH host.")
-        if step.target.shell is not Shell.POSIX:
-            return _not_spawned(f"Hosts with a login shell of the family '{step.target.shell}' cannot be used yet.")
+        call = _Call(step=for_job(step, context.job_id), target=target, context=context, emit=emit, stop=stop)
         try:
-            line = _line(step, context)
+            step_line(call.step)  # whatever way it goes, it must be one that any way could go
+            if target.shell is Shell.POSIX and not target.shared:
+                return await self._single(call)
+            return await self._pooled(call)
+        except ConnectFailed as failed:
+            return Exited(error=failed.error)
+        except NotStarted:
+            return Exited(stopped=Stopped.CONFIRMED)
         except BadValue as bad:
             return _not_spawned(f"The command cannot be sent: {bad.detail}.", hint=bad.hint)
         except UnicodeEncodeError:
             return _not_spawned("The command cannot be sent: a value is not valid Unicode text.")
-        return await Run(
-            connections=self._connections,
-            target=step.target,
-            line=line,
-            context=context,
-            stdin=step.stdin or b"",
-            emit=emit,
-            stop=stop,
-            patience=self._patience,
-        ).to_end()
 
     async def aclose(self) -> None:
         """Close every connection that is kept between runs."""
-        await self._connections.aclose()
+        await self._pool.aclose()
+
+    # A connection that others use, too.
+
+    async def _pooled(self, call: "_Call") -> Exited:
+        for _ in range(_ATTEMPTS):
+            link = await _unless_stopped(call.stop, self._pool.take(call.target))
+            try:
+                if link.guard is not None:
+                    return await self._guarded(call, link.guard, link.dialed)
+                ended = await self._on_channel(call, link)
+            finally:
+                self._pool.give_back(link)
+            if ended is not None:
+                return ended
+        return Exited(error=channel_refused())
+
+    async def _guarded(self, call: "_Call", guard: Guard, dialed: Dialed) -> Exited:
+        if call.stop.requested:
+            raise NotStarted
+        return await Guarded(
+            guard=guard,
+            order=call.order(seconds=self._seconds(call), drain=self._patience.drain),
+            stdin=call.step.stdin or b"",
+            started=call.started(dialed),
+            emit=call.emit,
+            stop=call.stop,
+            grace=self._patience.kill_grace,
+        ).to_end()
+
+    async def _on_channel(self, call: "_Call", link: Link) -> Exited | None:
+        """Run on a channel; None if the host did not open one and another connection may do."""
+        token = new_token() if call.target.shell is Shell.POSIX else None
+        session = RunSession(may_start=lambda: not call.stop.requested, token=token)
+        line = call.line(token, seconds=self._seconds(call))
+        connection = link.connection
+        opening = connection.create_session(lambda: session, line, encoding=None, window=WINDOW)
+        try:
+            with anyio.move_on_after(self._prepare_timeout) as limit:
+                await _unless_stopped(call.stop, opening, session=session)
+                if token is not None:
+                    await _unless_stopped(call.stop, _greeted(session), session=session)
+        except (asyncssh.Error, OSError):
+            return self._refused(link, session)
+        if limit.cancelled_caught or (token is not None and session.guard is None and not connection.is_closed()):
+            session.close()
+            raise shell_failed("The host did not start in time what it was given.")
+        return await self._follow(call, link.dialed, session, alone=False)
+
+    def _refused(self, link: Link, session: RunSession) -> Exited | None:
+        if session.requested and link.connection.is_closed():
+            return Exited(lost=True, error=connection_lost())
+        if session.requested:
+            return Exited(error=channel_refused())
+        if link.connection.is_closed():
+            return None
+        if link.users <= 1:
+            return Exited(error=channel_refused())
+        self._pool.refused(link)
+        return None
+
+    # A connection of its own.
+
+    async def _single(self, call: "_Call") -> Exited:
+        token = new_token()
+        seconds = self._seconds(call)
+        line = posix_line(lines.single(token, PROBES, remote_argv(call.step), seconds=seconds))
+        order = call.context.order
+        opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
+        dialed = await _unless_stopped(call.stop, opened.__aenter__())
+        try:
+            return await self._alone(call, dialed, line, token)
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    async def _alone(self, call: "_Call", dialed: Dialed, line: str, token: str) -> Exited:
+        session = RunSession(may_start=lambda: not call.stop.requested, token=token)
+        guard = Guard(token, instead=session)
+        try:
+            with anyio.move_on_after(self._prepare_timeout):
+                opening = dialed.connection.create_session(lambda: guard, line, encoding=None, window=GUARD_WINDOW)
+                await _unless_stopped(call.stop, opening, session=session)
+                await _unless_stopped(call.stop, guard.greeted.wait(), session=session)
+        except (asyncssh.Error, OSError):
+            if dialed.connection.is_closed():
+                return Exited(lost=session.requested, error=connection_lost())
+            return Exited(error=channel_refused())
+        if guard.hello is Hello.PYTHON:
+            check_echo(guard)
+            return await self._guarded(call, guard, dialed)
+        if guard.hello is Hello.SHELL:
+            return await self._follow(call, dialed, session, alone=True)
+        guard.close()
+        raise shell_failed("The account's login shell did not start what it was given.")
+
+    async def _follow(self, call: "_Call", dialed: Dialed, session: RunSession, *, alone: bool) -> Exited:
+        return await Run(
+            connection=dialed.connection,
+            session=session,
+            alone=alone,
+            stdin=call.step.stdin or b"",
+            started=call.started(dialed, pid=session.guard),
+            emit=call.emit,
+            stop=call.stop,
+            patience=self._patience,
+        ).to_end()
+
+    def _seconds(self, call: "_Call") -> float:
+        """The deadline on the host: when the service has not ended the run by then, it never will."""
+        return call.step.timeout + self._patience.kill_grace + _MARGIN
 
 
-def _line(step: Step, context: RunContext) -> str:
-    env = {**step.env, "CMDHTTP_JOB_ID": context.job_id}
-    return posix_line(remote_argv(dataclasses.replace(step, env=env)))
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """What is asked of the executor."""
+
+    step: Step
+    target: SshTarget
+    context: RunContext
+    emit: Emit
+    stop: Stop
+
+    def line(self, token: str | None, *, seconds: float) -> str:
+        if token is None:
+            return step_line(self.step)
+        return posix_line(lines.without_python(token, remote_argv(self.step), seconds=seconds))
+
+    def order(self, *, seconds: float, drain: float) -> Start:
+        what = invocation(self.step)
+        return Start(
+            argv=tuple(word.encode() for word in what.argv),
+            env=what.env,
+            seconds=seconds,
+            drain=drain,
+            with_stdin=bool(self.step.stdin),
+        )
+
+    def started(self, dialed: Dialed, *, pid: int | None = None) -> Started:
+        return Started(
+            pid=pid,
+            remote_id=_remote_id(self.target, dialed.connection),
+            host_key=dialed.host_key,
+            certificate=dialed.certificate,
+        )
+
+
+async def _unless_stopped(stop: Stop, doing: Awaitable[T], *, session: RunSession | None = None) -> T:
+    """Return what `doing` returns. Raises NotStarted if a stop comes first and nothing was sent yet."""
+    with anyio.CancelScope() as scope, stop.calling(lambda: _cancel(scope, session)):
+        return await doing
+    raise NotStarted
+
+
+def _cancel(scope: anyio.CancelScope, session: RunSession | None) -> None:
+    if session is None or not session.requested:
+        scope.cancel()  # else the run that follows obeys the stop
+
+
+async def _greeted(session: RunSession) -> None:
+    while session.guard is None and not session.closed:
+        await session.news()
+
+
+def _remote_id(target: SshTarget, connection: asyncssh.SSHClientConnection) -> str:
+    """Name the run as the host's sshd log does: by the local end of its connection."""
+    where = _address(target.address, target.port)
+    if target.jump is not None:
+        return f"{where} through {_address(target.jump.address, target.jump.port)}"
+    local = connection.get_extra_info("sockname")
+    return where if local is None else f"{where} from {_address(local[0], local[1])}"
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _not_spawned(detail: str, *, hint: str = "") -> Exited:

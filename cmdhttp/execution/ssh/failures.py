@@ -35,16 +35,17 @@ _JUMP_HINT = (
 
 
 class ConnectFailed(Exception):
-    """No command was started, and why."""
+    """No command was started, and why. `tried` says that the host was asked: if not, the fault lies here."""
 
-    def __init__(self, code: RunErrorCode, detail: str, *, hint: str = "") -> None:
+    def __init__(self, code: RunErrorCode, detail: str, *, hint: str = "", tried: bool = True) -> None:
         super().__init__(detail)
         self.error = RunError(code=code, detail=detail, hint=hint)
+        self.tried = tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a connection had got: as far as TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host, which may be `lost`."""
+    """How far a connection had got: TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host, maybe `lost`."""
 
     trust: Trust = field(default_factory=Trust)
     connected: bool = False
@@ -83,7 +84,7 @@ def at_jump(failed: ConnectFailed) -> ConnectFailed:
     else:
         detail = f"The jump host could not be used. {error.detail}"
     hint = f"This is about the jump host. {error.hint}" if error.hint else ""
-    return ConnectFailed(error.code, detail, hint=hint)
+    return ConnectFailed(error.code, detail, hint=hint, tried=failed.tried)
 
 
 # Logins.

@@ -27,7 +27,7 @@ STDIN_AHEAD = 256 * 1024
 WINDOW = 4 << 20
 
 _HEAD = struct.Struct("!IIB")
-_ORDER = struct.Struct("!dIBHH")
+_ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
 _WITH_FOLDER, _WITH_STDIN = 1, 2
 _LONGEST_NEWS = 64 * 1024
@@ -57,11 +57,15 @@ class Over:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a guard is to run. `seconds` is its own deadline; `folder` is where, None for the account's home."""
+    """What a guard is to run. `seconds` is its own deadline, `drain` how many a child may go on behind the command.
+
+    `folder` is where it runs, None for the account's home.
+    """
 
     argv: Sequence[bytes]
     env: Mapping[str, str] = field(repr=False)
     seconds: float
+    drain: float
     folder: bytes | None = None
     with_stdin: bool = False
 
@@ -72,7 +76,7 @@ class Start:
         words = [*([] if self.folder is None else [self.folder]), *self.argv, *settings]
         if any(b"\0" in word for word in words):
             raise ValueError("a NUL in an argument")
-        head = _ORDER.pack(self.seconds, CREDIT, flags, len(self.argv), len(settings))
+        head = _ORDER.pack(self.seconds, self.drain, CREDIT, flags, len(self.argv), len(settings))
         return head + b"".join(word + b"\0" for word in words)
 
 
@@ -105,7 +109,7 @@ class GuardedRun:
     async def feed(self, data: bytes) -> None:
         """Send stdin and its end, no faster than the command reads."""
         view = memoryview(data)
-        while len(view) and not self.ended:
+        while view and not self.ended:
             if self._stdin_room <= 0:
                 self._writable = anyio.Event()
                 await self._writable.wait()
@@ -135,6 +139,8 @@ class GuardedRun:
                 self.over = Over(status=status if known else None, alive=alive, by=By(by))
             case "c":
                 self._stdin_room += struct.unpack("!I", body)[0]
+            case _:
+                raise ValueError("unknown news")
         self._wake()
 
     def lose(self) -> None:

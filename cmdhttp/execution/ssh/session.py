@@ -1,6 +1,6 @@
 """One command on one SSH channel: its output in order of arrival, its end, and a way to write to it and to signal it.
 
-At most about 1 MiB of output waits here and in the channel's window together, whatever the host sends and however
+At most about 6 MiB of output wait here and in the channel's window together, whatever the host sends and however
 slowly it is taken; beyond that the host has to wait. asyncssh calls in from the event loop, one run takes.
 """
 
@@ -13,11 +13,13 @@ from cmdhttp.execution.model import Output, Stream
 from cmdhttp.execution.ssh.greeting import Greeting
 from cmdhttp.execution.ssh.inbox import Inbox
 
-WINDOW = 256 * 1024
+WINDOW = 2 << 20
 """Bytes that the host may send ahead of what was taken out of asyncssh."""
 
-_HIGH = 512 * 1024
-_LOW = 256 * 1024
+_HIGH = 4 << 20
+_LOW = 2 << 20
+# asyncssh grants a whole window with the first packet that it hands over after a pause, so what is taken between the two
+# marks must be no less than a window: else its own buffer grows with each pause.
 _LONGEST_SIGNAL = 16
 
 

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cmdhttp.linear import compile_mask
@@ -23,18 +23,18 @@ from cmdhttp.policy.compiled import (
     Script,
     Stdin,
 )
-from cmdhttp.policy.findings import suggestion
+from cmdhttp.policy.findings import Position, suggestion
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CommandSpec
+from cmdhttp.policy.shells import POSIX, POWERSHELL, RAW, WINDOWS, is_program
 
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {
     "sh": ("/bin/sh",),
     "bash": ("/bin/bash",),
     "python": ("/usr/bin/env", "python3", "-I"),
-    "powershell": ("/usr/bin/env", "pwsh", "-NoProfile", "-NonInteractive", "-File"),
+    "powershell": POWERSHELL,
 }
 _NO_FILES_THERE = "make it for 'local' alone, or expect such calls to end as 'unsupported' on SSH hosts"
-_UNTRIED = ("powershell",)
 _MAX_SCRIPT = 64 << 10
 _WAYS = ("run", "script", "script_file")
 
@@ -56,8 +56,8 @@ def compile_command(
         description=spec.description,
         effect=spec.effect,
         tags=tuple(spec.tags),
-        template=_template(defined, report),
-        script=_script(defined, report),
+        template=_template(defined, hosts, places, report),
+        script=_script(defined, hosts, places, report),
         params=spec.params,
         hosts=hosts,
         account=spec.account,
@@ -76,7 +76,6 @@ def compile_command(
         isolated=spec.isolation == "namespace",
         atoms=(f"name:{name}", f"effect:{spec.effect}", *(f"tag:{tag}" for tag in spec.tags), EVERYTHING),
         at=defined.at,
-        unsupported=tuple(_unsupported(defined, report)),
         collect=_collect(defined, hosts, report),
     )
 
@@ -98,13 +97,6 @@ def _say_not_applied(defined: Defined[CommandSpec], hosts: frozenset[str], repor
     for key in ("concurrency", "rate"):
         if getattr(spec, key) is not None:
             report.not_applied(f"'{key}'", defined.where(key))
-
-
-def _unsupported(defined: Defined[CommandSpec], report: Report) -> Iterator[str]:
-    """Yield, and say, what the command asks for and this version cannot do."""
-    spec = defined.spec
-    if spec.interpreter in _UNTRIED:
-        yield report.not_done(f"scripts for {spec.interpreter}", defined.where("interpreter"))
 
 
 def _collect(defined: Defined[CommandSpec], hosts: frozenset[str], report: Report) -> Collect | None:
@@ -144,7 +136,9 @@ def _parser(defined: Defined[CommandSpec], report: Report) -> str | None:
     return name
 
 
-def _template(defined: Defined[CommandSpec], report: Report) -> template.Template:
+def _template(
+    defined: Defined[CommandSpec], hosts: frozenset[str], places: HostNames, report: Report
+) -> template.Template:
     spec = defined.spec
     ways = [key for key in _WAYS if getattr(spec, key) is not None]
     if len(ways) != 1:
@@ -156,31 +150,46 @@ def _template(defined: Defined[CommandSpec], report: Report) -> template.Templat
         hint = error.hint or suggestion(error.name, spec.params)
         report.say("P210", error.message, defined.where(key, error.index), hint)
     if spec.run is not None:
-        _check_program(parsed, defined, report)
+        shells = {places.shell(host) for host in hosts}
+        _check_program(parsed, shells or {POSIX}, defined, report)
     return parsed
 
 
-def _check_program(parsed: template.Template, defined: Defined[CommandSpec], report: Report) -> None:
+def _check_program(parsed: template.Template, shells: set[str], defined: Defined[CommandSpec], report: Report) -> None:
+    """Say what no host of the command can be told to start; lint says what only some of them cannot."""
     program = parsed[0]
     path = program.constant if isinstance(program, template.Argument) else None
     if path is None:
         message, hint = "the program may not depend on a parameter", "write one command for each program"
         report.say("P302", message, defined.where("run", 0), hint)
-    elif not path.startswith("/"):
-        hint = f"write the whole path, like /usr/bin/{path}"
-        report.say("P301", f"the program '{path}' is not an absolute path", defined.where("run", 0), hint)
+    elif not any(is_program(path, shell) for shell in shells):
+        report.say("P301", *_no_program(path, shells, defined))
     for key in ("args", "interpreter"):
         if getattr(defined.spec, key):
             report.say("P209", f"'{key}' goes with a script, and this command has 'run'", defined.where(key))
 
 
+def _no_program(path: str, shells: set[str], defined: Defined[CommandSpec]) -> tuple[str, Position, str]:
+    at = defined.where("run", 0)
+    if POSIX in shells:
+        return f"the program '{path}' is not an absolute path", at, f"write the whole path, like /usr/bin/{path}"
+    if shells == {RAW}:
+        hint = "one word of letters, digits and ._/:,=@+-, like show"
+        return f"the program '{path}' cannot be sent to a host with the shell raw", at, hint
+    message = f"the program '{path}' is not an .exe or .com named by its absolute path, or it is cmd.exe"
+    return message, at, r"write the whole path, like C:\Windows\System32\whoami.exe"
+
+
 # Scripts.
 
 
-def _script(defined: Defined[CommandSpec], report: Report) -> Script | None:
+def _script(defined: Defined[CommandSpec], hosts: frozenset[str], places: HostNames, report: Report) -> Script | None:
     spec = defined.spec
     if spec.script is None and spec.script_file is None:
         return None
+    if spec.interpreter == "powershell" and not all(places.shell(host) in WINDOWS for host in hosts):
+        hint = "make it for Windows hosts alone, or expect such calls to end as 'unsupported' elsewhere"
+        report.not_done("scripts for powershell", defined.where("interpreter"), hint)
     known = {**INTERPRETERS, **report.folders.interpreters}
     interpreter = known.get(spec.interpreter or "")
     if interpreter is None:

@@ -118,10 +118,8 @@ def _chain(name: str, report: Report) -> list[Defined[SshProfile]] | None:
 
 def _not_done(spec: SshProfile) -> Iterator[tuple[str, str]]:
     """Yield what the profile asks for and this version cannot do, each with its key."""
-    if spec.shell not in (None, "posix"):
-        yield "shell", f"hosts with the shell {spec.shell}"
-    if spec.become == "sudo":
-        yield "become", "become: sudo"
+    if spec.become == "sudo" and spec.shell not in (None, "posix"):
+        yield "become", f"become: sudo with the shell {spec.shell}"
 
 
 def _profile(spec: SshProfile, user: str, auth: AuthSpec, report: Report) -> Profile:

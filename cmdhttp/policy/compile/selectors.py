@@ -12,6 +12,7 @@ from cmdhttp.policy import source
 from cmdhttp.policy.compile.report import Report
 from cmdhttp.policy.compiled import EVERYTHING, LOCAL, Command, Host
 from cmdhttp.policy.model import Effect
+from cmdhttp.policy.shells import POSIX
 
 _NOWHERE: frozenset[str] = frozenset()
 
@@ -41,6 +42,11 @@ class HostNames:
             remote=everything - {LOCAL},
             labels=_by_label(hosts.values()),
         )
+
+    def shell(self, host: str) -> str:
+        """Return the family of the host's login shell; this machine has what a Unix host has."""
+        profile = self.hosts[host].profile
+        return profile.shell if profile else POSIX
 
     def resolve(self, node: source.Node | None, *, everything: frozenset[str] | None = None) -> frozenset[str]:
         """Return the hosts that a selector means; no selector means `everything`, as `*` does."""

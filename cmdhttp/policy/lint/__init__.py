@@ -8,7 +8,18 @@ from datetime import datetime
 
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.findings import Finding
-from cmdhttp.policy.lint import access, commands, denies, patterns, programs, roles, scripts, shellisms, variables
+from cmdhttp.policy.lint import (
+    access,
+    commands,
+    denies,
+    patterns,
+    programs,
+    roles,
+    scripts,
+    sending,
+    shellisms,
+    variables,
+)
 from cmdhttp.policy.lint.book import Book, Rule
 from cmdhttp.policy.lint.codes import LintCode
 from cmdhttp.policy.lint.text import lint_text
@@ -19,6 +30,7 @@ __all__ = ["RULES", "LintCode", "lint", "lint_text"]
 RULES: tuple[Rule, ...] = (
     programs.programs,  # P303 to P307, P320, P321, P325
     shellisms.shell_syntax,  # P333
+    sending.cannot_be_sent,  # P334
     patterns.wide_patterns,  # P322
     patterns.wide_narrowings,  # P322
     commands.no_timeout,  # P323

@@ -51,6 +51,7 @@ class LintCode(StrEnum):
     PLACEHOLDER_IN_SCRIPT = "P331", _ERROR, "a placeholder inside a script's text"
     UNDECLARED_VALUE = "P332", _WARNING, "a script reads a value that no parameter fills"
     SHELL_SYNTAX = "P333", _WARNING, "shell syntax where there is no shell"
+    CANNOT_BE_SENT = "P334", _WARNING, "a command for a host that cannot be sent it"
 
     TOKEN_FOREVER = "P401", _ERROR, "a token without expiry"
     SECRET_IN_TEXT = "P402", _ERROR, "a token or private key in the policy's text"

@@ -22,6 +22,8 @@ WORDS = ("also", "operands", "instead", "only_with", "not_with", "harmless")
 STRICT = frozenset({"interpreter", "filter", "query", "launcher"})
 """The families in which a caller's choice of what is run is an error."""
 
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
+_PARTS = re.compile(r"[\\/]")
 _VERSION = re.compile(r"[-.]?[0-9][0-9.]*\Z")
 
 
@@ -69,9 +71,16 @@ def table() -> Mapping[str, Program]:
     return known
 
 
+def base_name(path: str) -> str:
+    """Return the name of the program at this path; one of Windows without its `.exe` and in small letters."""
+    if _OF_WINDOWS.match(path):
+        return _PARTS.split(path)[-1].lower().removesuffix(".exe")
+    return path.rpartition("/")[2]
+
+
 def lookup(path: str) -> Program:
     """What is known of the program at this path; a version at the end of its name does not matter."""
-    name = path.rpartition("/")[2]
+    name = base_name(path)
     return table().get(name) or table().get(_VERSION.sub("", name), UNKNOWN)
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cmdhttp.policy.lint.known import Program, lookup
+from cmdhttp.policy.lint.known import Program, base_name, lookup
 from cmdhttp.policy.lint.words import Params, Word
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
@@ -46,7 +46,7 @@ class Stage:
 
     @property
     def name(self) -> str:
-        return self.path.rpartition("/")[2]
+        return base_name(self.path)
 
 
 def unfold(words: Sequence[Word], params: Params) -> Iterator[Stage]:

@@ -9,7 +9,22 @@ import pytest
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.argv import MAX_ARGV, Resolver
 from cmdhttp.plan.build import Wish, _secrets, build_plan, check_wish
-from cmdhttp.plan.model import KeyFile, LocalTarget, Plan, Shell, SshTarget, Staged, UnsupportedTarget, staged_path
+from cmdhttp.plan.model import (
+    Agent,
+    AgentSigner,
+    Certificate,
+    KeyFile,
+    KeyVariable,
+    LocalTarget,
+    PasswordFile,
+    PasswordVariable,
+    Plan,
+    Shell,
+    SshTarget,
+    Staged,
+    UnsupportedTarget,
+    staged_path,
+)
 from cmdhttp.policy.compiled import Collect, Limits, Policy
 from cmdhttp.policy.decide import bind
 from cmdhttp.policy.params.values import Secret
@@ -215,16 +230,247 @@ def test_what_a_local_run_keeps_to() -> None:
     assert plan(made("run: [/bin/c]")).steps[0].keep_ends is False
 
 
+ODD = """
+ssh_profiles:
+  win: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, shell: cmd}
+  box: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, shell: raw}
+  low: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, become: sudo}
+  unix: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}
+hosts:
+  w: {address: 10.0.0.3, ssh: win}
+  r: {address: 10.0.0.4, ssh: box}
+  s: {address: 10.0.0.5, ssh: low}
+  x: {address: 10.0.0.6, ssh: unix}
+"""
+
+
+def odd(fields: str, params: str = "", on: str = "'*'") -> Policy:
+    return compiled(ODD + f"commands: {{c: {{on: {on}, {fields}, params: {{{params}}}}}}}")
+
+
+def target(policy: Policy, host: str, **values: Any) -> SshTarget:
+    found = plan(policy, host, **values).steps[0].target
+    assert isinstance(found, SshTarget)
+    return found
+
+
 def test_the_shell_of_the_host_comes_along() -> None:
     """Which family of shells takes the line is the profile's word, not a guess."""
+    assert target(odd("run: ['C:/c.exe']"), "w").shell is Shell.CMD
+    assert target(odd("run: [show]"), "r").shell is Shell.RAW
+    assert target(odd("run: [/bin/c]"), "x").shell is Shell.POSIX
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ("run: [/bin/c]", {"w": "this program on hosts with the shell cmd"}),
+        ("run: ['C:/c.exe']", dict.fromkeys("sx", "this program on hosts with the shell posix")),
+        ("run: ['C:/c.exe', a b]", {"r": "an argument that is not plain on hosts with the shell raw"}),
+        ("run: ['C:\\c.exe']", {"r": "this program on hosts with the shell raw"}),
+        ("run: [/bin/c, [b, '']]", {"r": "an argument that is not plain on hosts with the shell raw"}),
+        ("run: [show]", {"w": "this program on hosts with the shell cmd", "x": "this program on hosts with the shell posix"}),
+        ("run: [/bin/c, a b]", {"r": "an argument that is not plain on hosts with the shell raw"}),
+        ("run: [/bin/c], env: {A: b}", {"r": "variables on hosts with the shell raw"}),
+        ("run: [/bin/c], stdin: {type: secret}", {"r": "a secret by stdin on hosts with the shell raw"}),
+        ("script: x, interpreter: sh", {
+            "r": "scripts on hosts with the shell raw",
+            "w": "scripts for others than powershell on hosts with the shell cmd",
+        }),
+        ("script: x, interpreter: powershell", {
+            "r": "scripts on hosts with the shell raw",
+            "x": "scripts for powershell",
+        }),
+    ],
+)  # fmt: skip
+def test_what_a_host_cannot_be_sent_is_not_tried(fields: str, what: dict[str, str]) -> None:
+    """A command is planned to end as unsupported on each host whose shell cannot be sent it, and to run on the others."""
+    policy = odd(fields, "n: {type: int, required: false}")
+    for host, said in what.items():
+        assert plan(policy, host).steps[0].target == UnsupportedTarget(what=said)
+
+
+def test_a_command_for_all_runs_where_it_can() -> None:
+    """Only what a raw host reads as syntax is kept from it, and PowerShell's scripts are for Windows."""
+    for fields, hosts in {
+        "run: [/bin/c, a.b, <n>], stdin: {}": "rsx",
+        "run: ['C:/c.exe', '']": "w",
+        "run: ['C:/c.exe', a]": "wr",
+        "script: x, interpreter: sh, env: {A: b}": "sx",
+        "script: x, interpreter: powershell": "w",
+    }.items():
+        steps = plan(odd(fields, "n: {type: int, default: '1'}" if "<n>" in fields else ""), *"wrsx").steps
+        assert "".join(step.host for step in steps if isinstance(step.target, SshTarget)) == hosts
+
+
+def test_a_program_of_windows_is_none_of_this_machine() -> None:
+    """Here a program has a path from the root, whatever else the command is made for."""
+    policy = odd("run: ['C:/c.exe']", on="[local, w]")
+    assert plan(policy, "local").steps[0].target == UnsupportedTarget(what="this program on hosts with the shell posix")
+
+
+def test_a_value_that_a_raw_host_cannot_be_sent() -> None:
+    """It is refused by the name of its parameter, before anything runs anywhere, and is no trouble for other hosts."""
+    params = f"v: {ANY}, l: {{type: list, of: {ANY}}}, f: {{type: bool, flag: '-f', required: false}}"
+    policy = odd("run: [/bin/c, 'a<v>', '<l...>', [<f>]]", params)
+    assert target(policy, "r", v="", l=["b", "c.d"], f=True).shell is Shell.RAW
+    assert target(policy, "r", v="", l=[]).shell is Shell.RAW
+    refused: list[tuple[dict[str, Any], str]] = [({"v": "x;y", "l": []}, "v"), ({"v": "x", "l": ["a", "b c"]}, "l")]
+    for values, name in refused:
+        assert target(policy, "x", **values).shell is Shell.POSIX
+        with pytest.raises(BadValue) as caught:
+            plan(policy, "x", "r", **values)
+        assert (caught.value.code, caught.value.param) == ("not_plain", name)
+        assert caught.value.detail == f"the value of '{name}' cannot be sent to a host with the shell raw"
+    with pytest.raises(BadValue, match="an argument cannot be sent") as caught:
+        plan(policy, "r", v="x", l=[""])
+    assert (caught.value.code, caught.value.param) == ("not_plain", "")
+
+
+def test_each_shell_has_its_own_length() -> None:
+    """A call is refused if it is too long for one of its hosts, by the limit of that one."""
+    policy = odd("run: ['C:/c.exe', <v>]", f"v: {ANY}", on="w")
+    assert target(policy, "w", v="x" * 2000).shell is Shell.CMD
+    with pytest.raises(BadValue, match="and 8000 fit"):
+        plan(policy, "w", v="x" * 3000)
+    with pytest.raises(BadValue, match="and 4000 fit"):
+        plan(odd("run: [/bin/c, <v>]", f"v: {ANY}"), "x", "r", v="x" * 5000)
+
+
+@pytest.mark.parametrize(("account", "becomes"), [("www", "www"), ("u", None), (None, None)])
+def test_sudo_leaves_the_login_as_it_is(account: str | None, becomes: str | None) -> None:
+    """With `become: sudo` the profile's account logs in, and `as` is whom it becomes, unless that is the same."""
+    found = target(odd("run: [/bin/c]" + (f", as: {account}" if account else "")), "s")
+    assert (found.account, found.become) == ("u", becomes)
+    other = target(odd("run: [/bin/c]" + (f", as: {account}" if account else "")), "x")
+    assert (other.account, other.become) == (account or "u", None)
+
+
+def test_a_line_is_as_long_as_sudo_makes_it() -> None:
+    """Hosts that differ in sudo alone are judged each by its own line."""
+    policy = odd("run: [/bin/c, '<l...>'], as: www", f"l: {{type: list, max_items: 100, of: {ANY}}}")
+    room = next(n for n in range(4000, 0, -1) if _fits(policy, "x", n))
+    assert not _fits(policy, "s", room)
+    with pytest.raises(BadValue):
+        plan(policy, "x", "s", l=[" " * 5000] * 4 + [" " * room])
+
+
+def _fits(policy: Policy, host: str, room: int) -> bool:
+    try:
+        plan(policy, host, l=[" " * 5000] * 4 + [" " * room])
+    except BadValue:
+        return False
+    return True
+
+
+AUTHORITIES = "ssh_authorities: {main: {key: file:ca}, var: {key: env:CA}, far: {agent: env:A, public_key: ca.pub}}\n"
+
+
+def reached(profiles: str, *, effect: str = "read", account: str = "") -> SshTarget:
+    """The target of a command on the host `web`, whose profile is `p`; `hop` and `way` are hosts of these profiles."""
+    hosts = "hosts: {web: {address: a, ssh: p}, hop: {address: b, ssh: hop}, way: {address: c, ssh: way}}\n"
+    rest = "".join(
+        f"  {name}: {{user: u, auth: {{key: file:k}}, host_keys: {{known_hosts: k}}}}\n"
+        for name in ("p", "hop", "way")
+        if f"  {name}: " not in profiles
+    )
+    fields = f"effect: {effect}{f', as: {account}' if account else ''}"
+    command = f"commands: {{c: {{run: [/bin/c], on: web, {fields}}}}}"
+    target = plan(compiled(f"{AUTHORITIES}ssh_profiles:\n{profiles}{rest}{hosts}{command}"), "web").steps[0].target
+    assert isinstance(target, SshTarget)
+    return target
+
+
+def profile(auth: str, more: str = "") -> str:
+    return f"{{user: u, auth: {auth}, host_keys: {{known_hosts: k}}{more}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("auth", "login"),
+    [
+        ("{key: file:k}", KeyFile(path="/secrets/k")),
+        ("{key: env:KEY}", KeyVariable(variable="KEY")),
+        ("{agent: /run/agent}", Agent(socket="/run/agent")),
+        ("{agent: env:A}", Agent(socket="env:A")),
+        ("{password: file:pw}", PasswordFile(password_file="/secrets/pw")),
+        ("{password: env:PW}", PasswordVariable(password_variable="PW")),
+        (
+            "{certificate: {ca: main}}",
+            Certificate(authority=KeyFile(path="/secrets/ca"), principal="cmdhttp-www", ttl=60.0),
+        ),
+        (
+            "{certificate: {ca: var, principal: <account>, source_address: none}}",
+            Certificate(authority=KeyVariable(variable="CA"), principal="www", ttl=60.0, sources=()),
+        ),
+        (
+            "{certificate: {ca: far, principal: x, ttl: 10s, source_address: 10.0.0.1}}",
+            Certificate(
+                authority=AgentSigner(agent=Agent(socket="env:A"), public_key="/nowhere/ca.pub"),
+                principal="x",
+                ttl=10.0,
+                sources=("10.0.0.1/32",),
+            ),
+        ),
+    ],
+)
+def test_where_the_means_of_a_login_lie(auth: str, login: object) -> None:
+    """The plan says where, and never what; a certificate is for the account that the command runs as."""
+    target = reached(f"  p: {profile(auth)}", account="www")
+    assert (target.login, target.account) == (login, "www")
+
+
+@pytest.mark.parametrize(
+    ("auth", "effect", "shared"),
+    [
+        ("{key: file:k}", "destroy", True),
+        ("{certificate: {ca: main}}", "read", True),
+        ("{certificate: {ca: main}}", "change", False),
+        ("{certificate: {ca: main}}", "destroy", False),
+    ],
+)
+def test_a_certificate_for_each_job_that_changes_something(auth: str, effect: str, *, shared: bool) -> None:
+    """What reads may share a connection; with any other login, what changes may as well."""
+    assert reached(f"  p: {profile(auth)}", effect=effect).shared is shared
+
+
+def test_both_kinds_of_trust_come_along() -> None:
+    """Host keys and those who sign them, and how another account is taken there."""
+    target = reached("  p: {user: u, auth: {key: file:k}, host_keys: {cert_authority: ca}}\n")
+    assert (target.known_hosts, target.cert_authority, target.become) == (None, "/nowhere/ca", None)
+
+
+def test_the_way_through_jump_hosts() -> None:
+    """Each as its own profile says, with its own account; a certificate for one leads on and runs nothing."""
+    target = reached(
+        f"  p: {profile('{key: file:k}', ', jump: hop')}"
+        "  hop: {user: h, auth: {certificate: {ca: main}}, host_keys: {known_hosts: hk}, jump: way}\n"
+        "  way: {user: w, port: 2222, auth: {agent: /run/a}, host_keys: {known_hosts: wk}}\n",
+        effect="change",
+        account="root",
+    )
+    way = SshTarget(
+        address="c", port=2222, account="w", login=Agent(socket="/run/a"), known_hosts="/nowhere/wk", leads_on=False
+    )
+    hop = SshTarget(
+        address="b",
+        port=22,
+        account="h",
+        login=Certificate(authority=KeyFile(path="/secrets/ca"), principal="cmdhttp-h", ttl=60.0),
+        known_hosts="/nowhere/hk",
+        jump=way,
+        leads_on=True,
+    )
+    assert (target.account, target.jump) == ("root", hop)
+
+
+def test_a_jump_that_leads_nowhere_is_a_defect() -> None:
+    """No policy that loads has one; if there is one, the host behind is not dialled directly instead."""
     policy = made("run: [/bin/c]")
     web1 = policy.hosts["web1"]
     assert web1.profile is not None
-    profile = replace(web1.profile, shell="cmd")  # noqa: S604 - nothing is run
-    odd = replace(policy, hosts={"web1": replace(web1, profile=profile)})
-    target = plan(odd, "web1").steps[0].target
-    assert isinstance(target, SshTarget)
-    assert target.shell is Shell.CMD
+    odd = {**policy.hosts, "web1": replace(web1, profile=replace(web1.profile, jump="local"))}
+    with pytest.raises(RuntimeError, match="not reached by SSH"):
+        plan(replace(policy, hosts=odd), "web1")
 
 
 def test_as_is_the_account_of_the_login() -> None:

@@ -214,6 +214,23 @@ WRONG: dict[str, tuple[str, str]] = {
         command("run: [^'']"),
         "P301 the program '' is not an absolute path\n    hint: write the whole path, like /usr/bin/",
     ),
+    "relative program of this machine and Windows": (
+        "ssh_profiles: {p: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}, shell: cmd}}\n"
+        "hosts: {h: {address: a, ssh: p}}\ncommands: {c: {on: [local, h], run: [^c.exe]}}",
+        "P301 the program 'c.exe' is not an absolute path\n    hint: write the whole path, like /usr/bin/c.exe",
+    ),
+    "batch file": (
+        "ssh_profiles: {p: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}, shell: powershell}}\n"
+        "hosts: {h: {address: a, ssh: p}}\ncommands: {c: {on: h, run: [^'C:/c.bat']}}",
+        "P301 the program 'C:/c.bat' is not an .exe or .com named by its absolute path, or it is cmd.exe\n"
+        "    hint: write the whole path, like C:\\Windows\\System32\\whoami.exe",
+    ),
+    "program that is no word": (
+        "ssh_profiles: {p: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}, shell: raw}}\n"
+        "hosts: {h: {address: a, ssh: p}}\ncommands: {c: {on: h, run: [^'show version']}}",
+        "P301 the program 'show version' cannot be sent to a host with the shell raw\n"
+        "    hint: one word of letters, digits and ._/:,=@+-, like show",
+    ),
     "program from a parameter": (
         command("run: [^/bin/<p>]", params="p: {type: int}"),
         "P302 the program may not depend on a parameter\n    hint: write one command for each program",

@@ -45,6 +45,14 @@ def test_lines_that_may_not(line: str) -> None:
     assert list(bad_lines(f"# first\n{line}\n{KEYS[0]}".encode())) == [2]
 
 
+def test_lines_of_authorities() -> None:
+    """They name no hosts: a line of a known_hosts file is none of theirs."""
+    data = (
+        b"# ours\n\nssh-ed25519 AAAA ours\n10.0.0.1 ssh-ed25519 AAAA\n@cert-authority * ssh-ed25519 AAAA\nssh-ed25519\n"
+    )
+    assert list(bad_lines(data, hosts=False)) == [4, 5, 6]
+
+
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     """A file that is not there, or that is none, has no lines to speak of; of a large one the first whole lines count."""
     assert read_beginning(tmp_path) == read_beginning(tmp_path / "none") == b""

@@ -21,7 +21,6 @@ from cmdhttp.policy.compiled import (
     Limits,
     Oidc,
     OutputRules,
-    PasswordLogin,
     Profile,
     Quota,
 )
@@ -97,18 +96,22 @@ def test_what_is_no_rate(text: str) -> None:
     ],
 )
 def test_what_is_read_and_not_done_is_said(fields: str, message: str) -> None:
-    """A limit that is not applied, and a wish that cannot be met, are warnings; the second also marks the command."""
+    """A limit that is not applied is a warning, and keeps nothing from running."""
     text = f"commands: {{c: {{on: local, run: [/bin/c], {fields}}}}}"
     assert warnings(text) == [message]
-    marked = judged(text)[0].policy.commands["c"].unsupported
-    assert bool(marked) is message.startswith("P216")
+    assert missing_here(text) == ()
 
 
 @pytest.mark.parametrize("field", ["limits: {cpu: 1s}", "isolation: namespace", "output: {when_full: keep_ends}"])
 def test_what_local_runs_keep_to(field: str) -> None:
     """A command for this machine alone is warned of none of these, and may run."""
     text = f"commands: {{c: {{on: local, run: [/bin/c], {field}}}}}"
-    assert (warnings(text), judged(text)[0].policy.commands["c"].unsupported) == ([], ())
+    assert (warnings(text), missing_here(text)) == ([], ())
+
+
+def missing_here(text: str) -> tuple[str, ...]:
+    policy = judged(text)[0].policy
+    return policy.commands["c"].missing_on(policy.hosts["local"], {})
 
 
 @pytest.mark.parametrize(
@@ -147,10 +150,24 @@ def test_an_account_on_local(may_switch: bool | None, codes: list[str], on: str)
 
 
 def test_a_script_for_an_interpreter_that_cannot_be_tried() -> None:
-    """PowerShell scripts are read, warned of, and marked."""
+    """PowerShell scripts are read, warned of where it is not Windows that they are for, and do not run there."""
     made, found = judged("commands: {c: {on: local, script: x, interpreter: powershell}}")
-    assert made.policy.commands["c"].unsupported == ("scripts for powershell",)
+    assert made.policy.commands["c"].missing_on(made.policy.hosts["local"], {}) == ("scripts for powershell",)
     assert [line.split(" ", 3)[1] for line in found] == ["P216"]
+
+
+def test_a_script_for_windows() -> None:
+    """Where a command is for Windows hosts alone, a PowerShell script is no news."""
+    hosts = (
+        "ssh_profiles: {p: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}, shell: powershell}}\n"
+        "hosts: {h: {address: a, ssh: p}, i: {address: b, ssh: p}}\n"
+    )
+    made, found = judged(hosts + "commands: {c: {on: [h, i], script: x, interpreter: powershell}}")
+    assert (made.policy.commands["c"].missing_on(made.policy.hosts["h"], {}), found) == ((), [])
+    _, found = judged(hosts + "commands: {c: {on: [h, local], script: x, interpreter: powershell}}")
+    said = "P216 warning: this version cannot do scripts for powershell: what needs it never runs"
+    hint = "\n    hint: make it for Windows hosts alone, or expect such calls to end as 'unsupported' elsewhere"
+    assert [line.partition(": ")[2] for line in found] == [said + hint]
 
 
 def test_named_interpreters_come_from_outside() -> None:
@@ -355,19 +372,6 @@ def test_a_marked_command_has_no_place_to_run() -> None:
     assert target_of(plain, Host(name="h", address="a", port=22, profile=odd)) == UnsupportedTarget(what="a jump host")
 
 
-@pytest.mark.parametrize(
-    "profile",
-    [
-        Profile(account="u", login=PasswordLogin(secret="file:p"), known_hosts="/known"),
-        Profile(account="u", login=KeyLogin(path="/k"), known_hosts=None, cert_authority="/ca"),
-    ],
-)
-def test_a_login_that_is_not_known_is_never_replaced_by_another(profile: Profile) -> None:
-    """Even unmarked, a profile without a key and known hosts leads nowhere."""
-    target = target_of(command("effect: read"), Host(name="h", address="a", port=22, profile=profile))
-    assert target == UnsupportedTarget(what="this way to log in")
-
-
 def test_what_is_staged_shows_its_placeholder() -> None:
     """An upload has no path before the run has a folder, so an explained argv shows its placeholder, and no variable holds it."""
     made, _ = judged(
@@ -381,7 +385,8 @@ def test_what_is_staged_shows_its_placeholder() -> None:
     assert Resolver(command=first, values=bound.values).argv() == ("/bin/c", "<f>", "--in=<f>")
     resolver = Resolver(command=second, values=bind(second, {**upload, "n": 5}).values)
     assert (resolver.argv(), resolver.env()) == (("<f>",), {"P_N": "5"})
-    assert first.unsupported == second.unsupported == ()
+    local = made.policy.hosts["local"]
+    assert first.missing_on(local, {}) == second.missing_on(local, {}) == ()
 
 
 # One broken definition does not hide the others.

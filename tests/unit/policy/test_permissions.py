@@ -190,6 +190,10 @@ ssh_profiles:
   b: {user: u, auth: {password: file:open}, host_keys: {cert_authority: keys/ca, known_hosts: keys/empty}}
   c: {user: u, auth: {key: env:KEY}, host_keys: {cert_authority: keys/known}}
   d: {inherit: c, port: 2222}
+  e: {user: u, auth: {certificate: {ca: far}}, host_keys: {cert_authority: keys/empty}}
+ssh_authorities:
+  near: {key: file:open}
+  far: {agent: /run/agent, public_key: keys/gone.pub}
 callbacks: {done: {url: file:none, sign: env:SIGN}}
 """
 
@@ -202,13 +206,17 @@ def test_keys(root: Path) -> None:
         "a.yaml:3:65: P313 warning: the known_hosts file ROOT/policies/keys/none is not there",
         "a.yaml:4:73: P311 warning: the file of a host key authority ROOT/policies/keys/ca is not there",
         "a.yaml:4:95: P313 warning: ROOT/policies/keys/empty is empty",
+        "a.yaml:5:66: P313 warning: line 1 of ROOT/policies/keys/known is no public key",
+        "a.yaml:7:76: P313 warning: ROOT/policies/keys/empty is empty",
+        "a.yaml:10:40: P311 warning: the public key of an authority ROOT/policies/keys/gone.pub is not there",
     ]
     secrets = [
         "a.yaml:3:28: P311 warning: the key file ROOT/secrets/none is not there",
         "a.yaml:4:33: P312 warning: everybody may read ROOT/secrets/open",
-        "a.yaml:7:25: P311 warning: the key file ROOT/secrets/none is not there",
+        "a.yaml:9:15: P312 warning: everybody may read ROOT/secrets/open",
+        "a.yaml:11:25: P311 warning: the key file ROOT/secrets/none is not there",
     ]
-    assert said(root, KEYS) == sorted(trust + secrets)
+    assert sorted(said(root, KEYS)) == sorted(trust + secrets)
     assert said(root, KEYS, known=False) == trust
 
 

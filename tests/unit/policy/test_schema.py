@@ -145,7 +145,17 @@ def test_the_example_policies_pass(path: Path) -> None:
         hosts: {1: {address: 1.5, ssh: 7, port: '22', labels: {1: 2, a: true}}}
         ssh_profiles: {7: {user: null, auth: {key: file:k}, host_keys: {known_hosts: 5}, port: 22, jump: none}}
         """,
-        "ssh_profiles: {a: {user: true, auth: {certificate: {ca: 1, ttl: 1m, principal: 5}}, host_keys: {known_hosts: k}}}",
+        """
+        ssh_profiles: {a: {user: true, auth: {certificate: {ca: 1, ttl: 1m, principal: 5}}, host_keys: {known_hosts: k}}}
+        ssh_authorities: {1: {key: file:5}, b: {agent: /a, public_key: 5}}
+        """,
+        """
+        ssh_profiles:
+          a: {user: u, auth: {certificate: {ca: b, source_address: 10.0.0.0/8}}, host_keys: {cert_authority: 5}}
+          c: {inherit: a, auth: {certificate: {ca: b, source_address: ['::1', 1.2.3.4]}}}
+          d: {inherit: a, auth: {certificate: {ca: b, source_address: none}}}
+        ssh_authorities: {b: {key: env:K}}
+        """,
         "groups: {g: local}",
         "principals: {p: {tokens: [{id: 12345678, sha256: "
         + "7" * 64
@@ -241,6 +251,12 @@ def test_another_version_fails(text: str) -> None:
         ("ssh_profiles: {s: {auth: {key: file:a, agent: /a}}}", "$.ssh_profiles.s.auth"),
         ("ssh_profiles: {s: {auth: {key: a}}}", "$.ssh_profiles.s.auth.key"),
         ("ssh_profiles: {s: {host_keys: {}}}", "$.ssh_profiles.s.host_keys"),
+        ("ssh_authorities: {s: {}}", "$.ssh_authorities.s"),
+        ("ssh_authorities: {s: {agent: /a}}", "$.ssh_authorities.s"),
+        ("ssh_authorities: {s: {public_key: a}}", "$.ssh_authorities.s"),
+        ("ssh_authorities: {s: {key: file:a, public_key: a}}", "$.ssh_authorities.s"),
+        ("ssh_authorities: {s: {key: file:a, agent: /a, public_key: a}}", "$.ssh_authorities.s"),
+        ("ssh_authorities: {s: {key: a}}", "$.ssh_authorities.s.key"),
         ("ssh_profiles: {s: {shell: bash}}", "$.ssh_profiles.s.shell"),
         ("ssh_profiles: {s: {become: su}}", "$.ssh_profiles.s.become"),
         ("principals: {p: {tokens: [{id: short, sha256: '" + "a" * 64 + "'}]}}", "$.principals.p.tokens[0].id"),

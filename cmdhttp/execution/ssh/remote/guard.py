@@ -1,24 +1,20 @@
 """The guard on an SSH host: it starts commands on order, and nothing that they started outlives its reasons to live.
 
-One guard serves one connection. Each run has a warden, a child of the guard that adopts the orphans of its run (subreaper), so
-whatever forks, makes a session or closes its descriptors is still found. A run is ended by its own end, by order, by its deadline,
-by the end of the connection, and by a silence of the service. The guard tells `over` only when all is dead, or says how many are not.
+One guard serves one connection. Each run has a warden, a child of the guard that adopts the orphans of its run (subreaper),
+so whatever forks, makes a session or closes its descriptors is still found. A run is ended by its own end, by order, by its
+deadline, by the end of the connection, and by a silence of the service. The guard tells `over` only when all is dead, or
+says how many are not.
 
 Standard library only, grammar of Python 3.6: this text is sent to hosts. Arguments: the token that starts its output; how
 many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone,
 how many seconds that may take, and its argv.
 
-A frame is length (4 bytes, big-endian), run (4 bytes), kind (1 byte) and that many bytes.
-From the service: S start, I stdin, E end of stdin, X stop, C credit for output, F forget the folder, P ping.
-From the guard: H hello, s started, f failed, o stdout, e stderr, c stdin was taken, z over, p pong.
 What a start needs is made without modules that take long to import: a new connection waits for that.
 Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children; unix(7), SCM_RIGHTS.
 """
 
-import _ctypes
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
-import errno
 import fcntl
 import os
 import select
@@ -26,308 +22,18 @@ import struct
 import sys
 import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from _socket import socket as Socket
+from cmdhttp.execution.ssh.remote.messages import HEAD, NOBODY, ORDER, OVER, PIECE, WITH_STDIN, Order, hear, tell
+from cmdhttp.execution.ssh.remote.processes import adopt_orphans, kill_all, reap, send_signal
+from cmdhttp.execution.ssh.remote.warden import KILL_SECONDS, become_warden
 
-HEAD = struct.Struct("!IIB")
-PIECE = 128 * 1024
 FULL = 512 * 1024
 """Bytes that wait for the connection before nothing more is read of any command."""
 WIDE_AFTER = 256 * 1024
-KILL_SECONDS = 8.0
-DRAIN_SECONDS = 2.0
+CLOSE_SECONDS = 2.0
 STUCK_SECONDS = KILL_SECONDS + 4.0
 IDLE_WARDENS = 8
 F_SETPIPE_SZ = 1031
 TOO_MUCH = 16 * 1024 * 1024
-ORDER = struct.Struct("!dIBHH")
-"""Of a start: seconds, credit in bytes, flags, how many arguments, how many variables. Then strings, each with a NUL behind it."""
-WITH_FOLDER, WITH_STDIN = 1, 2
-OVER = struct.Struct("!BiIB")
-"""Of an end: whether the status is known, the status (negative: a signal), how many live on, who ended it: one of these."""
-END, STOP, DEADLINE, GUARD, NOBODY = range(5)
-
-
-class Int(_ctypes._SimpleCData):  # type: ignore[misc]
-    _type_ = "i"
-
-
-class Call(_ctypes.CFuncPtr):  # type: ignore[misc]
-    _flags_ = _ctypes.FUNCFLAG_CDECL
-    _restype_ = Int
-
-
-def prctl(option: int, value: int) -> bool:
-    return bool(Call(_ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl"))(option, value, 0, 0, 0) == 0)
-
-
-def adopt_orphans() -> bool:
-    """Become the parent of all orphans below, and let no process of this account look into this one."""
-    prctl(4, 0)
-    return prctl(36, 1)
-
-
-# The processes below.
-
-
-def children(pid: int) -> "list[int]":
-    if not LISTED:
-        return [child for child, parent in parents() if parent == pid]
-    found = []
-    try:
-        for thread in os.listdir("/proc/%d/task" % pid):
-            with open("/proc/%d/task/%s/children" % (pid, thread)) as file:
-                found += [int(word) for word in file.read().split()]
-    except OSError:
-        pass
-    return found
-
-
-def parents() -> "list[tuple[int, int]]":
-    """Every process and its parent: for a kernel without lists of children."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open("/proc/%s/stat" % name, "rb") as file:
-                    found.append((int(name), int(file.read().rpartition(b")")[2].split()[1])))
-            except (OSError, IndexError):
-                pass
-    return found
-
-
-LISTED = os.path.exists("/proc/self/task/%d/children" % os.getpid())
-
-
-def below(root: int, spare: "set[int]") -> "list[int]":
-    found, wanted = [], [root]  # type: list[int], list[int]
-    while wanted:
-        more = [pid for pid in children(wanted.pop()) if pid not in spare]
-        found += more
-        wanted += more
-    return found
-
-
-def reap(ends: "dict[int, int]") -> bool:
-    """Take the status of all children that have ended. Whether there is one left."""
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
-        ends[pid] = status
-
-
-def kill_all(ends: "dict[int, int]", spare: "set[int]", seconds: float) -> int:
-    """Kill all that is below this process but `spare`, until nothing is left. How many could not be killed in time."""
-    give_up, pause = time.monotonic() + seconds, 0.0002
-    while True:
-        alive = reap(ends)
-        left = below(os.getpid(), spare) if alive else []
-        if not alive or (spare and not left):
-            return 0
-        for pid in left:
-            send_signal(pid, _signal.SIGKILL)
-        if time.monotonic() > give_up:
-            return max(1, len(left))
-        time.sleep(pause)
-        pause = min(2 * pause, 0.02)
-
-
-def send_signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except OSError:
-        pass
-
-
-def exit_of(status: int) -> int:
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
-# Between guard and warden: length, kind and bytes over a socket, with descriptors.
-
-
-def tell(link: "Socket", kind: str, body: bytes, descriptors: "tuple[int, ...]" = ()) -> None:
-    data = struct.pack("!IB", len(body), ord(kind)) + body
-    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("%di" % len(descriptors), *descriptors))]
-    sent = link.sendmsg([data], rights if descriptors else [])
-    if sent < len(data):
-        link.sendall(data[sent:])
-
-
-def hear(link: "Socket") -> "tuple[str, bytes, list[int]]":
-    """The kind and bytes of one message, and its descriptors; an empty kind at the end."""
-    data, rights, _flags, _from = link.recvmsg(5, _socket.CMSG_LEN(12))
-    found = b"".join(part for _level, _kind, part in rights)
-    descriptors = list(struct.unpack("%di" % (len(found) // 4), found))
-    for fd in descriptors:
-        os.set_inheritable(fd, False)
-    data += receive(link, 5 - len(data)) if data else b""
-    if len(data) < 5:
-        return "", b"", descriptors
-    length, kind = struct.unpack("!IB", data)
-    body = receive(link, length)
-    return (chr(kind), body, descriptors) if len(body) == length else ("", b"", descriptors)
-
-
-def receive(link: "Socket", wanted: int) -> bytes:
-    """So many bytes, or fewer at the end."""
-    parts = []
-    while wanted:
-        part = link.recv(min(wanted, PIECE))
-        if not part:
-            break
-        parts.append(part)
-        wanted -= len(part)
-    return b"".join(parts)
-
-
-# The warden: one run at a time.
-
-
-class Order:
-    """A start, read."""
-
-    def __init__(self, body: bytes) -> None:
-        self.seconds, self.credit, self.flags, argc, envc = ORDER.unpack_from(body)
-        words = body[ORDER.size :].split(b"\0")
-        self.folder = words.pop(0) if self.flags & WITH_FOLDER else None
-        self.argv = words[:argc]
-        self.settings = words[argc : argc + envc]
-
-    def environment(self) -> "dict[bytes, bytes]":
-        found = dict(os.environb)
-        for setting in self.settings:
-            name, _, value = setting.partition(b"=")
-            found[name] = value
-        return found
-
-
-class Warden:
-    """Runs what the guard orders, until the guard is gone."""
-
-    def __init__(self, link: "Socket") -> None:
-        self.link = link
-        self.ends = {}  # type: dict[int, int]
-        self.bell, bell = os.pipe()
-        for end in (self.bell, bell):
-            os.set_blocking(end, False)
-        _signal.signal(_signal.SIGCHLD, lambda _number, _frame: None)
-        _signal.set_wakeup_fd(bell)
-        self.poll = select.poll()
-        self.poll.register(link.fileno(), select.POLLIN)
-        self.poll.register(self.bell, select.POLLIN)
-
-    def serve(self) -> None:
-        while True:
-            kind, body, descriptors = hear(self.link)
-            if kind == "":
-                return
-            if kind == "S":
-                self.run(Order(body), descriptors)
-
-    def run(self, order: "Order", descriptors: "list[int]") -> None:
-        self.ends = {}
-        home, on = os.open(".", os.O_RDONLY), b"folder"
-        try:
-            if order.folder is not None:
-                os.chdir(order.folder)
-            on = b"program"
-            leader = start(order.argv, order.environment(), descriptors)
-        except (OSError, ValueError) as error:
-            tell(self.link, "f", struct.pack("!I", getattr(error, "errno", None) or errno.EINVAL) + on)
-            return
-        finally:
-            os.fchdir(home)
-            for fd in [home] + descriptors:
-                os.close(fd)
-        tell(self.link, "s", struct.pack("!I", leader))
-        by = self.watch(leader, time.monotonic() + order.seconds)
-        alive = kill_all(self.ends, set(), KILL_SECONDS)
-        status = self.ends.get(leader)
-        code = 0 if status is None else -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        tell(self.link, "z", OVER.pack(status is not None, code, alive, by))
-
-    def watch(self, leader: int, deadline: float) -> int:
-        """Return who ended the run."""
-        times = [deadline]
-        asked = drained = False
-        while True:
-            ready = [fd for fd, _ in self.poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 + 1)]
-            if self.bell in ready:
-                os.read(self.bell, 4096)
-                before = leader in self.ends
-                if not reap(self.ends):
-                    return STOP if asked else END
-                if leader in self.ends and not before:
-                    times.append(time.monotonic() + (0.0 if drained else DRAIN_SECONDS))
-            if self.link.fileno() in ready:
-                kind, body, _ = hear(self.link)
-                if kind == "":
-                    return GUARD
-                if kind == "X":
-                    asked = True
-                    grace = struct.unpack("!d", body)[0]
-                    times.append(time.monotonic() + grace)
-                    if leader not in self.ends and grace > 0:
-                        ask(leader)
-                elif kind == "D":
-                    drained = True
-                    times += [time.monotonic()] if leader in self.ends else []
-            now = time.monotonic()
-            if now >= min(times):
-                return STOP if asked else DEADLINE if now >= deadline else END
-
-
-def ask(leader: int) -> None:
-    try:
-        os.killpg(leader, _signal.SIGTERM)
-    except OSError:
-        pass
-
-
-def start(argv: "list[bytes]", environment: "dict[bytes, bytes]", streams: "list[int]") -> int:
-    """Start a program in a session of its own, with these three descriptors and no other. Raises OSError."""
-    actions = (
-        [(os.POSIX_SPAWN_DUP2, fd, stream) for stream, fd in enumerate(streams)] if hasattr(os, "posix_spawn") else []
-    )
-    try:
-        return os.posix_spawn(
-            argv[0], argv, environment, file_actions=actions, setsid=True, setsigdef=[_signal.SIGPIPE, _signal.SIGXFSZ]
-        )
-    except (AttributeError, NotImplementedError):
-        return fork_and_execute(argv, environment, streams)
-
-
-def fork_and_execute(argv: "list[bytes]", environment: "dict[bytes, bytes]", streams: "list[int]") -> int:
-    """The same for a Python or C library that knows no posix_spawn with a new session."""
-    told, tell_it = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(tell_it)
-        said = os.read(told, 16)
-        os.close(told)
-        if said:
-            os.waitpid(pid, 0)
-            raise OSError(int(said), os.strerror(int(said)))
-        return pid
-    try:
-        os.setsid()
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-        for stream, fd in enumerate(streams):
-            os.dup2(fd, stream)
-        os.execve(argv[0], argv, environment)
-    except OSError as error:
-        os.write(tell_it, b"%d" % (error.errno or errno.EINVAL))
-    finally:
-        os._exit(127)
-
-
-# The guard.
 
 
 class Run:
@@ -335,9 +41,9 @@ class Run:
 
     def __init__(self, number: int, seconds: float) -> None:
         self.number = number
-        self.warden = None  # type: Socket | None
+        self.warden: _socket.socket | None = None
         self.pid = 0
-        self.pipes = {}  # type: dict[int, int]
+        self.pipes: dict[int, int] = {}
         self.stdin = -1
         self.to_write = bytearray()
         self.no_more = False
@@ -346,24 +52,24 @@ class Run:
         self.told = 0  # bytes
         self.over = b""
         self.limit = time.monotonic() + seconds + STUCK_SECONDS
-        self.close_at = None  # type: float | None
+        self.close_at: float | None = None
 
 
 class Guard:
     """Serves the connection on its stdin and stdout."""
 
-    def __init__(self, silence: float, fixed: "list[bytes]", seconds: float) -> None:
+    def __init__(self, silence: float, fixed: list[bytes], seconds: float) -> None:
         self.silence = silence
         self.fixed = fixed
         self.fixed_seconds = seconds
-        self.runs = {}  # type: dict[int, Run]
-        self.by_fd = {}  # type: dict[int, tuple[str, Run]]
-        self.idle = []  # type: list[tuple[Socket, int]]
-        self.wardens = set()  # type: set[int]
-        self.folders = {}  # type: dict[int, bytes]
-        self.ends = {}  # type: dict[int, int]
+        self.runs: dict[int, Run] = {}
+        self.by_fd: dict[int, tuple[str, Run]] = {}
+        self.idle: list[tuple[_socket.socket, int]] = []
+        self.wardens: set[int] = set()
+        self.folders: dict[int, bytes] = {}
+        self.ends: dict[int, int] = {}
         self.inbox = bytearray()
-        self.outbox = []  # type: list[bytes]
+        self.outbox: list[bytes] = []
         self.waiting = 0
         self.heard = time.monotonic()
         self.poll = select.poll()
@@ -456,7 +162,7 @@ class Guard:
         for run in self.runs.values():
             self.listen_to(run)
 
-    def listen_to(self, run: "Run") -> None:
+    def listen_to(self, run: Run) -> None:
         wanted = select.POLLIN if run.started and run.credit > 0 and self.waiting < FULL else 0
         for fd in run.pipes:
             if wanted:
@@ -518,14 +224,14 @@ class Guard:
         for fd in streams:
             os.close(fd)
 
-    def fix(self, order: "Order") -> bytes:
+    def fix(self, order: Order) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
         order.seconds = min(order.seconds, self.fixed_seconds)
-        head = ORDER.pack(order.seconds, order.credit, order.flags, len(self.fixed), 0)
+        head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(self.fixed), 0)
         folder = [] if order.folder is None else [order.folder]
         return head + b"".join(word + b"\0" for word in folder + self.fixed)
 
-    def streams(self, run: "Run", with_stdin: bool) -> "tuple[int, int, int]":
+    def streams(self, run: Run, *, with_stdin: bool) -> tuple[int, int, int]:
         """Make the pipes of a run, and return the command's ends of them."""
         stdin = os.open(os.devnull, os.O_RDONLY)
         if with_stdin:
@@ -540,7 +246,7 @@ class Guard:
             self.by_fd[fd] = ("output", run)
         return stdin, stdout, stderr
 
-    def to_warden(self, run: "Run", kind: str, body: bytes, descriptors: "tuple[int, ...]" = ()) -> bool:
+    def to_warden(self, run: Run, kind: str, body: bytes, descriptors: tuple[int, ...] = ()) -> bool:
         try:
             if run.warden is not None:
                 tell(run.warden, kind, body, descriptors)
@@ -548,7 +254,7 @@ class Guard:
             return False  # it is gone, which is seen on its socket
         return True
 
-    def feed(self, run: "Run") -> None:
+    def feed(self, run: Run) -> None:
         """Write to a command's stdin what it takes."""
         if run.stdin < 0:
             run.to_write.clear()
@@ -585,7 +291,7 @@ class Guard:
         else:
             self.feed(run)
 
-    def take_output(self, fd: int, run: "Run") -> bool:
+    def take_output(self, fd: int, run: Run) -> bool:
         """Tell one piece. Whether there may be more at once."""
         if run.credit <= 0:
             self.listen_to(run)
@@ -619,14 +325,14 @@ class Guard:
         self.by_fd.pop(fd, None)
         os.close(fd)
 
-    def listen_to_warden(self, run: "Run") -> None:
+    def listen_to_warden(self, run: Run) -> None:
         link = run.warden
         if link is None:
             return
         try:
             kind, body, _ = hear(link)
         except OSError:
-            kind = ""
+            kind, body = "", b""
         if kind == "s":
             run.started = True
             self.say("s", run.number, body)
@@ -645,14 +351,14 @@ class Guard:
             self.say("f", run.number, body)
             return
         run.over = body
-        run.close_at = time.monotonic() + DRAIN_SECONDS
+        run.close_at = time.monotonic() + CLOSE_SECONDS
         for fd in list(run.pipes):
             while fd in run.pipes and self.waiting < FULL and self.take_output(fd, run):
                 pass
         if not run.pipes and run.number in self.runs:
             self.finish(run)
 
-    def bury(self, link: "Socket", run: "Run") -> None:
+    def bury(self, link: _socket.socket, run: Run) -> None:
         """A warden has died: what it had adopted is ours now."""
         link.close()
         send_signal(run.pid, _signal.SIGKILL)
@@ -666,11 +372,11 @@ class Guard:
         run.over = OVER.pack(0, 0, alive, NOBODY)
         run.close_at = time.monotonic()
 
-    def finish(self, run: "Run") -> None:
+    def finish(self, run: Run) -> None:
         self.drop(run)
         self.say("z", run.number, run.over)
 
-    def drop(self, run: "Run") -> None:
+    def drop(self, run: Run) -> None:
         for fd in list(run.pipes):
             self.close(fd)
         if run.stdin >= 0:
@@ -685,7 +391,7 @@ class Guard:
                 if run.credit > 0:  # else it is the service that is slow, and what was written must not get lost
                     self.finish(run)
                 else:
-                    run.close_at = now + DRAIN_SECONDS
+                    run.close_at = now + CLOSE_SECONDS
             elif now >= run.limit and run.warden is not None:
                 send_signal(run.pid, _signal.SIGKILL)  # it does not answer; its end is seen on the socket
                 run.limit = float("inf")
@@ -706,7 +412,7 @@ class Guard:
         self.wardens.add(pid)
         self.idle.append((here, pid))
 
-    def keep(self, link: "Socket", pid: int) -> None:
+    def keep(self, link: _socket.socket, pid: int) -> None:
         if len(self.idle) < IDLE_WARDENS:
             self.idle.append((link, pid))
             return
@@ -737,23 +443,6 @@ class Guard:
             self.forget(number)
 
 
-def become_warden(link: "Socket") -> None:
-    """Keep nothing of the guard but the socket, and serve."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        if fd > 2 and fd != link.fileno():
-            try:
-                os.close(fd)
-            except OSError:
-                pass
-    adopt_orphans()
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
-    Warden(link).serve()
-
-
 def widen(fd: int) -> None:
     try:
         fcntl.fcntl(fd, F_SETPIPE_SZ, 1 << 20)
@@ -776,4 +465,5 @@ def main() -> None:
         guard.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

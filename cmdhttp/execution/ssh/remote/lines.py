@@ -16,6 +16,7 @@ from importlib import resources
 SILENCE = 25
 """Seconds after which a guard that has heard nothing from the service ends all that it has started."""
 
+_PARTS = ("processes", "messages", "warden", "guard")
 _UNPACK = "import zlib,binascii;exec(zlib.decompress(binascii.a2b_base64('{}')))"
 _NO_PYTHON = 't=$1; shift 3; printf "%sN\\n" "$t"; printf "%s\\0" "$@"'
 
@@ -53,9 +54,14 @@ def _text(name: str) -> str:
 @cache
 def _python() -> str:
     """The guard in Python as one short line: no comments, docstrings or annotations, packed."""
-    tree = _Bare().visit(ast.parse(resources.files(__package__).joinpath("guard.py").read_text()))
-    packed = zlib.compress(re.sub(r"(?m)^( +)", _tabs, ast.unparse(tree)).encode(), 9)
+    packed = zlib.compress(re.sub(r"(?m)^( +)", _tabs, guard_text()).encode(), 9)
     return _UNPACK.format(binascii.b2a_base64(packed, newline=False).decode())
+
+
+def guard_text() -> str:
+    """The program of the guard in Python: its modules, one behind the other."""
+    texts = (resources.files(__package__).joinpath(f"{name}.py").read_text() for name in _PARTS)
+    return "\n".join(ast.unparse(_Bare().visit(ast.parse(text))) for text in texts)
 
 
 def _tabs(indent: re.Match[str]) -> str:
@@ -76,6 +82,21 @@ class _Bare(ast.NodeTransformer):
         for argument in node.args.args:
             argument.annotation = None
         return self._without_text(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if str(node.module).startswith(str(__package__)) else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        """What is for the type checker alone."""
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        self.generic_visit(node)
+        return node
 
     def _without_text(self, node: ast.Module | ast.ClassDef | ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)

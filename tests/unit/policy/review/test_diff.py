@@ -289,6 +289,34 @@ def test_another_way_to_a_host() -> None:
     assert [(one.subject, one.now) for one in found if one.command == "restart"] == ways
 
 
+SIGNED = """
+ssh_authorities: {main: {key: file:ca}, spare: {key: file:ca}}
+ssh_profiles: {near: {user: n, auth: {certificate: {ca: main}}, host_keys: {known_hosts: near}}}
+hosts: {web: {address: 10.0.0.1, ssh: near}}
+commands: {c: {run: [/bin/c], on: web}}
+principals: {p: {}}
+roles: {r: [{commands: c, hosts: web}]}
+grants: [{to: p, roles: r}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "noticed"),
+    [
+        ("main: {key: file:ca}", "main: {key: file:other}", True),
+        ("main: {key: file:ca}", "main: {agent: /run/a, public_key: ca.pub}", True),
+        ("{ca: main}", "{ca: main, ttl: 1h}", True),
+        ("{ca: main}", "{ca: main, source_address: none}", True),
+        ("spare: {key: file:ca}", "spare: {key: file:other}", False),
+    ],
+)
+def test_another_authority(change: str, to: str, *, noticed: bool) -> None:
+    """Whoever signs for a login changes the login, though the profile that names the authority is the same."""
+    assert change in SIGNED
+    found = diff(made(SIGNED), made(SIGNED.replace(change, to)), since=NOW)
+    assert [(one.sign, one.subject) for one in found] == ([(Sign.CHANGED, "login")] if noticed else [])
+
+
 BEHIND = """
 ssh_profiles:
   near: {user: n, auth: {key: file:n}, host_keys: {known_hosts: near}, jump: inner}

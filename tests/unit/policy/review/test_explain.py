@@ -366,7 +366,7 @@ def test_an_error_while_deciding_needs_no_advice() -> None:
 UNDONE = """
 ssh_profiles:
   linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}
-  old: {user: u, auth: {password: file:p}, host_keys: {known_hosts: known}, become: sudo}
+  old: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, become: sudo, shell: raw}
 hosts: {new: {address: 10.0.0.1, ssh: linux}, old: {address: 10.0.0.2, ssh: old}}
 commands:
   plain: {run: [/bin/plain], on: [new, old]}
@@ -376,7 +376,7 @@ commands:
   asked: {run: [/bin/asked], on: new, approval: {by: ann}}
 principals: {ann: {}}
 """
-LOGIN = "a login by password, become: sudo"
+SUDO = "become: sudo with the shell raw"
 
 
 @pytest.mark.parametrize(
@@ -404,12 +404,12 @@ def test_notes_of_files(command: str, host: str, f: bool, noted: bool) -> None:
     ("command", "host", "notes"),
     [
         ("plain", "new", []),
-        ("plain", "old", [f"this version cannot do {LOGIN}: the run would end as 'unsupported'"]),
+        ("plain", "old", [f"this version cannot do {SUDO}: the run would end as 'unsupported'"]),
         ("marked", "new", ["this version cannot do scripts for powershell: the run would end as 'unsupported'"]),
         (
             "marked",
             "old",
-            [f"this version cannot do scripts for powershell, {LOGIN}: the run would end as 'unsupported'"],
+            [f"this version cannot do scripts on hosts with the shell raw, {SUDO}: the run would end as 'unsupported'"],
         ),
         ("asked", "new", ["this version cannot do approvals: the call would be refused as 'needs_approval'"]),
         ("plain", "nowhere", []),
