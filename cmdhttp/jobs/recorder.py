@@ -7,6 +7,7 @@ brings while a write is under way becomes one event, so many small writes of a p
 stream are cut only between characters.
 """
 
+import asyncio
 import codecs
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -20,7 +21,20 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.database import Queued
 from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
-from cmdhttp.jobs.state import Accepted, Dispatched, Event, Finished, Job, Output, RunEnded, Started, Tally, apply
+from cmdhttp.jobs.progress import Teller
+from cmdhttp.jobs.state import (
+    Accepted,
+    Dispatched,
+    Event,
+    Finished,
+    Job,
+    Output,
+    Progress,
+    RunEnded,
+    Started,
+    Tally,
+    apply,
+)
 
 _LONGEST_TAIL = 3
 _SURPLUS = 256 << 10
@@ -41,19 +55,23 @@ class Recorder:
         now: Callable[[], float],
         elapsed: Callable[[], float | None] = lambda: None,
         on_failure: Callable[[], None] = lambda: None,
+        batch: int = 1,
     ) -> None:
-        """`elapsed` tells the job's duration so far in seconds, if it is known."""
+        """`elapsed` tells the job's duration so far in seconds, if it is known; `batch` is how many runs make one."""
         self.job = job
         self._journal = journal
         self._feed = feed
         self._now = now
         self._elapsed = elapsed
         self._on_failure = on_failure
+        self._teller = Teller(batch=batch)
+        self._later: asyncio.TimerHandle | None = None
         self._queued: deque[tuple[Queued[None], int]] = deque()
         self._ahead = 0
         self._held: list[bytes] = []
         self._held_of = (0, Stream.STDOUT)
         self._printed: dict[tuple[int, Stream], bytes] | None = None  # None, too, once it is long
+        self._printed_size = 0
 
     async def accept(
         self, accepted: Accepted, key: IdempotencyKey | None, *, dispatched: Iterable[int]
@@ -82,14 +100,31 @@ class Recorder:
         self._queue(make(self.job.last_seq + 1, self._now()))
         await self._make_room()
 
-    async def run_ended(self, event: RunEnded) -> None:
-        """Record a run's end, with the next number and the present time in place of its own; with the last run's, the job's."""
-        ended = replace(event, seq=self.job.last_seq + 1, ts=self._now())
-        others = (run for index, run in enumerate(self.job.runs) if index != event.run)
-        if all(run.state.terminal for run in others):
-            await self._record(ended, Finished(seq=ended.seq + 1, ts=ended.ts, duration=self._elapsed()))
-        else:
-            await self._record(ended)
+    async def runs_ended(self, events: Iterable[RunEnded]) -> None:
+        """Record ends of runs, with the next numbers and the present time in place of their own; with the last run's, the job's.
+
+        Followers of several runs are told now and then how far the job is.
+        """
+        now, job, told = self._now(), self.job, list[Event]()
+        for event in events:
+            told.append(replace(event, seq=job.last_seq + 1, ts=now))
+            job = apply(job, told[-1])
+        elapsed = self._elapsed() or 0.0
+        if progress := self._teller.after_end(job, ts=now, elapsed=elapsed):
+            told.append(progress)
+        if all(run.state.terminal for run in job.runs):
+            self.quiet()
+            told.append(Finished(seq=job.last_seq + 1 + bool(progress), ts=now, duration=self._elapsed()))
+        elif progress is None and len(job.runs) > 1 and self._later is None:
+            wait = self._teller.wait(elapsed)
+            self._later = asyncio.get_running_loop().call_later(wait, self._tell_progress)
+        await self._record(*told)
+
+    def quiet(self) -> None:
+        """Tell no more of how far the job is."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     async def finished(self) -> None:
         """Record the end of a job whose runs have all ended."""
@@ -131,11 +166,18 @@ class Recorder:
         """Return an empty file beside the output, which goes when it is closed. Blocks; raises OSError."""
         return self._journal.output.scratch()
 
+    def _tell_progress(self) -> None:
+        self._later = None
+        self._flush()
+        if progress := self._teller.tell(self.job, ts=self._now(), elapsed=self._elapsed() or 0.0):
+            self._queue(progress)
+
     def _keep(self, run: int, stream: Stream, data: bytes) -> None:
         if self._printed is None:
             return
         self._printed[run, stream] = self._printed.get((run, stream), b"") + data
-        if sum(map(len, self._printed.values())) > SHORT_OUTPUT:
+        self._printed_size += len(data)
+        if self._printed_size > SHORT_OUTPUT:
             self._printed = None
 
     async def _record(self, *events: Event) -> None:
@@ -179,7 +221,7 @@ class Recorder:
             size=size,
         )
 
-    def _queue(self, event: Started | Output, chunk: Chunk | None = None) -> None:
+    def _queue(self, event: Started | Output | Progress, chunk: Chunk | None = None) -> None:
         written = self._append(event, chunk=chunk)
         written.add_done_callback(self._look)
         self._queued.append((written, len(chunk.data) if chunk else 0))

@@ -109,12 +109,11 @@ def test_each_stage(bad: Service) -> None:
 def test_without_an_end(bad: Service, name: str) -> None:
     """A host that talks without an end costs no memory and nobody else's time."""
     check_good(bad)
-    with growth(bad) as grown:
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(run_on, bad, name)
-            time.sleep(1)
-            check_good(bad)
-            ended = run.result()
+    with growth(bad) as grown, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_on, bad, name)
+        time.sleep(1)
+        check_good(bad)
+        ended = run.result()
     assert verdict(ended)[1] == WITHOUT_AN_END[name]
     assert grown[0] < GROWTH
 
@@ -230,11 +229,10 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.mark.parametrize("name", ODD)
 def test_odd_host(odd: Service, name: str) -> None:
     """What can work works, with the command's own output and nothing else; what cannot says why, in time."""
-    with growth(odd) as grown:
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(run_on, odd, name, "count", params={"to": 3})
-            check_good(odd)
-            ended = run.result()
+    with growth(odd) as grown, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_on, odd, name, "count", params={"to": 3})
+        check_good(odd)
+        ended = run.result()
     assert verdict(ended) in ODD[name].expected, ended
     if ended["ok"]:
         assert ended["stdout"] == "1\n2\n3\n"

@@ -209,6 +209,17 @@ async def test_an_agent_with_many_keys(sshd: Sshd, agent: RunningAgent, tmp_path
     )
 
 
+async def test_a_host_that_takes_fewer_keys(tmp_path: Path, agent: RunningAgent) -> None:
+    """One that breaks off the login before all were offered has refused them, and the hint says why."""
+    for number in range(4):
+        make_key(tmp_path / f"key{number}")
+        agent.add(tmp_path / f"key{number}")
+    with Sshd.start(tmp_path / "sshd", config=["MaxAuthTries 2"]) as server:
+        error = await refused(target_of(server, Agent(socket=str(agent.socket))))
+    assert error.detail == "The host refused the login with the first 4 keys of the SSH agent."
+    assert "MaxAuthTries" in error.hint
+
+
 async def test_what_is_no_agent(sshd: Sshd, tmp_path: Path) -> None:
     """A socket on which something else answers is told, and does not hang."""
     path = tmp_path / "web.sock"

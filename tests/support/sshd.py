@@ -57,11 +57,13 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
+        listen: str | None = None,
         machine: Machine = _PLAIN,
     ) -> None:
         if machine != _PLAIN and os.getuid() != 0:
             raise RuntimeError("A server on a machine of its own needs root. Hint: run the tests as root.")
         self.address = machine.address
+        self._listen = listen or machine.address
         self.port = _free_port()
         self._machine = machine
         self.folder = folder
@@ -85,15 +87,17 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
+        listen: str | None = None,
         machine: Machine = _PLAIN,
     ) -> Iterator["Sshd"]:
         """Start a server with `config` as further lines of its sshd_config, or in place of ours.
 
         `shell` and `home` count only when run as root, and only root can give the account the password `PASSWORD`.
         `{open}` in a line stands for the server's folder that every account may read, see `put`.
+        With `listen` 0.0.0.0, every address of 127.0.0.0/8 leads to it.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, home=home, password=password, machine=machine)
+        server = cls(folder, config=config, shell=shell, home=home, password=password, listen=listen, machine=machine)
         try:
             server._prepare()
             server.up()
@@ -190,7 +194,7 @@ class Sshd:
         allowed.chmod(0o644)
         lines = (
             f"Port {self.port}",
-            f"ListenAddress {self.address}",
+            f"ListenAddress {self._listen}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {allowed}",
             "PidFile none",
@@ -201,7 +205,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            "MaxStartups 200",
+            "MaxStartups 1000",
             "LogLevel DEBUG1",
         )
         # of two lines with one keyword, for some the first counts and for some the last

@@ -143,7 +143,7 @@ class Dialer:
             except BaseException as exc:
                 if client.connection is not None:
                     await close(client.connection)
-                if isinstance(exc, asyncssh.PermissionDenied):
+                if isinstance(exc, asyncssh.PermissionDenied) or login.was_too_much(exc, client):
                     raise login.refused(client) from exc
                 if isinstance(exc, Exception):
                     raise failures.from_exception(exc, way.progress(credentials, client)) from exc
