@@ -187,7 +187,7 @@ ODD: Mapping[str, Odd] = {
     "full_tmp": Odd(machine=Machine(setup=FULL_TMP)),
     "no_forks": Odd(
         machine=Machine(uid=61235, setup="prlimit --nproc=1 --pid $$"),
-        expected=(*SHELL_FAILED, ("failed", "spawn_failed")),
+        expected=(*REFUSED, *SHELL_FAILED, ("failed", "spawn_failed")),
     ),
 }
 
