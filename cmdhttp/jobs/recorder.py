@@ -105,20 +105,19 @@ class Recorder:
 
         Followers of several runs are told now and then how far the job is.
         """
-        now, job, told = self._now(), self.job, list[Event]()
+        now, elapsed, after = self._now(), self._elapsed(), _After(self.job)
         for event in events:
-            told.append(replace(event, seq=job.last_seq + 1, ts=now))
-            job = apply(job, told[-1])
-        elapsed = self._elapsed() or 0.0
-        if progress := self._teller.after_end(job, ts=now, elapsed=elapsed):
-            told.append(progress)
-        if all(run.state.terminal for run in job.runs):
+            after.add(replace(event, seq=after.job.last_seq + 1, ts=now))
+        progress = self._teller.after_end(after.job, ts=now, elapsed=elapsed or 0.0)
+        if progress is not None:
+            after.add(progress)
+        if all(run.state.terminal for run in after.job.runs):
             self.quiet()
-            told.append(Finished(seq=job.last_seq + 1 + bool(progress), ts=now, duration=self._elapsed()))
-        elif progress is None and len(job.runs) > 1 and self._later is None:
-            wait = self._teller.wait(elapsed)
+            after.add(Finished(seq=after.job.last_seq + 1, ts=now, duration=elapsed))
+        elif progress is None and self._later is None:
+            wait = self._teller.wait(elapsed or 0.0)
             self._later = asyncio.get_running_loop().call_later(wait, self._tell_progress)
-        await self._record(*told)
+        await self._written(self._write(after))
 
     def quiet(self) -> None:
         """Tell no more of how far the job is."""
@@ -182,7 +181,9 @@ class Recorder:
 
     async def _record(self, *events: Event) -> None:
         """Write events; done when they and all that was queued before them are on disk and told."""
-        written = self._append(*events)
+        await self._written(self._append(*events))
+
+    async def _written(self, written: Queued[None]) -> None:
         written.add_done_callback(_take_note)  # if an earlier write has failed, that is what is raised
         with anyio.CancelScope(shield=True):
             while self._queued:
@@ -236,21 +237,36 @@ class Recorder:
             self._flush()
 
     def _append(self, *events: Event, chunk: Chunk | None = None) -> Queued[None]:
-        after: list[tuple[Job, Event]] = []
+        after = _After(self.job)
         for event in events:
-            self.job = apply(self.job, event)
-            after.append((self.job, event))
+            after.add(event)
+        return self._write(after, chunk)
+
+    def _write(self, after: "_After", chunk: Chunk | None = None) -> Queued[None]:
+        self.job = after.job
 
         def tell() -> None:
-            if after[-1][0].state.terminal:
+            if after.job.state.terminal:
                 self._feed.printed = self._printed
-            for job, event in after:
+            for job, event in after.steps:
                 if isinstance(event, Dispatched):
                     self._feed.job = job
                 else:
                     self._feed.publish(job, event, chunk.data if chunk else b"")
 
-        return self._journal.append(self.job, *events, chunk=chunk, on_commit=tell)
+        return self._journal.append(after.job, *(event for _, event in after.steps), chunk=chunk, on_commit=tell)
+
+
+class _After:
+    """Events that follow each other, each with the job as it is after it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.steps: list[tuple[Job, Event]] = []
+
+    def add(self, event: Event) -> None:
+        self.job = apply(self.job, event)
+        self.steps.append((self.job, event))
 
 
 def _take_note(written: Queued[Any]) -> None:

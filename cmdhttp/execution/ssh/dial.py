@@ -87,6 +87,8 @@ class Dialer:
         """
         if (target.jump is None) is not (through is None):
             raise ValueError("a host is reached through its jump host, and only through that")
+        if isinstance(target.login, Certificate) and not target.shared and only is None:
+            raise ValueError("a certificate of a connection that is not shared is for one command line")
         try:
             credentials = await self._files.load(target)
         except ConnectFailed as failed:

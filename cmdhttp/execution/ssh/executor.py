@@ -33,7 +33,8 @@ from cmdhttp.plan.remote import PROBES, for_job, invocation, posix_line, remote_
 T = TypeVar("T")
 
 _MARGIN = 2.0
-_ATTEMPTS = 4
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before a refused channel is asked for again: sshd counts a session until it has seen the end of its process."""
 
 
 class SshExecutor:
@@ -71,7 +72,7 @@ class SshExecutor:
         call = _Call(step=for_job(step, context.job_id), target=target, context=context, emit=emit, stop=stop)
         try:
             step_line(call.step)  # whatever way it goes, it must be one that any way could go
-            if target.shell is Shell.POSIX and not target.shared:
+            if not target.shared:
                 return await self._single(call)
             return await self._pooled(call)
         except ConnectFailed as failed:
@@ -90,7 +91,7 @@ class SshExecutor:
     # A connection that others use, too.
 
     async def _pooled(self, call: "_Call") -> Exited:
-        for _ in range(_ATTEMPTS):
+        for pause in _PAUSES:
             link = await _unless_stopped(call.stop, self._pool.take(call.target))
             try:
                 if link.guard is not None:
@@ -100,6 +101,7 @@ class SshExecutor:
                 self._pool.give_back(link)
             if ended is not None:
                 return ended
+            await _unless_stopped(call.stop, anyio.sleep(pause))
         return Exited(error=channel_refused())
 
     async def _guarded(self, call: "_Call", guard: Guard, dialed: Dialed) -> Exited:
@@ -139,26 +141,43 @@ class SshExecutor:
             return Exited(lost=True, error=connection_lost())
         if session.requested:
             return Exited(error=channel_refused())
-        if link.connection.is_closed():
-            return None
-        if link.users <= 1:
-            return Exited(error=channel_refused())
-        self._pool.refused(link)
+        if not link.connection.is_closed():
+            self._pool.refused(link)
         return None
 
     # A connection of its own.
 
     async def _single(self, call: "_Call") -> Exited:
-        token = new_token()
+        token = new_token() if call.target.shell is Shell.POSIX else None
         seconds = self._seconds(call)
-        line = posix_line(lines.single(token, PROBES, remote_argv(call.step), seconds=seconds))
+        if token is None:
+            line = call.line(None, seconds=seconds)
+        else:
+            line = posix_line(lines.single(token, PROBES, remote_argv(call.step), seconds=seconds))
         order = call.context.order
         opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())
         try:
+            if token is None:
+                return await self._unguarded(call, dialed, line)
             return await self._alone(call, dialed, line, token)
         finally:
             await opened.__aexit__(None, None, None)
+
+    async def _unguarded(self, call: "_Call", dialed: Dialed, line: str) -> Exited:
+        """Run what its login shell takes without a guard."""
+        session = RunSession(may_start=lambda: not call.stop.requested, token=None)
+        opening = dialed.connection.create_session(lambda: session, line, encoding=None, window=WINDOW)
+        try:
+            with anyio.move_on_after(self._prepare_timeout) as limit:
+                await _unless_stopped(call.stop, opening, session=session)
+        except (asyncssh.Error, OSError):
+            if dialed.connection.is_closed():
+                return Exited(lost=session.requested, error=connection_lost())
+            return Exited(error=channel_refused())
+        if limit.cancelled_caught:
+            raise shell_failed("The host did not start in time what it was given.")
+        return await self._follow(call, dialed, session, alone=True)
 
     async def _alone(self, call: "_Call", dialed: Dialed, line: str, token: str) -> Exited:
         session = RunSession(may_start=lambda: not call.stop.requested, token=token)
