@@ -23,6 +23,10 @@ _ADDRESS = "127.0.0.1"
 _MADE_UP = "cmdhttp-test"
 _MADE_UP_UID = 61234
 _WAIT = 10.0
+EVERY_LOOPBACK = "0.0.0.0 rdomain lo"
+"""To listen on: the whole of 127.0.0.0/8 by the loopback interface, and nothing that is not on this machine."""
+_UNLESS_GIVEN = ("MaxStartups 1000", "LogLevel DEBUG1")
+"""Of two such lines sshd takes the first."""
 PASSWORD = "correct horse battery"
 _PASSWORD_HASH = "$6$cmdhttptest$2AZ9uPiY1XSd1H/mYJHjTM2bpU21OMUnWuJ5XrD8hYK9.CPEsMr444Essgg.0UNbsPbIl5SzweHC6.vlbkjHE0"
 _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && shift 2 && exec "$@"'
@@ -94,7 +98,7 @@ class Sshd:
 
         `shell` and `home` count only when run as root, and only root can give the account the password `PASSWORD`.
         `{open}` in a line stands for the server's folder that every account may read, see `put`.
-        With `listen` 0.0.0.0, every address of 127.0.0.0/8 leads to it.
+        With `listen=EVERY_LOOPBACK` every address of 127.0.0.0/8 leads to it, and with 0.0.0.0 those of the machine do, too.
         """
         folder.mkdir(parents=True, exist_ok=True)
         server = cls(folder, config=config, shell=shell, home=home, password=password, listen=listen, machine=machine)
@@ -105,6 +109,13 @@ class Sshd:
         finally:
             server.down()
             shutil.rmtree(server._open_folder)
+
+    @property
+    def pid(self) -> int:
+        """The listener's process id. Raises RuntimeError if it is down."""
+        if self._process is None:
+            raise RuntimeError("sshd is not running")
+        return self._process.pid
 
     @property
     def account(self) -> str:
@@ -192,6 +203,7 @@ class Sshd:
         allowed = self._open_folder / "authorized_keys"
         allowed.write_text(self.key.with_suffix(".pub").read_text())
         allowed.chmod(0o644)
+        given = {line.partition(" ")[0] for line in self._config}
         lines = (
             f"Port {self.port}",
             f"ListenAddress {self._listen}",
@@ -205,14 +217,10 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            "MaxStartups 1000",
-            "LogLevel DEBUG1",
+            *(line for line in _UNLESS_GIVEN if line.partition(" ")[0] not in given),
+            *(line.replace("{open}", str(self._open_folder)) for line in self._config),
         )
-        # of two lines with one keyword, for some the first counts and for some the last
-        changed = {line.split()[0] for line in self._config} - {"HostKey"}
-        kept = [line for line in lines if line.split()[0] not in changed]
-        ours = [line.replace("{open}", str(self._open_folder)) for line in self._config]
-        (self.folder / "sshd_config").write_text("\n".join([*kept, *ours]) + "\n")
+        (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
 
     def _command(self) -> list[str]:
         command = [sshd_path(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
