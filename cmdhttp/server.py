@@ -45,6 +45,7 @@ from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
 from cmdhttp.records import certificate_record, end_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
+from cmdhttp.requeue import Requeue
 from cmdhttp.results.library import find_library
 from cmdhttp.results.parsers import Parsers
 from cmdhttp.service import Service
@@ -197,8 +198,12 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         policy = holder.current
         await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
         metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
-        if recovered := await supervisor.recover():
-            _log.warning("%d jobs of an earlier life had no end; each has one now", recovered)
+        requeue = Requeue(policy=holder, audit=audit, clock=clock, deadline=settings.queue_deadline)
+        ended, waiting = await supervisor.recover(requeue.revive)
+        if ended:
+            _log.warning("%d jobs of an earlier life had no end; each has one now", ended)
+        if waiting:
+            _log.info("%d jobs of an earlier life wait on", waiting)
         api = Api(
             service,
             settings=ApiSettings(

@@ -38,6 +38,7 @@ class Settings:
     inline_max: int = 1 << 20
     max_running: int = 64
     max_queued: int = 1000
+    queue_deadline: float = 600.0
     keep_alive: int = 120
     ssh_idle: float = 60.0
     log_level: str = "info"
@@ -87,6 +88,8 @@ SETTINGS: Mapping[str, str] = {
     "inline_max": "bytes of each output stream that a JSON answer carries when the call does not say",
     "max_running": "runs at the same time; more wait in the queue",
     "max_queued": "jobs that may wait in the queue; more get 503",
+    "queue_deadline": "seconds after its acceptance up to which a job that waited when the service stopped is run by the next"
+    " start",
     "keep_alive": "seconds that an idle connection is kept; above the 90 s for which tunnels keep theirs",
     "ssh_idle": "seconds that an SSH connection which no run uses is kept open for the next one",
     "log_level": "debug, info, warning or error",
@@ -94,10 +97,11 @@ SETTINGS: Mapping[str, str] = {
 
 _LOWEST: Mapping[str, float] = {
     "policy_poll": 0, "wait": 0, "heartbeat": 0.05, "drain": 0, "body_max": 1024, "inline_max": 0, "max_running": 1,
-    "max_queued": 0, "keep_alive": 1, "ssh_idle": 0,
+    "max_queued": 0, "queue_deadline": 0, "keep_alive": 1, "ssh_idle": 0,
 }  # fmt: skip
 _HIGHEST: Mapping[str, float] = {
     "policy_poll": 3600, "wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20, "ssh_idle": 3600,
+    "queue_deadline": 7 * 86400,
 }  # fmt: skip
 _INTERPRETER = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 _LEVELS = ("debug", "info", "warning", "error")

@@ -14,6 +14,7 @@ class Code(StrEnum):
     AUTH_FAILED = "auth.failed"
     CALL_DENIED = "call.denied"
     JOB_STARTED = "job.started"
+    JOB_RESUMED = "job.resumed"
     JOB_REFUSED = "job.refused"
     JOB_REPLAYED = "job.replayed"
     JOB_CANCEL = "job.cancel"

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from cmdhttp.execution.model import Stream
+from cmdhttp.jobs import waiting
 from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.database import Database, Queued
 from cmdhttp.jobs.output_log import OutputLog
@@ -34,9 +35,10 @@ from cmdhttp.jobs.state import (
     Tally,
     apply,
 )
+from cmdhttp.jobs.waiting import Waiting
 
-VERSION = 2
-_SCHEMA = """
+VERSION = 3
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,
     created_at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
@@ -49,7 +51,8 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS dispatched (job TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (job, run)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS idempotency (
     principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,
-    PRIMARY KEY (principal, key)) WITHOUT ROWID
+    PRIMARY KEY (principal, key)) WITHOUT ROWID;
+{waiting.TABLE}
 """
 
 _INSERT_EVENT = """
@@ -113,9 +116,18 @@ class Journal:
         self._database = Database(folder / "jobs.sqlite3", schema=_SCHEMA, version=VERSION)
 
     async def accept(
-        self, accepted: Accepted, job: Job, *, key: IdempotencyKey | None, on_commit: Callable[[], None]
+        self,
+        accepted: Accepted,
+        job: Job,
+        *,
+        key: IdempotencyKey | None,
+        order: bytes | None = None,
+        on_commit: Callable[[], None],
     ) -> Replay | None:
-        """Keep a new job, unless its key was used before; then return for what, and keep nothing."""
+        """Keep a new job, unless its key was used before; then return for what, and keep nothing.
+
+        `order` is what to keep of the call while the job waits.
+        """
 
         def work(db: sqlite3.Connection) -> Replay | None:
             if key is not None and (replay := _replay(db, key)) is not None:
@@ -127,6 +139,8 @@ class Journal:
             hosts = {(run.host, job.id) for run in job.runs}
             db.executemany("INSERT INTO job_hosts VALUES (?, ?)", hosts)
             self._insert(db, job.id, accepted)
+            if order is not None:
+                waiting.keep(db, job.id, order)
             if key is not None:
                 db.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key.principal, key.key, key.digest, job.id))
             return None
@@ -145,12 +159,15 @@ class Journal:
             for event in events:
                 if isinstance(event, Dispatched):
                     _mark(db, job, event)
+                    waiting.drop(db, job.id)
                 else:
                     self._insert(db, job.id, event)
             if _changes_row(job, events):
                 db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, _JOB.dump_json(job), job.id))
-            if job.state.terminal and len(job.runs) > 1:
-                db.execute("DELETE FROM dispatched WHERE job = ?", (job.id,))
+            if job.state.terminal:
+                waiting.drop(db, job.id)
+                if len(job.runs) > 1:
+                    db.execute("DELETE FROM dispatched WHERE job = ?", (job.id,))
             if chunk is not None:
                 self.output.append(job.id, chunk.run, chunk.stream, offset=chunk.offset, data=chunk.data)
 
@@ -192,6 +209,15 @@ class Journal:
         def work(db: sqlite3.Connection) -> list[Job]:
             rows = db.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id").fetchall()
             return [job for (job_id,) in rows if (job := _get(db, job_id)) is not None]
+
+        return await self._database.read(work)
+
+    async def waiting(self) -> list[tuple[Job, Waiting]]:
+        """Return every job that waits and of which it is kept what was asked, in the order of their coming."""
+
+        def work(db: sqlite3.Connection) -> list[tuple[Job, Waiting]]:
+            found = [(_get(db, job_id), order) for job_id, order in waiting.in_order(db)]
+            return [(job, order) for job, order in found if job is not None]
 
         return await self._database.read(work)
 
