@@ -31,7 +31,8 @@ from cmdhttp.execution.model import Order, StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub, Told
-from cmdhttp.jobs.journal import Filter, IdempotencyKey, Journal
+from cmdhttp.jobs.journal import IdempotencyKey, Journal
+from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
 from cmdhttp.jobs.supervisor import Supervisor
 from cmdhttp.plan.build import build_plan, check_wish

@@ -27,7 +27,7 @@ from cmdhttp.api.wire import Inline, download_name, job_document
 from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.journal import Filter
+from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.state import Job, Kept
 from cmdhttp.plan.model import Step, UnsupportedTarget
 from cmdhttp.policy.compiled import Collect, Command
