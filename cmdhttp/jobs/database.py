@@ -121,7 +121,9 @@ def open_database(path: Path, *, steps: Sequence[Step] = STEPS) -> sqlite3.Conne
         connection = _connect(path)
         if _bring_up(connection, steps):
             _reshape(connection)
-        connection.execute("BEGIN IMMEDIATE")  # a file that cannot be written is told of now, and not with the first job
+        connection.execute(
+            "BEGIN IMMEDIATE"
+        )  # a file that cannot be written is told of now, and not with the first job
         sign(connection)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
@@ -166,7 +168,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA secure_delete=OFF")  # secrets are never in it, and to write zeros costs as much as to write rows
+    connection.execute(
+        "PRAGMA secure_delete=OFF"
+    )  # secrets are never in it, and to write zeros costs as much as to write rows
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit={_MOST_WAL}")
     return connection

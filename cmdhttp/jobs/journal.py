@@ -20,6 +20,7 @@ from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.database import Database, Queued
 from cmdhttp.jobs.listing import OPEN, Filter, list_query
 from cmdhttp.jobs.output_log import OutputLog
+from cmdhttp.jobs.room import Room
 from cmdhttp.jobs.schema import blocks
 from cmdhttp.jobs.state import (
     Accepted,
@@ -80,8 +81,9 @@ class Chunk:
 class Journal:
     """The records of one data folder. Every method but `close` may be called on the event loop only."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open or create. Raises ConfigError if the folder's database cannot be used."""
+    def __init__(self, folder: Path, *, reserve: int = 0) -> None:
+        """Open or create. Raises ConfigError if the folder's database cannot be used. `reserve`: bytes, see `Room`."""
+        self.room = Room(folder, reserve=reserve)
         self.output = OutputLog(folder / "output")
         self.artefacts = ArtefactStore(folder / "artefacts")
         self._database = Database(folder / DATABASE)
@@ -217,7 +219,8 @@ def _update_job(db: sqlite3.Connection, job: Job) -> None:
     )
     hosts = {(job.state, job.principal, run.host, job.command, OPEN, job.id) for run in job.runs}
     db.executemany(
-        "UPDATE job_hosts SET state = ? WHERE principal = ? AND host = ? AND command = ? AND state = ? AND job = ?", hosts
+        "UPDATE job_hosts SET state = ? WHERE principal = ? AND host = ? AND command = ? AND state = ? AND job = ?",
+        hosts,
     )
     if len(job.runs) > 1:
         db.execute("DELETE FROM dispatched WHERE job = ?", (job.id,))

@@ -10,7 +10,7 @@ triggers, so that nothing ever has to count them. `pruned` names the jobs whose 
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from cmdhttp import __version__
@@ -20,62 +20,104 @@ BLOCK = 4096
 
 Step = Callable[[sqlite3.Connection], None]
 
-_FIRST = (
-    "CREATE TABLE jobs (id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,"
-    " created_at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE INDEX jobs_principal ON jobs (principal, id)",
-    "CREATE INDEX jobs_open ON jobs (id) WHERE state IN ('queued', 'running')",
-    "CREATE TABLE job_hosts (host TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (host, job)) WITHOUT ROWID",
-    "CREATE TABLE events (job TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,"
-    " PRIMARY KEY (job, seq)) WITHOUT ROWID",
-    "CREATE TABLE idempotency (principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,"
-    " PRIMARY KEY (principal, key)) WITHOUT ROWID",
-)
-_DISPATCHED = "CREATE TABLE dispatched (job TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (job, run)) WITHOUT ROWID"
-_RENAMED = tuple(f"ALTER TABLE {name} RENAME TO old_{name}" for name in ("jobs", "job_hosts", "events"))
-_TABLES = (
-    "CREATE TABLE jobs (id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,"
-    " created_at REAL NOT NULL, finished_at REAL, runs INTEGER NOT NULL, size INTEGER NOT NULL DEFAULT 0,"
-    " whole INTEGER NOT NULL DEFAULT 1, body BLOB NOT NULL)",
-    "CREATE TABLE events (job TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,"
-    " PRIMARY KEY (job, seq))",
-    "CREATE TABLE job_hosts (principal TEXT NOT NULL, host TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,"
-    " job TEXT NOT NULL, PRIMARY KEY (principal, host, command, state, job)) WITHOUT ROWID",
-    "CREATE TABLE pruned (job TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE kept (one INTEGER PRIMARY KEY CHECK (one = 1), jobs INTEGER NOT NULL, bytes INTEGER NOT NULL)",
-    "CREATE TABLE written_by (one INTEGER PRIMARY KEY CHECK (one = 1), program TEXT NOT NULL)",
-    "INSERT INTO kept VALUES (1, 0, 0)",
-)
-_COPIED = (
-    "INSERT INTO jobs SELECT id, principal, command, state, created_at, job_finished_at(body), job_runs(body), job_size(body),"
-    " 1, body FROM old_jobs ORDER BY id",
-    "INSERT INTO events SELECT job, seq, kind, body FROM old_events ORDER BY job, seq",
-    "INSERT INTO job_hosts SELECT jobs.principal, old.host, jobs.command,"
-    " CASE WHEN jobs.finished_at IS NULL THEN '' ELSE jobs.state END, old.job"
-    " FROM old_job_hosts AS old JOIN jobs ON jobs.id = old.job",
-    "UPDATE kept SET (jobs, bytes) = (SELECT count(*), total(size) FROM jobs WHERE finished_at IS NOT NULL)",
-    "DROP TABLE old_jobs",
-    "DROP TABLE old_job_hosts",
-    "DROP TABLE old_events",
-)
-_INDEXES = (
-    "CREATE INDEX jobs_state ON jobs (principal, state, id)",
-    "CREATE INDEX jobs_command ON jobs (principal, command, state, id)",
-    "CREATE INDEX jobs_open ON jobs (id) WHERE state IN ('queued', 'running')",
-    "CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL",
-    "CREATE INDEX job_hosts_state ON job_hosts (principal, host, state, job)",
-    "CREATE INDEX idempotency_job ON idempotency (job)",
-    "CREATE TRIGGER job_finished AFTER UPDATE OF finished_at ON jobs WHEN old.finished_at IS NULL AND new.finished_at IS NOT NULL"
-    " BEGIN UPDATE kept SET jobs = jobs + 1, bytes = bytes + new.size; END",
-    "CREATE TRIGGER job_emptied AFTER UPDATE OF size ON jobs WHEN old.finished_at IS NOT NULL"
-    " BEGIN UPDATE kept SET bytes = bytes + new.size - old.size; END",
-    "CREATE TRIGGER job_removed AFTER DELETE ON jobs WHEN old.finished_at IS NOT NULL"
-    " BEGIN UPDATE kept SET jobs = jobs - 1, bytes = bytes - old.size; END",
-)
+_FIRST = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,
+    created_at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID
+
+CREATE INDEX jobs_principal ON jobs (principal, id)
+
+CREATE INDEX jobs_open ON jobs (id) WHERE state IN ('queued', 'running')
+
+CREATE TABLE job_hosts (host TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (host, job)) WITHOUT ROWID
+
+CREATE TABLE events (
+    job TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (job, seq)) WITHOUT ROWID
+
+CREATE TABLE idempotency (
+    principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,
+    PRIMARY KEY (principal, key)) WITHOUT ROWID
+"""
+
+_DISPATCHED = """
+CREATE TABLE dispatched (job TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (job, run)) WITHOUT ROWID
+"""
+
+_RETENTION = """
+DROP INDEX jobs_principal
+
+DROP INDEX jobs_open
+
+ALTER TABLE jobs RENAME TO old_jobs
+
+ALTER TABLE job_hosts RENAME TO old_job_hosts
+
+ALTER TABLE events RENAME TO old_events
+
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,
+    created_at REAL NOT NULL, finished_at REAL, runs INTEGER NOT NULL, size INTEGER NOT NULL DEFAULT 0,
+    whole INTEGER NOT NULL DEFAULT 1, body BLOB NOT NULL)
+
+CREATE TABLE events (
+    job TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, seq))
+
+CREATE TABLE job_hosts (
+    principal TEXT NOT NULL, host TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL, job TEXT NOT NULL,
+    PRIMARY KEY (principal, host, command, state, job)) WITHOUT ROWID
+
+CREATE TABLE pruned (job TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID
+
+CREATE TABLE kept (one INTEGER PRIMARY KEY CHECK (one = 1), jobs INTEGER NOT NULL, bytes INTEGER NOT NULL)
+
+CREATE TABLE written_by (one INTEGER PRIMARY KEY CHECK (one = 1), program TEXT NOT NULL)
+
+INSERT INTO jobs
+    SELECT id, principal, command, state, created_at, job_finished_at(body), job_runs(body), job_size(body), 1, body
+    FROM old_jobs ORDER BY id
+
+INSERT INTO events SELECT job, seq, kind, body FROM old_events ORDER BY job, seq
+
+INSERT INTO job_hosts
+    SELECT jobs.principal, old.host, jobs.command, iif(jobs.finished_at IS NULL, '', jobs.state), old.job
+    FROM old_job_hosts AS old JOIN jobs ON jobs.id = old.job
+
+INSERT INTO kept SELECT 1, count(*), coalesce(sum(size), 0) FROM jobs WHERE finished_at IS NOT NULL
+
+DROP TABLE old_jobs
+
+DROP TABLE old_job_hosts
+
+DROP TABLE old_events
+
+CREATE INDEX jobs_state ON jobs (principal, state, id)
+
+CREATE INDEX jobs_command ON jobs (principal, command, state, id)
+
+CREATE INDEX jobs_open ON jobs (id) WHERE state IN ('queued', 'running')
+
+CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL
+
+CREATE INDEX job_hosts_state ON job_hosts (principal, host, state, job)
+
+CREATE INDEX idempotency_job ON idempotency (job)
+
+CREATE TRIGGER job_finished AFTER UPDATE OF finished_at ON jobs
+    WHEN old.finished_at IS NULL AND new.finished_at IS NOT NULL
+    BEGIN UPDATE kept SET jobs = jobs + 1, bytes = bytes + new.size; END
+
+CREATE TRIGGER job_emptied AFTER UPDATE OF size ON jobs WHEN old.finished_at IS NOT NULL
+    BEGIN UPDATE kept SET bytes = bytes + new.size - old.size; END
+
+CREATE TRIGGER job_removed AFTER DELETE ON jobs WHEN old.finished_at IS NOT NULL
+    BEGIN UPDATE kept SET jobs = jobs - 1, bytes = bytes - old.size; END
+"""
 
 
-def _run_all(db: sqlite3.Connection, statements: Sequence[str]) -> None:
-    for statement in statements:
+def _run_all(db: sqlite3.Connection, statements: str) -> None:
+    """Run statements that stand apart by an empty line, in the transaction that is open."""
+    for statement in statements.split("\n\n"):
         db.execute(statement)
 
 
@@ -86,18 +128,14 @@ def first(db: sqlite3.Connection) -> None:
 
 def with_dispatched(db: sqlite3.Connection) -> None:
     """Version 2: the runs of a job on several hosts that may have started."""
-    db.execute(_DISPATCHED)
+    _run_all(db, _DISPATCHED)
 
 
 def with_retention(db: sqlite3.Connection) -> None:
     """Version 3: what lists and the removal of old jobs need; small rows stand together."""
-    for name, function in (
-        ("job_finished_at", _finished_at),
-        ("job_runs", _runs),
-        ("job_size", _size),
-    ):
+    for name, function in (("job_finished_at", _finished_at), ("job_runs", _runs), ("job_size", _size)):
         db.create_function(name, 1, function, deterministic=True)
-    _run_all(db, ("DROP INDEX jobs_principal", "DROP INDEX jobs_open", *_RENAMED, *_TABLES, *_COPIED, *_INDEXES))
+    _run_all(db, _RETENTION)
 
 
 STEPS: tuple[Step, ...] = (first, with_dispatched, with_retention)
