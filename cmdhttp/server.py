@@ -40,9 +40,13 @@ from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.leases import Leases
+from cmdhttp.jobs.pruning import Removed, limits_on
+from cmdhttp.jobs.retention import Retention
+from cmdhttp.jobs.room import Room
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
-from cmdhttp.records import certificate_record, end_record
+from cmdhttp.records import certificate_record, end_record, pruned_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
 from cmdhttp.requeue import Requeue
@@ -98,6 +102,7 @@ async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> No
         _brokered(parts.link),
         _running(parts) as house,
         _reloading(house.reloader),
+        _keeping(house),
         anyio.create_task_group() as group,
     ):
         stop = anyio.Event()
@@ -133,6 +138,8 @@ class _House:
     hub: Hub
     supervisor: Supervisor
     reloader: Reloader
+    room: Room
+    retention: Retention
 
 
 @asynccontextmanager
@@ -141,8 +148,11 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     clock = SystemClock()
     metrics = Metrics(version=__version__)
     audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
-    journal = Journal(settings.data)
-    hub = Hub(journal)
+    journal = Journal(settings.data, reserve=settings.disk_reserve)
+    room = journal.room
+    leases = Leases(monotonic=clock.monotonic)
+    hub = Hub(journal, leases)
+    metrics.count_disk(free=lambda: room.free, short=lambda: room.trouble != "")
 
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
@@ -174,6 +184,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         on_end=on_end,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
+    retention = _retention(settings, journal, leases, audit, metrics, clock)
     reloader = Reloader(
         source=source,
         holder=holder,
@@ -199,11 +210,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
         metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
         requeue = Requeue(policy=holder, audit=audit, clock=clock, deadline=settings.queue_deadline)
-        ended, waiting = await supervisor.recover(requeue.revive)
-        if ended:
-            _log.warning("%d jobs of an earlier life had no end; each has one now", ended)
-        if waiting:
-            _log.info("%d jobs of an earlier life wait on", waiting)
+        await _recover(supervisor, requeue)
         api = Api(
             service,
             settings=ApiSettings(
@@ -215,19 +222,74 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = _checks(supervisor, journal, audit, holder, reloader, clock, link)
+        checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": _disk_check(room)}
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
             ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
             reloader=reloader,
+            room=room,
+            retention=retention,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:
         await executors.ssh.aclose()
         journal.close()
         audit.close()
+
+
+def _retention(
+    settings: Settings, journal: Journal, leases: Leases, audit: AuditLog, metrics: Metrics, clock: Clock
+) -> Retention:
+    async def on_removed(removed: Removed) -> None:
+        metrics.pruned(((why.value, count) for why, count in removed.jobs.items()), size=removed.bytes)
+        try:
+            await audit.write(Code.JOBS_PRUNED, pruned_record(removed), urgent=False)
+        except OSError as error:
+            _log.error("that %d jobs were removed is not in the audit log: %s", removed.total, error.strerror)
+
+    retention = Retention(
+        journal=journal,
+        leases=leases,
+        limits=limits_on(
+            journal.room.total, days=settings.keep_days, jobs=settings.keep_jobs, most=settings.keep_bytes
+        ),
+        clock=clock,
+        every=settings.prune_every,
+        on_removed=on_removed,
+    )
+    metrics.count_kept(
+        jobs=lambda: retention.stored.jobs,
+        files=lambda: retention.stored.files,
+        database=lambda: retention.stored.database,
+    )
+    return retention
+
+
+@asynccontextmanager
+async def _keeping(house: _House) -> AsyncIterator[None]:
+    """Look at the disk, and remove old jobs, until the end of the block."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(house.room.watch)
+        group.start_soon(house.retention.watch)
+        yield
+        group.cancel_scope.cancel()
+
+
+def _disk_check(room: Room) -> Check:
+    async def disk_has_room() -> str:
+        return room.trouble
+
+    return disk_has_room
+
+
+async def _recover(supervisor: Supervisor, requeue: Requeue) -> None:
+    ended, waiting = await supervisor.recover(requeue.revive)
+    if ended:
+        _log.warning("%d jobs of an earlier life had no end; each has one now", ended)
+    if waiting:
+        _log.info("%d jobs of an earlier life wait on", waiting)
 
 
 def _checks(

@@ -19,4 +19,5 @@ class Code(StrEnum):
     JOB_REPLAYED = "job.replayed"
     JOB_CANCEL = "job.cancel"
     JOB_ENDED = "job.ended"
+    JOBS_PRUNED = "jobs.pruned"
     CERTIFICATE_ISSUED = "certificate.issued"
