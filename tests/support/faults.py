@@ -289,21 +289,7 @@ def collect(service: Killed, history: History, *, descriptors: int) -> None:
     history.left += [f"the folder {path}" for path in runs.iterdir()]
     if (more := service.descriptors() - descriptors) > 0:
         history.left.append(f"{more} descriptors")
-    for pid in descendants(service.pid):
-        print("BEFORE STOP", pid, Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/stat").read_text()[:60], Path(f"/proc/{pid}/wchan").read_text())
-    try:
-        service.stop()
-    except RuntimeError as e:
-        print(e)
-        for pid in service._orphans:
-          try:
-            print("AFTER STOP", pid, Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/stat").read_text()[:60], Path(f"/proc/{pid}/wchan").read_text())
-          except OSError as x: print(pid, x)
-        time.sleep(2)
-        for pid in service._orphans:
-          try:
-            print("AFTER STOP 2", pid, Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/stat").read_text()[:60], Path(f"/proc/{pid}/wchan").read_text())
-          except OSError as x: print(pid, x)
+    service.stop()
     history.marks = service.marks.read_text().splitlines()
     history.audit = (service.data / "audit" / "audit.jsonl").read_bytes().splitlines()
     history.left += [*_rows(service.data / "jobs.sqlite3", history), *_files(service.data / "output", history)]
