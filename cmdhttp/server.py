@@ -46,6 +46,7 @@ from cmdhttp.jobs.retention import Retention
 from cmdhttp.jobs.room import Room
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.missing_ends import record_missing_ends
 from cmdhttp.records import certificate_record, end_record, pruned_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
@@ -147,7 +148,8 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     settings, source, holder, link = parts
     clock = SystemClock()
     metrics = Metrics(version=__version__)
-    audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
+    audit_path = settings.data / "audit" / "audit.jsonl"
+    audit = AuditLog(audit_path, now=clock.now)
     journal = Journal(settings.data, reserve=settings.disk_reserve)
     room = journal.room
     leases = Leases(monotonic=clock.monotonic)
@@ -205,6 +207,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         clock=clock,
     )
     try:
+        await record_missing_ends(audit_path, journal, audit)
         await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
         policy = holder.current
         await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})

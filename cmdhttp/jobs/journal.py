@@ -44,6 +44,8 @@ from cmdhttp.jobs.waiting import Waiting
 DATABASE = "jobs.sqlite3"
 """The file's name in the data folder."""
 
+_MOST_ENDED = 100_000
+
 _INSERT_EVENT = """
 INSERT INTO events SELECT ?1, ?2, ?3, ?4 WHERE ?2 = 1 + coalesce((SELECT max(seq) FROM events WHERE job = ?1), 0)
 """
@@ -189,6 +191,15 @@ class Journal:
             return [job for (job_id,) in rows if (job := _get(db, job_id)) is not None]
 
         return await self._database.read(work)
+
+    async def ended_since(self, moment: float) -> list[str]:
+        """Return the ids of the jobs that have ended since a time in Unix seconds."""
+        query = "SELECT id FROM jobs WHERE finished_at >= ? ORDER BY finished_at LIMIT ?"
+        return await self._database.read(lambda db: [row[0] for row in db.execute(query, (moment, _MOST_ENDED))])
+
+    async def newest(self) -> str | None:
+        """Return the highest id of a job."""
+        return await self._database.read(lambda db: db.execute("SELECT max(id) FROM jobs").fetchone()[0])
 
     async def waiting(self) -> list[tuple[Job, Waiting]]:
         """Return every job that waits and of which it is kept what was asked, in the order of their coming."""

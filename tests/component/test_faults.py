@@ -46,7 +46,6 @@ def test_killed_again_and_again(tmp_path: Path, part: int) -> None:
         service.stderr.write_text("")  # a broker that is killed is an error in the log
     assert load.trouble == [], said
     assert contradictions(history)[:20] == [], said
-    if "-s" in __import__("sys").argv: print(__import__("collections").Counter((j['state'], (j['error'] or {}).get('code')) for j in history.jobs.values()), len(history.readings))
     states = {job["state"] for job in history.jobs.values()}
     assert len(history.jobs) > rounds, said
     assert {"succeeded", "lost"} <= states, f"{states} {said}"

@@ -145,7 +145,7 @@ def _run(history: History, job_id: str, run: Document, asked: Asked, *, ran: int
         yield "the byte counts are not those of the output"
     if run["state"] not in ENDS:
         yield "it has no end"
-    elif run["exit_code"] is not None:
+    elif run["exit_code"] is not None and run["error"] is None:
         yield from _exited(run, asked, out=out, err=err, ran=ran)
     else:
         yield from _not_seen_to_exit(run, asked, out=out, err=err, ran=ran)
@@ -166,6 +166,8 @@ def _not_seen_to_exit(run: Document, asked: Asked, *, out: bytes, err: bytes, ra
         yield "it succeeded without an exit code"
     if code is None:
         yield "nothing says why"
+    if run["exit_code"] not in (None, asked.code):
+        yield f"it says exit {run['exit_code']}, and the command exits with {asked.code}"
     if not asked.stdout.startswith(out) or not asked.stderr.startswith(err):
         yield "its output is no beginning of what the command prints"
     if run["state"] == "failed" and _nothing_ran(run, code) and (ran or out or err):
@@ -203,7 +205,7 @@ def _job_events(history: History, job_id: str, job: Document, events: Sequence[D
             data = history.outputs.get((job_id, run["host"], stream), b"")
             if _told(events, run["host"], stream) != data:
                 yield f"{stream} of {run['host']} was told otherwise than it is kept"
-            if sums[run["host"]].get(stream) != hashlib.sha256(data).hexdigest():
+            if sums.get(run["host"], {}).get(stream) != hashlib.sha256(data).hexdigest():
                 yield f"the sha256 of {stream} of {run['host']} is not that of what is kept"
 
 
