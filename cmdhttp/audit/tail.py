@@ -19,7 +19,7 @@ _OVER = frozenset({Code.JOB_ENDED, Code.JOB_REFUSED, Code.JOB_REPLAYED})
 class Tail:
     """`open` are jobs with a start and no end, in order, with their principals; `closed` are those with an end.
 
-    `last` is when the last record was written, in Unix seconds. After a stop in good order there is nothing to look for, and nothing is open.
+    `last` is when the last record was written, in Unix seconds. After a stop in good order all is empty.
     """
 
     open: dict[str, str] = field(default_factory=dict)

@@ -197,10 +197,6 @@ class Journal:
         query = "SELECT id FROM jobs WHERE finished_at >= ? ORDER BY finished_at LIMIT ?"
         return await self._database.read(lambda db: [row[0] for row in db.execute(query, (moment, _MOST_ENDED))])
 
-    async def newest(self) -> str | None:
-        """Return the highest id of a job."""
-        return await self._database.read(lambda db: db.execute("SELECT max(id) FROM jobs").fetchone()[0])
-
     async def waiting(self) -> list[tuple[Job, Waiting]]:
         """Return every job that waits and of which it is kept what was asked, in the order of their coming."""
 
