@@ -34,7 +34,7 @@ _UNDER_WAY, _QUICK_UNDER_WAY = 1000, 100
 _LINES = 40
 _READ = 1 << 16
 _PATIENCE = 60.0
-_SEQ = re.compile(rb'"seq":(\d+)')
+_SEQ = re.compile(rb'"type":"[a-z]+","job_id":"[^"]+","seq":(\d+)')
 _DESCRIPTORS = 8192
 
 
@@ -125,8 +125,8 @@ def _followers(rounds: int, count: int) -> Sheet:
         Column(name="last after", unit="ms"),
     )
     notes = (
-        "Memory is that of the front above idle, while all follow. The last event reaches the last follower so long after it"
-        " reached the first. Each follower is checked: every number once, in order, to the end.",
+        "Memory is that of the front above idle, while all follow. 'last after': from the first follower's end to the last's.",
+        "Each follower is checked: every number once, in order, to the end.",
     )
     work = {"1 follower": lambda: followed(1), f"{count:,} followers": lambda: followed(count)}
     return race(title, columns, work, rounds=rounds, notes=notes)
