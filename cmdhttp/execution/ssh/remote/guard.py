@@ -7,7 +7,7 @@ says how many are not.
 
 Standard library only, grammar of Python 3.6: this text is sent to hosts. Arguments: the token that starts its output; how
 many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone,
-how many seconds that may take, and its argv.
+how many seconds that may take, and its argv, in which the token stands for the run's folder.
 
 What a start needs is made without modules that take long to import: a new connection waits for that.
 Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children; unix(7), SCM_RIGHTS.
@@ -22,7 +22,19 @@ import struct
 import sys
 import time
 
-from cmdhttp.execution.ssh.remote.messages import HEAD, NOBODY, ORDER, OVER, PIECE, WITH_STDIN, Order, hear, tell
+from cmdhttp.execution.ssh.remote.folders import Folders
+from cmdhttp.execution.ssh.remote.messages import (
+    HEAD,
+    NOBODY,
+    ORDER,
+    OVER,
+    PIECE,
+    WITH_FOLDER,
+    WITH_STDIN,
+    Order,
+    hear,
+    tell,
+)
 from cmdhttp.execution.ssh.remote.processes import adopt_orphans, kill_all, reap, send_signal
 from cmdhttp.execution.ssh.remote.warden import KILL_SECONDS, become_warden
 
@@ -34,6 +46,7 @@ STUCK_SECONDS = KILL_SECONDS + 4.0
 IDLE_WARDENS = 8
 F_SETPIPE_SZ = 1031
 TOO_MUCH = 16 * 1024 * 1024
+REMOVE_SECONDS = 60.0
 
 
 class Run:
@@ -58,7 +71,8 @@ class Run:
 class Guard:
     """Serves the connection on its stdin and stdout."""
 
-    def __init__(self, silence: float, fixed: list[bytes], seconds: float) -> None:
+    def __init__(self, token: bytes, silence: float, fixed: list[bytes], seconds: float) -> None:
+        self.token = token
         self.silence = silence
         self.fixed = fixed
         self.fixed_seconds = seconds
@@ -66,7 +80,7 @@ class Guard:
         self.by_fd: dict[int, tuple[str, Run]] = {}
         self.idle: list[tuple[_socket.socket, int]] = []
         self.wardens: set[int] = set()
-        self.folders: dict[int, bytes] = {}
+        self.folders = Folders()
         self.ends: dict[int, int] = {}
         self.inbox = bytearray()
         self.outbox: list[bytes] = []
@@ -184,8 +198,10 @@ class Guard:
             self.say("p", number, body)
         elif kind == "S":
             self.start(number, body)
+        elif kind == "M":
+            self.say(*self.folders.make(number))
         elif kind == "F":
-            self.forget(number)
+            self.folders.forget(number)
         elif run is None:
             return  # it is over, and the service did not know yet
         elif kind == "C":
@@ -204,12 +220,13 @@ class Guard:
 
     def start(self, number: int, body: bytes) -> None:
         order = Order(body)
+        folder = self.folders.of(number)
         if self.fixed:
-            body = self.fix(order)
+            body = self.fix(order, folder)
+        if order.flags & WITH_FOLDER:
+            body += (os.path.join(folder, b"work") if folder else b"") + b"\0"
         run = self.runs[number] = Run(number, order.seconds)
         run.credit = order.credit
-        if order.folder is not None:
-            self.folders[number] = order.folder
         streams = self.streams(run, with_stdin=bool(order.flags & WITH_STDIN))
         while True:
             if not self.idle:
@@ -224,12 +241,11 @@ class Guard:
         for fd in streams:
             os.close(fd)
 
-    def fix(self, order: Order) -> bytes:
+    def fix(self, order: Order, folder: bytes) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
         order.seconds = min(order.seconds, self.fixed_seconds)
         head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(self.fixed), 0)
-        folder = [] if order.folder is None else [order.folder]
-        return head + b"".join(word + b"\0" for word in folder + self.fixed)
+        return head + b"".join(word.replace(self.token, folder) + b"\0" for word in self.fixed)
 
     def streams(self, run: Run, *, with_stdin: bool) -> tuple[int, int, int]:
         """Make the pipes of a run, and return the command's ends of them."""
@@ -367,7 +383,7 @@ class Guard:
         while run.pid not in self.ends and time.monotonic() < give_up:
             reap(self.ends)
             time.sleep(0.001)
-        alive = kill_all(self.ends, self.wardens, 2.0)
+        alive = kill_all(self.ends, self.wardens | self.folders.removers, 2.0)
         self.ends.clear()
         run.over = OVER.pack(0, 0, alive, NOBODY)
         run.close_at = time.monotonic()
@@ -419,13 +435,6 @@ class Guard:
         link.close()
         self.wardens.discard(pid)
 
-    def forget(self, number: int) -> None:
-        folder = self.folders.pop(number, None)
-        if folder is not None:
-            import shutil
-
-            shutil.rmtree(folder, ignore_errors=True)
-
     def end(self) -> None:
         """Leave nothing: each warden ends its run when its socket closes."""
         for link, _ in self.idle:
@@ -438,9 +447,11 @@ class Guard:
         give_up = time.monotonic() + STUCK_SECONDS
         while reap(self.ends) and time.monotonic() < give_up:
             time.sleep(0.005)
-        kill_all(self.ends, set(), 2.0)
-        for number in list(self.folders):
-            self.forget(number)
+        kill_all(self.ends, self.folders.removers, 2.0)
+        self.folders.forget_all()
+        give_up = time.monotonic() + REMOVE_SECONDS
+        while reap(self.ends) and time.monotonic() < give_up:
+            time.sleep(0.005)
 
 
 def widen(fd: int) -> None:
@@ -457,7 +468,7 @@ def main() -> None:
     probe, rest = words[4 : 4 + count], words[4 + count :]
     adopts = adopt_orphans()
     os.write(1, token + b"P\n")
-    guard = Guard(silence, rest[1:], float(rest[0]) if rest else 0.0)
+    guard = Guard(token, silence, rest[1:], float(rest[0]) if rest else 0.0)
     guard.say("H", 0, struct.pack("!BI", adopts, os.getpid()) + b"".join(word + b"\0" for word in probe))
     try:
         guard.serve()

@@ -16,7 +16,7 @@ from importlib import resources
 SILENCE = 25
 """Seconds after which a guard that has heard nothing from the service ends all that it has started."""
 
-_PARTS = ("processes", "messages", "warden", "guard")
+_PARTS = ("processes", "messages", "warden", "folders", "guard")
 _UNPACK = "import zlib,binascii;exec(zlib.decompress(binascii.a2b_base64('{}')))"
 _NO_PYTHON = 't=$1; shift 3; printf "%sN\\n" "$t"; printf "%s\\0" "$@"'
 
@@ -27,11 +27,16 @@ def resident(token: str, probe: Sequence[str]) -> tuple[str, ...]:
     return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe)
 
 
-def single(token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
-    """A guard that can run nothing but `argv`; without Python, the same by the guard in sh."""
+def single(
+    token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float, with_files: bool = False
+) -> tuple[str, ...]:
+    """A guard that can run nothing but `argv`; without Python, the same by the guard in sh.
+
+    `with_files`: in `argv` the token stands for the folder that the guard makes. Without Python there is then no run: see `resident`.
+    """
     whole = str(int(seconds) + 1)
     rest = f't=$1\nshift {4 + len(probe)}\nset -- "$t" {whole} "$@"\n{_text("guard.sh")}'
-    find = f"{_text('find.sh')}\n{rest}"
+    find = f"{_text('find.sh')}\n{_NO_PYTHON if with_files else rest}"
     return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe, str(seconds), *argv)
 
 
