@@ -146,7 +146,9 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
 
-    executors = Executors(local=LocalExecutor(link=link), ssh=SshExecutor(on_issue=on_issue))
+    executors = Executors(
+        local=LocalExecutor(link=link), ssh=SshExecutor(on_issue=on_issue, scratch=journal.output.scratch)
+    )
 
     async def on_end(job: Job) -> None:
         if job.state.terminal:

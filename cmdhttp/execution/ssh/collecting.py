@@ -10,6 +10,7 @@ that it could not read itself.
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -37,8 +38,8 @@ from cmdhttp.execution.local.collecting import (
     compiled,
 )
 from cmdhttp.execution.model import Collected, Emit, LeftOut, LeftOutMore
+from cmdhttp.execution.ssh.guard import Folder
 from cmdhttp.execution.ssh.sftp import AHEAD, PIECE, Attributes, Entry, Sftp, SftpBroken, SftpError
-from cmdhttp.plan.model import Collect
 
 NOT_KEPT = "not_kept"
 """Why a file is left out for which there is no room here."""
@@ -46,6 +47,11 @@ _SECONDS = 60.0
 _SLOWEST = 128 * 1024
 """Bytes a second: a host that sends its files slower than this is not waited for."""
 _CHUNK = AHEAD * PIECE
+
+
+def longest(max_bytes: int) -> float:
+    """How many seconds it may take to collect so many bytes."""
+    return _SECONDS + max_bytes / _SLOWEST
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,15 +69,18 @@ class Collector:
     _told: int = field(init=False, default=0)
     _unnamed: int = field(init=False, default=0)
 
-    async def collect(self, folder: str, patterns: Iterable[str]) -> None:
-        """Tell of the files beneath `folder` that match, in the order of their names, and of what was left out.
+    async def collect(self, folder: Folder, patterns: Iterable[str]) -> None:
+        """Tell of the files in the working part of `folder` that match, in the order of their names, and of what was left out.
 
         Raises nothing but cancellation, and what `emit` raises.
         """
-        with anyio.move_on_after(_SECONDS + self.max_bytes / _SLOWEST) as limit:
+        with anyio.move_on_after(longest(self.max_bytes)) as limit:
             try:
-                await self._folder(folder.encode(), "", [compiled(pattern) for pattern in patterns], depth=1)
-            except SftpBroken:
+                if await self._is_folder(folder.path.encode()):
+                    await self._folder(folder.work.encode(), "", [compiled(pattern) for pattern in patterns], depth=1)
+                else:
+                    await self._leave("", UNREADABLE)
+            except (SftpBroken, SftpError):
                 await self._leave("", UNREADABLE)
         if limit.cancelled_caught:
             await self._leave("", UNREADABLE)
@@ -92,6 +101,8 @@ class Collector:
         """Return the entries by name, no more than are left to look at, and why some are missing (empty: none is)."""
         entries: dict[str, Entry] = {}
         try:
+            if not await self._is_folder(here):
+                return {}, UNREADABLE
             handle = await self.sftp.opendir(here)
             while found := await self.sftp.readdir(handle):
                 for entry in found:
@@ -104,6 +115,11 @@ class Collector:
         except SftpError:
             return {}, UNREADABLE
         return entries, ""
+
+    async def _is_folder(self, path: bytes) -> bool:
+        """Whether a name is a folder of the run, and no link to one."""
+        found = await self.sftp.lstat(path)
+        return found.mode is not None and stat.S_ISDIR(found.mode) and found.uid == self.uid
 
     async def _entry(
         self, path: bytes, name: str, entry: Entry, *, matched: bool, below: list[Rest], depth: int
@@ -165,12 +181,13 @@ class Collector:
     async def _bring(self, handle: bytes, file: BinaryIO, *, size: int) -> int:
         """Return how many bytes came, at most `size`."""
         brought, chunk = 0, bytearray()
-        async for piece in self.sftp.read(handle, size=size):
-            chunk += piece
-            brought += len(piece)
-            if len(chunk) >= _CHUNK:
-                await to_thread.run_sync(_write, file, chunk)
-                chunk = bytearray()
+        async with aclosing(self.sftp.read(handle, size=size)) as pieces:
+            async for piece in pieces:
+                chunk += piece
+                brought += len(piece)
+                if len(chunk) >= _CHUNK:
+                    await to_thread.run_sync(_write, file, chunk)
+                    chunk = bytearray()
         await to_thread.run_sync(_write, file, chunk)
         return brought
 

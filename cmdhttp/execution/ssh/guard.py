@@ -35,7 +35,7 @@ _WITH_FOLDER, _WITH_STDIN = 1, 2
 _LONGEST_NEWS = 64 * 1024
 _PING_EVERY = 5.0
 _HEARD_WITHIN = 15.0
-_FOLDER = re.compile(rb"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){1,20}", re.ASCII)
+FOLDER = re.compile(rb"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){1,20}", re.ASCII)
 _STREAMS = {ord("o"): Stream.STDOUT, ord("e"): Stream.STDERR}
 
 
@@ -394,7 +394,7 @@ class Guard(asyncssh.SSHClientSession[bytes]):
     def _made(self, kind: str, body: bytes, path: "asyncio.Future[str]") -> None:
         if path.done():
             return
-        if kind == "m" and _FOLDER.fullmatch(body):
+        if kind == "m" and FOLDER.fullmatch(body):
             path.set_result(body.decode())
         elif kind == "f":
             number = struct.unpack_from("!I", body)[0]

@@ -9,7 +9,7 @@ Source: https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02, and 
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -25,6 +25,7 @@ AHEAD = 32
 """Requests under way at once."""
 _LONGEST_PACKET = 256 * 1024
 _LONGEST_NAME = 255
+_HEAD = 4
 _VERSION = 3
 _READ, _WRITE, _CREATE, _NEW = 0x01, 0x02, 0x08, 0x20
 _LINKS = re.compile(rb"[-a-zA-Z?][-rwxsStT]{9}\S?\s+(\d{1,9})\s")
@@ -115,8 +116,8 @@ class Sftp(asyncssh.SSHClientSession[bytes]):
         self._inbox += data
         try:
             while (size := self._whole()) is not None:
-                packet = bytes(self._inbox[4 : 4 + size])
-                del self._inbox[: 4 + size]
+                packet = bytes(self._inbox[_HEAD : _HEAD + size])
+                del self._inbox[: _HEAD + size]
                 self._take(packet)
         except ValueError:
             self.close()
@@ -142,12 +143,12 @@ class Sftp(asyncssh.SSHClientSession[bytes]):
 
     def _whole(self) -> int | None:
         """The size of the next packet if all of it is there."""
-        if len(self._inbox) < 4:
+        if len(self._inbox) < _HEAD:
             return None
-        size = int.from_bytes(self._inbox[:4], "big")
+        size = int.from_bytes(self._inbox[:_HEAD], "big")
         if not 1 <= size <= _LONGEST_PACKET:
             raise ValueError("a packet of a size that none has")
-        return size if len(self._inbox) >= 4 + size else None
+        return size if len(self._inbox) >= _HEAD + size else None
 
     def _take(self, packet: bytes) -> None:
         reader = Reader(packet, 1)
@@ -237,7 +238,7 @@ class Sftp(asyncssh.SSHClientSession[bytes]):
         while under_way:
             await self._answer(under_way.popleft(), _Kind.STATUS)
 
-    async def read(self, handle: bytes, *, size: int) -> AsyncIterator[bytes]:
+    async def read(self, handle: bytes, *, size: int) -> AsyncGenerator[bytes]:
         """Yield the first `size` bytes of a file in pieces, or as many as there are."""
         under_way: deque[tuple[int, int, asyncio.Future[tuple[int, Reader]]]] = deque()
         ahead = 0

@@ -6,6 +6,7 @@ written. Each file is made new with its mode, and read back before it counts as 
 
 import stat
 from collections.abc import Iterable
+from contextlib import aclosing
 
 from cmdhttp.execution.ssh.guard import Folder
 from cmdhttp.execution.ssh.sftp import Sftp, SftpError
@@ -26,7 +27,10 @@ async def check(sftp: Sftp, folder: Folder) -> int:
             found = await sftp.lstat(part.encode())
         except SftpError:
             raise NotStaged("SFTP does not see the folder that was made for the run") from None
-        if found.mode is None or found.uid is None or found.mode != stat.S_IFDIR | _FOLDER_MODE:
+        private = (
+            found.mode is not None and stat.S_ISDIR(found.mode) and stat.S_IMODE(found.mode) & 0o777 == _FOLDER_MODE
+        )
+        if found.uid is None or not private:
             raise NotStaged("the folder that was made for the run is not private")
         uids.add(found.uid)
     if len(uids) != 1:
@@ -64,11 +68,11 @@ async def _verify(sftp: Sftp, handle: bytes, file: Staged) -> None:
         raise NotStaged("the host gave it other rights than were asked for")
     at = 0
     if found.size == len(file.data):
-        async for piece in sftp.read(handle, size=len(file.data)):
-            if piece != file.data[at : at + len(piece)]:
-                break
-            at += len(piece)
-        else:
-            if at == len(file.data):
-                return
+        async with aclosing(sftp.read(handle, size=len(file.data))) as pieces:
+            async for piece in pieces:
+                if piece != file.data[at : at + len(piece)]:
+                    break
+                at += len(piece)
+        if at == len(file.data):
+            return
     raise NotStaged("what was written is not what was sent")

@@ -17,7 +17,9 @@ from cmdhttp.plan.remote.windows import MAX_CMD, MAX_POWERSHELL, script_line, wi
 from cmdhttp.policy.compiled import Script
 
 JOB_ID = "CMDHTTP_JOB_ID"
+TMPDIR = "TMPDIR"
 _LONGEST_JOB_ID = "job_" + 26 * "0"
+_LONG_FOLDER = "/" + 99 * "f"
 _MOST: Mapping[Shell, int] = {Shell.CMD: MAX_CMD, Shell.POWERSHELL: MAX_POWERSHELL}
 
 PROBES = (
@@ -97,6 +99,17 @@ def for_job(step: Step, job_id: str) -> Step:
     return replace(step, env={**step.env, JOB_ID: job_id})
 
 
+def has_files(step: Step) -> bool:
+    """Whether the run needs a private folder on its host: for files that are sent, or that it leaves."""
+    return bool(step.staged) or step.collect is not None
+
+
+def in_folder(step: Step, *, work: str, inputs: str) -> Step:
+    """Return the step as it runs in its private folder, which has a part to work in and one for what was sent."""
+    argv, env = step.argv_in(inputs), {**step.env_in(inputs), TMPDIR: work}
+    return replace(step, argv=argv, env=env, unplaced=None)
+
+
 def invocation(step: Step) -> Invocation:
     """Return what to execute on a Unix host, and the environment apart. Through sudo it does not come apart."""
     body = _script_argv(step.script, step.argv) if step.script else step.argv
@@ -145,7 +158,8 @@ def command_line(argv: tuple[str, ...], shell: Shell, *, env: Mapping[str, str] 
 
 def check_line(step: Step) -> None:
     """Raise BadValue if the step cannot be sent to its host; whatever the job's id will be."""
-    step_line(for_job(step, _LONGEST_JOB_ID))
+    placed = in_folder(step, work=_LONG_FOLDER, inputs=_LONG_FOLDER) if has_files(step) else step
+    step_line(for_job(placed, _LONGEST_JOB_ID))
 
 
 # The probe: a command without effect, whose echo shows whether the host's login shell is of the family that the policy says.

@@ -1,8 +1,8 @@
 """The private folders of runs: whoever makes one removes it, so none is ever there without a guard that knows of it.
 
-A folder is made new, for the account alone, under a name that nobody can guess, and holds `work` for the command and `in` for
-what is sent to it. Its guard holds a lock on it; one without a lock belonged to a guard that was killed, and the next guard of the
-account removes it. Source: flock(2), proc(5) for mountinfo.
+A folder is made new, for the account alone, under a name that nobody can guess, and holds `work` for the command and `in`
+for what is sent to it. Its guard holds a lock on it; one without a lock belonged to a guard that was killed, and the next
+guard of the account removes it. Source: flock(2), proc(5) for mountinfo.
 """
 
 import binascii
@@ -36,9 +36,9 @@ class Folders:
 
     def make(self, number: int) -> tuple[str, int, bytes]:
         """Make the folder of the run that will have this number. The frame that says so, or why not."""
+        if number in self.made or len(self.made) >= MOST:
+            return "f", number, struct.pack("!I", errno.EBUSY) + b"folder"
         try:
-            if number in self.made or len(self.made) >= MOST:
-                raise OSError(errno.EBUSY, "no more folders")
             if not self.swept:
                 self.swept = True
                 for folder in left_behind():

@@ -32,7 +32,7 @@ def single(
 ) -> tuple[str, ...]:
     """A guard that can run nothing but `argv`; without Python, the same by the guard in sh.
 
-    `with_files`: in `argv` the token stands for the folder that the guard makes. Without Python there is then no run: see `resident`.
+    `with_files`: in `argv` the token stands for the folder that the guard makes. Without Python there is then no run.
     """
     whole = str(int(seconds) + 1)
     rest = f't=$1\nshift {4 + len(probe)}\nset -- "$t" {whole} "$@"\n{_text("guard.sh")}'
@@ -43,6 +43,16 @@ def single(
 def without_python(token: str, argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
     """The guard in sh, for `argv`."""
     return ("/bin/sh", "-c", _text("guard.sh"), "guard", token, str(int(seconds) + 1), *argv)
+
+
+def keeper(token: str, *, name: str, seconds: float) -> tuple[str, ...]:
+    """What makes a private folder of this name without Python, and removes it when its stdin ends."""
+    return ("/bin/sh", "-c", _text("keeper.sh"), "keeper", token, str(int(seconds) + 1), name)
+
+
+def within(folder: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """What runs `argv` in a folder."""
+    return ("/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", folder, *argv)
 
 
 def signal(name: str, pid: int) -> tuple[str, ...]:
