@@ -4,15 +4,17 @@ import contextlib
 import hashlib
 import logging
 import os
+import pickle
 import signal
-import stat
-import time
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from cmdhttp.execution.model import (
     Collected,
@@ -31,6 +33,7 @@ from cmdhttp.execution.model import (
     Stream,
 )
 from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.plan.model import HERE, Certificate, KeyFile, SshTarget, Staged, Step
 from cmdhttp.policy.compiled import Collect, Script
 from tests.support.leaks import nothing_left
@@ -57,19 +60,16 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def no_folder_left() -> Iterator[None]:
-    """Whatever a test does, the folders of its runs are gone a moment later."""
-    before = folders()
-    yield
-    give_up = time.monotonic() + 10
-    while folders() - before and time.monotonic() < give_up:
-        time.sleep(0.05)
-    assert folders() - before == set()
-
-
 def folders() -> set[Path]:
     return set(Path("/tmp").glob("cmdhttp-run-*"))
+
+
+async def removed(before: set[Path]) -> None:
+    """See that the folders of our runs are gone a moment later; with a look at the others, which come and go."""
+    with anyio.move_on_after(15):
+        while folders() - before:
+            await anyio.sleep(0.05)
+    assert folders() - before == set()
 
 
 @dataclass
@@ -79,6 +79,7 @@ class Told:
     events: list[News] = field(default_factory=list)
     files: dict[bytes, bytes] = field(default_factory=dict)
     printed: anyio.Event = field(default_factory=anyio.Event)
+    ended: anyio.Event = field(default_factory=anyio.Event)
 
     async def emit(self, event: News) -> None:
         self.events.append(event)
@@ -110,7 +111,12 @@ def target_of(server: Sshd, login: KeyFile | Certificate | None = None, *, share
 
 
 def step_for(
-    target: SshTarget, text: str, *staged: Staged, collect: tuple[str, ...] = (), most: int = 1 << 20, timeout: float = 60
+    target: SshTarget,
+    text: str,
+    *staged: Staged,
+    collect: tuple[str, ...] = (),
+    most: int = 1 << 20,
+    timeout: float = 60,
 ) -> Step:
     """A shell that runs `text`; its arguments are the paths of what is staged."""
     start = ("/bin/sh", "-c", text, "sh")
@@ -137,11 +143,13 @@ async def run(step: Step, *, stop: Stop | None = None, executor: SshExecutor | N
 
 @contextlib.asynccontextmanager
 async def closing(executor: SshExecutor) -> AsyncIterator[SshExecutor]:
+    before = folders()
     try:
         yield executor
     finally:
         with anyio.CancelScope(shield=True):
             await executor.aclose()
+            await removed(before)
 
 
 LOOK = """
@@ -169,18 +177,368 @@ def looked(printed: bytes) -> None:
     assert second.split()[0] == hashlib.sha256(PW.data).hexdigest()
 
 
-async def test_what_is_sent(sshd: Sshd) -> None:
+FLAVOURS = (
+    "python",
+    "sh",
+    "certificate",
+    "shared certificate",
+    "one session",
+    "two sessions",
+    "a server of its own",
+    "csh",
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    server: Sshd
+    target: SshTarget
+    flavour: str
+
+
+@pytest.fixture(params=FLAVOURS)
+def host(request: pytest.FixtureRequest, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A host of each kind: what starts the run, and how many connections it takes, differ; the run does not."""
+    flavour = str(request.param)
+    config = {
+        "one session": [SFTP, "MaxSessions 1"],
+        "two sessions": [SFTP, "MaxSessions 2"],
+        "a server of its own": ["Subsystem sftp /usr/lib/openssh/sftp-server"],
+    }
+    lines_for_authority = ["TrustedUserCAKeys {open}/authorities", "AuthorizedPrincipalsFile {open}/principals", SFTP]
+    by_certificate = "certificate" in flavour
+    lines = lines_for_authority if by_certificate else config.get(flavour, [SFTP])
+    shell = "/bin/csh" if flavour == "csh" else "/bin/sh"
+    with Sshd.start(tmp_path / "sshd", config=lines, shell=shell) as server:
+        if flavour == "sh":
+            without_python(monkeypatch)
+        if not by_certificate:
+            yield Host(server, target_of(server), flavour)
+            return
+        make_key(authority := tmp_path / "authority")
+        trust(server, authority)
+        yield Host(server, target_of(server, certificate(authority), shared=flavour.startswith("shared")), flavour)
+
+
+@pytest.fixture
+def target(host: Host) -> SshTarget:
+    return host.target
+
+
+def without_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no host find its Python."""
+    text = lines._text
+    monkeypatch.setattr(lines, "_text", lambda name: "" if name == "find.sh" else text(name))
+
+
+def certificate(authority: Path) -> Certificate:
+    return Certificate(authority=KeyFile(path=str(authority)), principal=PRINCIPAL, ttl=60.0)
+
+
+def trust(server: Sshd, authority: Path) -> None:
+    server.put("authorities", authority.with_suffix(".pub").read_text())
+    server.put("principals", f"{PRINCIPAL}\n")
+    server.put("authorized_keys", "")
+
+
+async def test_what_is_sent(target: SshTarget) -> None:
     """Uploads and secrets are files in a private folder beside the one the command runs in, which is its TMPDIR too."""
-    exited, told = await run(step_for(target_of(sshd), LOOK, UPLOAD, PW))
+    exited, told = await run(step_for(target, LOOK, UPLOAD, PW))
     assert exited == Exited(exit_code=0)
     looked(told.output)
 
 
-async def test_what_is_left(sshd: Sshd) -> None:
+async def test_what_is_left(target: SshTarget) -> None:
     """Files that match come in the order of their names, byte for byte, whatever the run's end was."""
-    text = "mkdir -p r/deep; echo x > r/b.csv; head -c 300000 /dev/zero > r/deep/z.csv; : > r/a.csv; echo no > .h; exit 3"
-    exited, told = await run(step_for(target_of(sshd), text, collect=("r/*.csv", "r/deep/**", "*")))
+    text = (
+        "mkdir -p r/deep; echo x > r/b.csv; head -c 300000 /dev/zero > r/deep/z.csv; : > r/a.csv; echo no > .h; exit 3"
+    )
+    exited, told = await run(step_for(target, text, collect=("r/*.csv", "r/deep/**", "*")))
     assert exited == Exited(exit_code=3)
     assert list(told.files.items()) == [(b"r/a.csv", b""), (b"r/b.csv", b"x\n"), (b"r/deep/z.csv", bytes(300_000))]
     assert told.left == []
     assert isinstance(told.events[0], Started)
+
+
+async def test_both_ways_again_and_at_once(target: SshTarget) -> None:
+    """Runs on one host have each its own files, one after the other and at the same time."""
+    executor, seen = SshExecutor(), {}
+
+    async def one(number: int) -> None:
+        told = Told()
+        mine = replace(UPLOAD, data=str(number).encode())
+        step = step_for(target, 'cat "$1" > out', mine, collect=("out",))
+        exited = await executor.run(step, context=CONTEXT, emit=told.emit, stop=Stop())
+        seen[number] = (exited.exit_code, told.files)
+
+    async with nothing_left(), closing(executor):
+        await one(0)
+        async with anyio.create_task_group() as tasks:
+            for number in range(1, 7):
+                tasks.start_soon(one, number)
+    assert seen == {number: (0, {b"out": str(number).encode()}) for number in range(7)}
+
+
+async def test_a_script_knows_its_files(sshd: Sshd) -> None:
+    """By a variable for each."""
+    step = step_for(target_of(sshd), "", PW)
+    text = 'cat "$P_PW_FILE"'
+    script = Script(interpreter=("/bin/sh",), text=text, sha256="0")
+    step = replace(step, argv=(), unplaced=(), script=script)
+    assert (await run(step))[1].output == PW.data
+
+
+# What a run leaves is hostile.
+
+
+async def test_no_link_is_followed(sshd: Sshd) -> None:
+    """Neither a symbolic nor a hard one, and nothing is opened that is no file; each is told by its reason."""
+    text = """
+    ln -s /etc/passwd link; ln -s /etc folder; mkfifo pipe; echo > twice; ln twice again; echo ok > ok
+    mkdir closed; chmod 0 closed; echo > unreadable; chmod 0 unreadable
+    """
+    with anyio.fail_after(15):
+        exited, told = await run(step_for(target_of(sshd), text, collect=("*", "folder/passwd", "closed/*")))
+    assert (exited, told.files) == (Exited(exit_code=0), {b"ok": b"ok\n"})
+    assert dict(told.left) == {
+        b"link": "symlink",
+        b"folder": "symlink",
+        b"pipe": "not_regular",
+        b"twice": "linked",
+        b"again": "linked",
+        b"closed": "unreadable",
+        b"unreadable": "unreadable",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'f=$(cd ..; pwd); rm -rf "$f/work"; ln -s /etc "$f/work"',
+        'f=$(cd ..; pwd); rm -rf "$f"; ln -s /etc "$f"',
+        'f=$(cd ..; pwd); rm -rf "$f"',
+        "chmod 0 .",
+        "cd ..; chmod 0 .",
+    ],
+)
+async def test_a_working_folder_that_is_something_else(sshd: Sshd, text: str) -> None:
+    """What lies where the folder was is not looked at, and goes; what it leads to stays."""
+    exited, told = await run(step_for(target_of(sshd), f"{text}; exit 0", collect=("passwd",)))
+    assert (exited, told.files, told.left) == (Exited(exit_code=0), {}, [(b"", "unreadable")])
+    assert Path("/etc/passwd").exists()
+
+
+async def test_bounds(sshd: Sshd) -> None:
+    """Bytes, files, depth and the length of a path have bounds, and what is over them is told."""
+    text = """
+    truncate -s 1G 0; head -c 6 /dev/zero > b; head -c 5 /dev/zero > c; head -c 4 /dev/zero > d
+    mkdir many; i=0; while [ $i -lt 250 ]; do : > many/$(printf %03d $i); i=$((i+1)); done
+    mkdir -p a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a
+    """
+    exited, told = await run(step_for(target_of(sshd), text, collect=("*", "many/*", "**/x"), most=10))
+    assert exited == Exited(exit_code=0)
+    assert (told.files[b"b"], told.files[b"d"], len(told.files)) == (bytes(6), bytes(4), 100)
+    left = dict(told.left)
+    assert (left[b"0"], left[b"c"], left[b"many/098"]) == ("too_large", "no_room", "too_many")
+    assert left[b"a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a"] == "too_deep"
+    assert len(told.left) == 100
+    assert told.events[-1] == LeftOutMore(count=4 + 150 + 2 - 100 - 1)
+
+
+async def test_odd_names(sshd: Sshd) -> None:
+    """A name is bytes, and comes as it is."""
+    text = r"""touch "$(printf 'a\377b')" "$(printf 'c\nd')" ' e' 'f\g' -- -h"""
+    _, told = await run(step_for(target_of(sshd), text, collect=("*",)))
+    assert list(told.files) == [b" e", b"-h", b"a\xffb", b"c\nd", b"f\\g"]
+
+
+# Ends.
+
+
+@pytest.mark.parametrize("collect", [(), ("*",)])
+async def test_an_end_by_force(target: SshTarget, collect: tuple[str, ...]) -> None:
+    """What was written until a run is stopped is collected, and then all is gone."""
+    stop, told = Stop(), Told()
+    step = step_for(target, "echo kept > kept; echo; exec sleep 100", PW, collect=collect)
+    executor = SshExecutor(kill_grace=0.5)
+    async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
+
+        async def cancel() -> None:
+            with anyio.fail_after(15):
+                await told.printed.wait()
+            stop.request(StopReason.CANCEL)
+
+        tasks.start_soon(cancel)
+        exited = await executor.run(step, context=CONTEXT, emit=told.emit, stop=stop)
+    assert exited.stopped is not None
+    assert told.files == ({b"kept": b"kept\n"} if collect else {})
+
+
+async def test_a_lost_connection(host: Host) -> None:
+    """Nothing of the run's files stays on a host whose connection is gone, and the run says that it could not look."""
+    told = Told()
+    executor, step = SshExecutor(), step_for(host.target, "echo; exec sleep 100", PW, collect=("*",))
+    async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
+
+        async def cut() -> None:
+            with anyio.fail_after(15):
+                await told.printed.wait()
+            host.server.drop_connections()
+
+        tasks.start_soon(cut)
+        exited = await executor.run(step, context=CONTEXT, emit=told.emit, stop=Stop())
+    assert exited.lost
+    assert told.left == [(b"", "unreadable")]
+
+
+_SERVICE = """
+import pickle, sys, anyio
+from cmdhttp.execution.model import Order, RunContext, Stop
+from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.execution.ssh.remote import lines
+
+if sys.argv[2] == "sh":
+    text = lines._text
+    lines._text = lambda name: "" if name == "find.sh" else text(name)
+
+async def emit(news):
+    print(type(news).__name__, flush=True)
+
+async def main():
+    step = pickle.loads(open(sys.argv[1], "rb").read())
+    context = RunContext(job_id="job_01TEST", order=Order(principal="ann", command="c", policy="sha256:0"))
+    await SshExecutor().run(step, context=context, emit=emit, stop=Stop())
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("when", ["Started", "Output"])
+async def test_a_killed_service(host: Host, tmp_path: Path, when: str) -> None:
+    """After a kill -9 of the service nothing of the run's files stays on the host."""
+    step = step_for(host.target, 'echo "$1"; exec sleep 100', PW, collect=("*",))
+    (tmp_path / "step").write_bytes(pickle.dumps(step))
+    before = folders()
+    service = subprocess.Popen(
+        [sys.executable, "-c", _SERVICE, str(tmp_path / "step"), host.flavour], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert service.stdout is not None
+        while (line := await to_thread.run_sync(service.stdout.readline)) and line.strip() != when:
+            pass
+        there = folders() - before
+    finally:
+        service.kill()
+        service.communicate()
+    assert there
+    await removed(before)
+
+
+async def test_a_killed_guard(sshd: Sshd) -> None:
+    """What a guard that was killed has left is removed by the next one of the account, and only that."""
+    executor, stop, told = SshExecutor(), Stop(), Told()
+    mine = folders()
+    async with nothing_left(), anyio.create_task_group() as tasks:
+        async with closing(executor):
+            exited, first = await run_on(executor, step_for(target_of(sshd), "echo $PPID; cat /proc/$PPID/status", PW))
+            warden = int(first.output.split()[0])
+            guard = int(first.output.split(b"PPid:")[1].split()[0])
+            assert guard != warden
+            tasks.start_soon(hold, executor, step_for(target_of(sshd), "echo; exec sleep 100", PW), told, stop)
+            with anyio.fail_after(10):
+                await told.printed.wait()
+            (left,) = folders() - mine
+            os.kill(guard, signal.SIGKILL)
+            while not told.ended.is_set():
+                await anyio.sleep(0.05)
+            assert left.exists()
+            os.utime(left, (0, 0))
+            another = Told()
+            tasks.start_soon(hold, executor, step_for(target_of(sshd), "echo; exec sleep 100", PW), another, stop)
+            with anyio.fail_after(10):
+                await another.printed.wait()
+                while left.exists():
+                    await anyio.sleep(0.05)
+            (living,) = folders() - mine
+            os.utime(living, (0, 0))
+            with Sshd.start(sshd.folder / "second", config=[SFTP]) as second:
+                exited, _ = await run(step_for(target_of(second), "true", PW))
+            assert exited == Exited(exit_code=0)
+            assert living.exists()
+            stop.request(StopReason.CANCEL)
+            while not another.ended.is_set():
+                await anyio.sleep(0.05)
+
+
+async def run_on(executor: SshExecutor, step: Step, *, stop: Stop | None = None) -> tuple[Exited, Told]:
+    told = Told()
+    return await executor.run(step, context=CONTEXT, emit=told.emit, stop=stop or Stop()), told
+
+
+async def hold(executor: SshExecutor, step: Step, told: Told, stop: Stop) -> None:
+    await executor.run(step, context=CONTEXT, emit=told.emit, stop=stop)
+    told.ended.set()
+
+
+# Hosts that cannot take files.
+
+
+@pytest.mark.parametrize("collect", [(), ("*",)])
+async def test_a_host_without_sftp(tmp_path: Path, collect: tuple[str, ...]) -> None:
+    """Nothing runs, and the hint names the subsystem."""
+    with Sshd.start(tmp_path / "sshd") as server:
+        exited, told = await run(step_for(target_of(server), "echo ran", *([] if collect else [PW]), collect=collect))
+        assert exited.error is not None
+        assert (exited.error.code, told.events) == (RunErrorCode.CHANNEL_REFUSED, [])
+        assert "Subsystem sftp" in exited.error.hint
+        exited, told = await run(step_for(target_of(server), "echo ran"))
+        assert told.output == b"ran\n"
+
+
+async def test_a_host_whose_sftp_is_elsewhere(tmp_path: Path) -> None:
+    """Where SFTP sees another tree than commands do, nothing is written and nothing runs."""
+    with Sshd.start(tmp_path / "sshd", config=[f"Subsystem sftp {tmp_path}/chrooted"]) as server:
+        wrapper = tmp_path / "chrooted"
+        wrapper.write_text(
+            "#!/bin/sh\nexec unshare -rm sh -c 'mount -t tmpfs tmpfs /tmp && exec /usr/lib/openssh/sftp-server'\n"
+        )
+        tmp_path.chmod(0o755)
+        wrapper.chmod(0o755)
+        exited, told = await run(step_for(target_of(server), "echo ran", PW))
+    assert exited.error is not None
+    assert (exited.error.code, told.events) == (RunErrorCode.SPAWN_FAILED, [])
+    assert "SFTP does not see" in exited.error.detail
+
+
+async def test_a_certificate_and_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be done is said, and nothing has run; without files the same host runs the command."""
+    without_python(monkeypatch)
+    make_key(authority := tmp_path / "authority")
+    lines = ["TrustedUserCAKeys {open}/authorities", "AuthorizedPrincipalsFile {open}/principals", SFTP]
+    with Sshd.start(tmp_path / "sshd", config=lines) as server:
+        trust(server, authority)
+        target = target_of(server, certificate(authority), shared=False)
+        exited, told = await run(step_for(target, "echo ran", PW))
+        assert exited.error is not None
+        assert (exited.error.code, told.events) == (RunErrorCode.UNSUPPORTED, [])
+        assert "python3" in exited.error.hint
+        assert (await run(step_for(target, "echo ran")))[1].output == b"ran\n"
+
+
+# Secrets.
+
+
+async def test_a_secret_is_nowhere_else(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """No argument of any process, no variable, no log of ours and none of the host's has the text of a secret."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("asyncssh", "asyncssh.sftp", "asyncio"):
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    text = 'for p in /proc/[0-9]*; do cat "$p/cmdline" "$p/environ" 2>/dev/null; done; cp "$1" kept'
+    exited, told = await run(step_for(host.target, text, PW, collect=("kept",)))
+    assert exited == Exited(exit_code=0)
+    assert told.files == {b"kept": PW.data}
+    needle = SECRET[:11]
+    assert len(told.output) > 1000
+    assert needle.encode() not in told.output
+    assert needle not in caplog.text
+    assert needle not in host.server.log
