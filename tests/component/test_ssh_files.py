@@ -28,7 +28,6 @@ from cmdhttp.execution.model import (
     RunErrorCode,
     Started,
     Stop,
-    Stopped,
     StopReason,
     Stream,
 )
@@ -37,7 +36,7 @@ from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.plan.model import HERE, Certificate, KeyFile, SshTarget, Staged, Step
 from cmdhttp.policy.compiled import Collect, Script
 from tests.support.leaks import nothing_left
-from tests.support.sshd import Sshd, descendants, is_alive, make_key
+from tests.support.sshd import Sshd, make_key
 
 pytestmark = pytest.mark.anyio
 
@@ -438,36 +437,35 @@ async def test_a_killed_guard(sshd: Sshd) -> None:
     """What a guard that was killed has left is removed by the next one of the account, and only that."""
     executor, stop, told = SshExecutor(), Stop(), Told()
     mine = folders()
-    async with nothing_left(), anyio.create_task_group() as tasks:
-        async with closing(executor):
-            exited, first = await run_on(executor, step_for(target_of(sshd), "echo $PPID; cat /proc/$PPID/status", PW))
-            warden = int(first.output.split()[0])
-            guard = int(first.output.split(b"PPid:")[1].split()[0])
-            assert guard != warden
-            tasks.start_soon(hold, executor, step_for(target_of(sshd), "echo; exec sleep 100", PW), told, stop)
-            with anyio.fail_after(10):
-                await told.printed.wait()
-            (left,) = folders() - mine
-            os.kill(guard, signal.SIGKILL)
-            while not told.ended.is_set():
+    async with nothing_left(), anyio.create_task_group() as tasks, closing(executor):
+        exited, first = await run_on(executor, step_for(target_of(sshd), "echo $PPID; cat /proc/$PPID/status", PW))
+        warden = int(first.output.split()[0])
+        guard = int(first.output.split(b"PPid:")[1].split()[0])
+        assert guard != warden
+        tasks.start_soon(hold, executor, step_for(target_of(sshd), "echo; exec sleep 100", PW), told, stop)
+        with anyio.fail_after(10):
+            await told.printed.wait()
+        (left,) = folders() - mine
+        os.kill(guard, signal.SIGKILL)
+        while not told.ended.is_set():
+            await anyio.sleep(0.05)
+        assert left.exists()
+        os.utime(left, (0, 0))
+        another = Told()
+        tasks.start_soon(hold, executor, step_for(target_of(sshd), "echo; exec sleep 100", PW), another, stop)
+        with anyio.fail_after(10):
+            await another.printed.wait()
+            while left.exists():
                 await anyio.sleep(0.05)
-            assert left.exists()
-            os.utime(left, (0, 0))
-            another = Told()
-            tasks.start_soon(hold, executor, step_for(target_of(sshd), "echo; exec sleep 100", PW), another, stop)
-            with anyio.fail_after(10):
-                await another.printed.wait()
-                while left.exists():
-                    await anyio.sleep(0.05)
-            (living,) = folders() - mine
-            os.utime(living, (0, 0))
-            with Sshd.start(sshd.folder / "second", config=[SFTP]) as second:
-                exited, _ = await run(step_for(target_of(second), "true", PW))
-            assert exited == Exited(exit_code=0)
-            assert living.exists()
-            stop.request(StopReason.CANCEL)
-            while not another.ended.is_set():
-                await anyio.sleep(0.05)
+        (living,) = folders() - mine
+        os.utime(living, (0, 0))
+        with Sshd.start(sshd.folder / "second", config=[SFTP]) as second:
+            exited, _ = await run(step_for(target_of(second), "true", PW))
+        assert exited == Exited(exit_code=0)
+        assert living.exists()
+        stop.request(StopReason.CANCEL)
+        while not another.ended.is_set():
+            await anyio.sleep(0.05)
 
 
 async def run_on(executor: SshExecutor, step: Step, *, stop: Stop | None = None) -> tuple[Exited, Told]:
@@ -497,13 +495,9 @@ async def test_a_host_without_sftp(tmp_path: Path, collect: tuple[str, ...]) -> 
 
 async def test_a_host_whose_sftp_is_elsewhere(tmp_path: Path) -> None:
     """Where SFTP sees another tree than commands do, nothing is written and nothing runs."""
-    with Sshd.start(tmp_path / "sshd", config=[f"Subsystem sftp {tmp_path}/chrooted"]) as server:
-        wrapper = tmp_path / "chrooted"
-        wrapper.write_text(
-            "#!/bin/sh\nexec unshare -rm sh -c 'mount -t tmpfs tmpfs /tmp && exec /usr/lib/openssh/sftp-server'\n"
-        )
-        tmp_path.chmod(0o755)
-        wrapper.chmod(0o755)
+    text = "#!/bin/sh\nexec unshare -rm sh -c 'mount -t tmpfs tmpfs /tmp && exec /usr/lib/openssh/sftp-server'\n"
+    with Sshd.start(tmp_path / "sshd", config=["Subsystem sftp {open}/elsewhere"]) as server:
+        server.put("elsewhere", text).chmod(0o755)
         exited, told = await run(step_for(target_of(server), "echo ran", PW))
     assert exited.error is not None
     assert (exited.error.code, told.events) == (RunErrorCode.SPAWN_FAILED, [])

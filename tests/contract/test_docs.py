@@ -145,7 +145,9 @@ def test_checks_of_the_doctor_are_documented() -> None:
 
 def test_standings_of_host_keys_are_documented() -> None:
     """Every word that `cmdhttp hosts scan` has for what is recorded of a key is explained in the page of the command line."""
-    assert {standing.value for standing in Standing} <= set(re.findall(r"^- `([a-z]+)`:", reference("cli"), re.MULTILINE))
+    assert {standing.value for standing in Standing} <= set(
+        re.findall(r"^- `([a-z]+)`:", reference("cli"), re.MULTILINE)
+    )
 
 
 def test_routes_are_documented() -> None:
