@@ -15,13 +15,16 @@ from benchmarks import policy
 from benchmarks.local import run as local
 from benchmarks.local.servers import Missing
 from benchmarks.measure import Report, machine
+from benchmarks.ssh import run as ssh
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Report]]] = {
     "policy": policy.run,
     "local": local.run,
     **{f"local.{part}": partial(local.run, parts=(part,)) for part in local.PARTS},
+    "ssh": ssh.run,
+    **{f"ssh.{part}": partial(ssh.run, parts=(part,)) for part in ssh.PARTS},
 }
-_ALL = ("policy", "local")
+_ALL = ("policy", "local", "ssh")
 _ROUNDS = 7
 _QUICK_ROUNDS = 1
 _TERMINATED = 128 + signal.SIGTERM

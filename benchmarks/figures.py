@@ -14,6 +14,7 @@ from dataclasses import dataclass
 _WIDE = 110
 SHOWN: Mapping[str, Callable[[float], str]] = {
     "ms": lambda value: f"{value:.2f}" if value < 100 else f"{value:.0f}",  # noqa: PLR2004 - two decimals tell no more there
+    "s": lambda value: f"{value:.2f}",
     "us": lambda value: f"{value:.0f}",
     "1/s": lambda value: f"{value:,.0f}",
     "MB/s": lambda value: f"{value:,.0f}",
@@ -143,6 +144,26 @@ class Sheet:
             "values": figure.values,
             "times_the_first": self._times(index, figure),
         }
+
+
+def race(
+    title: str,
+    columns: tuple[Column, ...],
+    work: Mapping[str, Callable[[], Sequence[float]]],
+    *,
+    rounds: int,
+    notes: tuple[str, ...] = (),
+) -> Sheet:
+    """Let each contender do its work once in each round; it gives its figures for the first columns, as many as it has."""
+    taken: dict[str, list[Sequence[float]]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, each in work.items():
+            taken[name].append(each())
+    rows = []
+    for name, found in taken.items():
+        figures: list[Figure | None] = [Figure(values) for values in zip(*found, strict=True)]
+        rows.append(Row(name=name, figures=(*figures, *[None] * (len(columns) - len(figures)))))
+    return Sheet(title=title, columns=columns, rows=tuple(rows), notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

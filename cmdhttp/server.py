@@ -146,9 +146,9 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
 
-    executors = Executors(
-        local=LocalExecutor(link=link), ssh=SshExecutor(on_issue=on_issue, scratch=journal.output.scratch)
-    )
+    ssh = SshExecutor(on_issue=on_issue, idle=settings.ssh_idle, scratch=journal.output.scratch)
+    metrics.count_connections(ssh.figures)
+    executors = Executors(local=LocalExecutor(link=link), ssh=ssh)
 
     async def on_end(job: Job) -> None:
         if job.state.terminal:

@@ -39,6 +39,7 @@ class Settings:
     max_running: int = 64
     max_queued: int = 1000
     keep_alive: int = 120
+    ssh_idle: float = 60.0
     log_level: str = "info"
 
     @property
@@ -87,15 +88,16 @@ SETTINGS: Mapping[str, str] = {
     "max_running": "runs at the same time; more wait in the queue",
     "max_queued": "jobs that may wait in the queue; more get 503",
     "keep_alive": "seconds that an idle connection is kept; above the 90 s for which tunnels keep theirs",
+    "ssh_idle": "seconds that an SSH connection which no run uses is kept open for the next one",
     "log_level": "debug, info, warning or error",
 }
 
 _LOWEST: Mapping[str, float] = {
     "policy_poll": 0, "wait": 0, "heartbeat": 0.05, "drain": 0, "body_max": 1024, "inline_max": 0, "max_running": 1,
-    "max_queued": 0, "keep_alive": 1,
+    "max_queued": 0, "keep_alive": 1, "ssh_idle": 0,
 }  # fmt: skip
 _HIGHEST: Mapping[str, float] = {
-    "policy_poll": 3600, "wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20,
+    "policy_poll": 3600, "wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20, "ssh_idle": 3600,
 }  # fmt: skip
 _INTERPRETER = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 _LEVELS = ("debug", "info", "warning", "error")

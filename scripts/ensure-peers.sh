@@ -1,6 +1,7 @@
 #!/bin/sh
-# Make sure that Debian's peers of `make bench BENCH=local` are there: webhook, nginx and fcgiwrap. The benchmark starts its own,
-# on loopback ports and sockets, and stops them.
+# Make sure that Debian's peers of `make bench` are there. `ensure-peers.sh local`: webhook, nginx and fcgiwrap; `ensure-peers.sh ssh`:
+# clush, pdsh and ssh. A part of a benchmark (`ssh.load`) needs what the whole does; without a name it is all of them. The benchmark
+# starts its own servers, on loopback ports and sockets, and stops them.
 #
 # Never leaves a listening daemon behind: what is installed here is kept from starting now and at the next boot. What the
 # machine already has is left alone. Where packages are not Debian's, this says what to install and fails; nothing is skipped.
@@ -12,10 +13,10 @@ has() {
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/sbin/$1" ]
 }
 
-# Each program has the name of its package. curl is the client that the output is sent to.
+# The packages of what is not there; PROGRAM:PACKAGE where they have different names. curl is the client that output is sent to.
 missing() {
-    for program in webhook nginx fcgiwrap curl; do
-        has "$program" || printf ' %s' "$program"
+    for each in $wanted_programs; do
+        has "${each%:*}" || printf ' %s' "${each#*:}"
     done
 }
 
@@ -48,15 +49,24 @@ if [ "${1:-}" = --install-as-root ]; then
     exit 0
 fi
 
+wanted_programs=
+for name in "${@:-all}"; do
+    case $name in
+    local | local.*) wanted_programs="$wanted_programs webhook nginx fcgiwrap curl" ;;
+    ssh | ssh.*) wanted_programs="$wanted_programs curl clush:clustershell pdsh ssh:openssh-client" ;;
+    all) wanted_programs="webhook nginx fcgiwrap curl clush:clustershell pdsh ssh:openssh-client" ;;
+    esac
+done
+
 wanted=$(missing)
 if [ -n "$wanted" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
-        echo "The local benchmark holds cmdhttp against peers that are not here. Install these, then try again:$wanted" >&2
+        echo "The benchmark holds cmdhttp against peers that are not here. Install these, then try again:$wanted" >&2
         exit 1
     fi
     echo "Installing$wanted (services stay off)" >&2
     # shellcheck disable=SC2086 # a list of names
-    "$here/as-root.sh" "scripts/ensure-peers.sh" "$here/ensure-peers.sh" --install-as-root $wanted >&2
+    "$here/as-root.sh" "scripts/ensure-peers.sh $*" "$here/ensure-peers.sh" --install-as-root $wanted >&2
     wanted=$(missing)
     if [ -n "$wanted" ]; then
         echo "Still not here after installing:$wanted" >&2

@@ -36,7 +36,7 @@ class Cmdhttp(Server):
     def prepare(self, place: Place) -> list[list[str]]:
         policies = place.folder / "policies"
         policies.mkdir(mode=0o755)
-        (policies / "policy.yaml").write_text(json.dumps(policy(self.argvs, self._token)))
+        (policies / "policy.yaml").write_text(json.dumps(self.policy(self._token)))
         (policies / "policy.yaml").chmod(0o644)
         flags = {
             "policies": policies,
@@ -46,6 +46,10 @@ class Cmdhttp(Server):
             "ops-listen": f"127.0.0.1:{free_port()}",
         }
         return [[*self.cli, "serve", *(part for name, value in flags.items() for part in (f"--{name}", str(value)))]]
+
+    def policy(self, token: Mapping[str, str]) -> dict[str, Any]:
+        """What is published, for the holder of this token."""
+        return policy(self.argvs, token)
 
     def call(self, program: str) -> Call:
         body = json.dumps({"params": {"text": WORD}} if program == "echo" else {}).encode()

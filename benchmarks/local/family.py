@@ -7,6 +7,7 @@ Source: proc(5), /proc/PID/statm and /proc/PID/task/TID/children; prctl(2), PR_S
 
 import ctypes
 import os
+import resource
 import signal
 import threading
 import time
@@ -49,7 +50,12 @@ def children(pid: int) -> list[int]:
 
 def family(roots: Iterable[int], *, strangers: Collection[int] = ()) -> set[int]:
     """The processes below these, the roots included, and the orphans that we adopted; `strangers` are our other children."""
-    todo = [*roots, *_orphans(strangers)]
+    return below([*roots, *_orphans(strangers)])
+
+
+def below(roots: Iterable[int]) -> set[int]:
+    """The processes below these, the roots included, without orphans."""
+    todo = [*roots]
     found: set[int] = set()
     while todo:
         pid = todo.pop()
@@ -75,6 +81,12 @@ def cpu(pids: Iterable[int]) -> float:
         with suppress(OSError):
             ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:15]))
     return ticks / _TICKS
+
+
+def reaped() -> float:
+    """Seconds of processor time of all children, and theirs, that this process has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def is_alive(pid: int) -> bool:
@@ -123,17 +135,18 @@ def _orphans(ours: Collection[int]) -> list[int]:
 
 
 class Peak:
-    """The most that a family had resident, looked at every 20 ms."""
+    """The most that a family had resident, looked at every so many seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every: float = _EVERY) -> None:
         self.most = 0
+        self._every = every
 
     @contextmanager
     def watching(self, roots: Collection[int], *, strangers: Collection[int]) -> Iterator[None]:
         stop = threading.Event()
 
         def watch() -> None:
-            while not stop.wait(_EVERY):
+            while not stop.wait(self._every):
                 self.most = max(self.most, resident(family(roots, strangers=strangers)))
 
         thread = threading.Thread(target=watch)

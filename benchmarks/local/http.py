@@ -106,8 +106,9 @@ class Answer:
         return True
 
 
-def connect(port: int) -> socket.socket:
-    found = socket.create_connection((HOST, port), timeout=_PATIENCE)
+def connect(port: int, *, patience: float = _PATIENCE) -> socket.socket:
+    """A connection whose reads and writes give up after so many seconds."""
+    found = socket.create_connection((HOST, port), timeout=patience)
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return found
 
@@ -135,7 +136,7 @@ def once(port: int, call: Call) -> None:
     answer = ask(port, call.request)
     if call.then is not None:
         answer = ask(port, call.then(answer.held))
-    _check(answer, call)
+    check(answer, call)
 
 
 def load(port: int, call: Call, *, clients: int, seconds: float) -> Load:
@@ -236,7 +237,7 @@ class _Loop:
             self._send(client, sent)
             return
         now = time.perf_counter()
-        _check(client.answer, self._call)
+        check(client.answer, self._call)
         self._took.append(now - client.began)
         if now >= end:
             del self._clients[client.socket.fileno()]
@@ -263,6 +264,7 @@ class _Loop:
         self._poll.register(client.socket.fileno(), select.EPOLLIN)
 
 
-def _check(answer: Answer, call: Call) -> None:
+def check(answer: Answer, call: Call) -> None:
+    """Raise WrongAnswer if it is not the answer that the call should get."""
     if answer.status != 200 or call.holds not in answer.body:  # noqa: PLR2004 - the one good status
         raise WrongAnswer(f"not an answer with {call.holds!r}: {answer.held[:500]!r}")

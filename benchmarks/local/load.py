@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import Column, Figure, Row, Sheet, percentile
 from benchmarks.local import family
 from benchmarks.local.http import Load, load
-from benchmarks.local.servers import Running, Server, running, strangers
+from benchmarks.local.servers import ROOT, Running, Server, running, strangers
 
 FLOOR = "floor: spawn"
 CLIENTS = (1, 8, 32, 64)
@@ -91,25 +92,29 @@ def _cell(
             call = each.server.call(program)
             if number == 0:
                 load(each.port, call, clients=clients, seconds=seconds / 4)  # warms it up
-            before = _cpu(each)
+            before = cpu_of(each)
             found = load(each.port, call, clients=clients, seconds=seconds)
-            cpu = _cpu(each) - before if each.server.waits else None
+            cpu = cpu_of(each) - before if each.server.waits else None
             taken[each.server.name].add(found, cpu=cpu)
         found, cpu = floor(argvs[program], in_flight=clients, seconds=seconds)
         taken[FLOOR].add(found, cpu=cpu)
     return taken
 
 
-def _cpu(up: Running) -> float:
+def cpu_of(up: Running) -> float:
+    """Seconds of processor time that a server and what it ran have had."""
     return family.cpu(family.family(up.roots, strangers=strangers(up)))
 
 
 def floor(argv: list[str], *, in_flight: int, seconds: float) -> tuple[Load, float]:
     """The floor, in a process of its own, and its processor time."""
     path = str(Path(__file__).with_name("floor.py"))
-    command = [sys.executable, "-I", "-S", path, "spawn", str(in_flight), str(seconds), *argv]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
-    document = json.loads(done.stdout)
+    return told([sys.executable, "-I", "-S", path, "spawn", str(in_flight), str(seconds), *argv])
+
+
+def told(command: Sequence[str]) -> tuple[Load, float]:
+    """The load that a program of ours tells as JSON, and its processor time. Raises RuntimeError if it fails."""
+    document = told_document(command)
     took = sorted(document["took"])
     found = Load(
         calls=len(took),
@@ -120,3 +125,11 @@ def floor(argv: list[str], *, in_flight: int, seconds: float) -> tuple[Load, flo
         reconnects=0,
     )
     return found, document["cpu"]
+
+
+def told_document(command: Sequence[str]) -> Any:
+    """What a program of ours tells as JSON. Raises RuntimeError if it fails."""
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command} failed:\n{done.stderr.decode(errors='replace')[-2000:]}")
+    return json.loads(done.stdout)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.figures import Column, Figure, Row, Sheet, percentile
+from benchmarks.figures import Column, Sheet, percentile, race
 from benchmarks.local.contenders import Cmdhttp
 from benchmarks.local.http import WrongAnswer, ask, connect, receive, request
 from benchmarks.local.programs import TICK_MS, TICKS, WORD
@@ -67,25 +67,11 @@ def measure(us: Cmdhttp, servers: Sequence[Server], *, rounds: int) -> Iterator[
         streams += [
             _Stream(name=server.name, up=stack.enter_context(running(server)), headers={}) for server in servers
         ]
-        yield _race(LINE_TITLE, _LINE_COLUMNS, {each.name: _lines(each) for each in streams}, rounds=rounds)
+        yield race(LINE_TITLE, _LINE_COLUMNS, {each.name: _lines(each) for each in streams}, rounds=rounds)
         columns = (Column(name=P50, unit="ms"), Column(name=P99, unit="ms"))
-        yield _race(CALL_TITLE, columns, {each.name: _calls(each) for each in streams}, rounds=rounds)
+        yield race(CALL_TITLE, columns, {each.name: _calls(each) for each in streams}, rounds=rounds)
         work = {us.name: _cancels(ours, us), "floor: kill and wait": _kills}
-        yield _race(CANCEL_TITLE, _CANCEL_COLUMNS, work, rounds=rounds)
-
-
-def _race(
-    title: str, columns: tuple[Column, ...], work: Mapping[str, Callable[[], tuple[float, ...]]], *, rounds: int
-) -> Sheet:
-    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, each in work.items():
-            taken[name].append(each())
-    rows = []
-    for name, found in taken.items():
-        figures: list[Figure | None] = [Figure(values) for values in zip(*found, strict=True)]
-        rows.append(Row(name=name, figures=(*figures, *[None] * (len(columns) - len(figures)))))
-    return Sheet(title=title, columns=columns, rows=tuple(rows))
+        yield race(CANCEL_TITLE, _CANCEL_COLUMNS, work, rounds=rounds)
 
 
 def _lines(stream: _Stream) -> Callable[[], tuple[float, ...]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from benchmarks.figures import Column, Figure, Row, Sheet
 from benchmarks.local import family
 from benchmarks.local.http import WrongAnswer, once
+from benchmarks.local.load import cpu_of
 from benchmarks.local.programs import Sizes
 from benchmarks.local.servers import Running, Server, find, running, strangers
 
@@ -33,6 +34,15 @@ class _Taken:
     memory: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """MB a second, MB above idle, and seconds of processor time of the server and of what it ran."""
+
+    speed: float
+    memory: float
+    cpu: float
+
+
 def title(program: str, sizes: Sizes) -> str:
     if program == "zeros":
         return f"{sizes.zeros / (1 << 30):g} GiB of zeros to curl"
@@ -45,9 +55,9 @@ def measure(servers: Sequence[Server], sizes: Sizes, *, rounds: int) -> Iterator
         taken = {server.name: _Taken() for server in servers}
         for _ in range(rounds):
             for server in servers:
-                speed, memory = _fetch(server, program, sizes.bytes_of(program))
-                taken[server.name].speed.append(speed)
-                taken[server.name].memory.append(memory)
+                found = fetch(server, program, sizes.bytes_of(program))
+                taken[server.name].speed.append(found.speed)
+                taken[server.name].memory.append(found.memory)
         rows = tuple(
             Row(name=name, figures=(Figure(tuple(each.speed)), Figure(tuple(each.memory))))
             for name, each in taken.items()
@@ -55,15 +65,16 @@ def measure(servers: Sequence[Server], sizes: Sizes, *, rounds: int) -> Iterator
         yield Sheet(title=title(program, sizes), columns=COLUMNS, rows=rows, notes=_NOTES if program == "zeros" else ())
 
 
-def _fetch(server: Server, program: str, size: int) -> tuple[float, float]:
-    """MB a second, and MB above idle. Raises WrongAnswer."""
+def fetch(server: Server, program: str, size: int) -> Fetched:
+    """Start the server, let it come to rest, and fetch. Raises WrongAnswer."""
     with running(server) as up:
         once(up.port, server.call("echo"))
         time.sleep(_REST)
         idle = family.resident(family.family(up.roots, strangers=strangers(up)))
-        peak = family.Peak()
+        peak, before = family.Peak(), cpu_of(up)
         seconds = _curl(up, program, size, peak)
-    return size / seconds / 1e6, max(0, peak.most - idle) / 1e6
+        cpu = cpu_of(up) - before
+    return Fetched(speed=size / seconds / 1e6, memory=max(0, peak.most - idle) / 1e6, cpu=cpu)
 
 
 def _curl(up: Running, program: str, size: int, peak: family.Peak) -> float:
@@ -72,7 +83,7 @@ def _curl(up: Running, program: str, size: int, peak: family.Peak) -> float:
         raise RuntimeError(f"{up.server.name} does not stream")
     lines = [f'header = "{name}: {value}"' for name, value in streamed.headers.items()]
     if streamed.method == "POST":
-        lines += ['header = "Content-Type: application/json"', 'data = "{}"']
+        lines += ['header = "Content-Type: application/json"', f"data = {json.dumps(streamed.body)}"]
     lines += ['output = "/dev/null"', 'noproxy = "*"']
     lines += ['write-out = "[%{http_code}, %{size_download}, %{time_total}]"', "silent", "show-error"]
     lines.append(f'url = "http://127.0.0.1:{up.port}{streamed.target}"')

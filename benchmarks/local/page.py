@@ -1,4 +1,6 @@
-"""`python -m benchmarks.local.page FILE`: what `--json` has written, as the Markdown tables of docs/explanation/performance.md.
+"""`python -m benchmarks.local.page FILE [ssh]`: what `--json` has written of local runs, or of SSH runs, as Markdown.
+
+The tables are those of docs/explanation/performance.md.
 
 Each figure is the median; the least, the spread and every round stay in the file.
 """
@@ -15,9 +17,9 @@ Document = Mapping[str, Any]
 _LOAD = ("calls", "p50", "p99", "cpu")
 
 
-def page(document: Document) -> str:
+def page(document: Document, *, of: str = "local") -> str:
     """The tables: loads with a column for each number of clients, everything else as measured, then the aims."""
-    reports = [report for name, found in document["benchmarks"].items() if name.startswith("local") for report in found]
+    reports = [report for name, found in document["benchmarks"].items() if name.startswith(of) for report in found]
     sheets = [report for report in reports if "rows" in report]
     parts = [*_loads(sheets), *(_plain(sheet) for sheet in sheets if not _is_load(sheet))]
     parts += [_aims(report) for report in reports if "aims" in report]
@@ -76,4 +78,5 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(json.loads(Path(sys.argv[1]).read_text())), end="")
+    file, *of = sys.argv[1:]
+    print(page(json.loads(Path(file).read_text()), of=of[0] if of else "local"), end="")

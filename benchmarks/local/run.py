@@ -40,7 +40,7 @@ def run(*, rounds: int, quick: bool, parts: Sequence[str] = PARTS) -> Iterator[R
         for sheet in measure[part]:
             sheets[sheet.title] = sheet
             yield sheet
-    yield Aims(title=f"Aims (data on {_file_system(tempfile.gettempdir())})", aims=tuple(aims(sheets, sizes)))
+    yield Aims(title=f"Aims (data on {file_system(tempfile.gettempdir())})", aims=tuple(aims(sheets, sizes)))
 
 
 def aims(sheets: Mapping[str, Sheet], sizes: Sizes) -> Iterator[Aim]:
@@ -77,7 +77,7 @@ def _of_output(sheet: Sheet) -> Iterator[Aim]:
     yield Aim(what=f"{sheet.title}: memory above idle", unit="MB", wanted=40, found=memory)
 
 
-def _file_system(folder: str) -> str:
+def file_system(folder: str) -> str:
     """The kind of file system that a folder is on: journal and audit log write to it. proc(5), /proc/self/mountinfo."""
     path = Path(folder).resolve()
     kinds: dict[Path, str] = {}

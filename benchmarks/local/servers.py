@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from benchmarks.local import family
 from benchmarks.local.http import HOST, Call, WrongAnswer, once
@@ -25,6 +25,8 @@ from benchmarks.local.http import HOST, Call, WrongAnswer, once
 ROOT = Path(__file__).parents[2]
 _START, _STOP, _LINGER = 20.0, 15.0, 2.0
 _PAUSE = 0.02
+_PACKAGES = {"clush": "clustershell", "ssh": "openssh-client", "sshd": "openssh-server"}
+"""Debian's packages that have not the name of their program."""
 
 
 class Missing(Exception):
@@ -46,6 +48,7 @@ class Streamed:
     target: str
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = "{}"
 
 
 class Server(ABC):
@@ -97,10 +100,21 @@ class Running:
         return [process.pid for process in self.processes]
 
 
+class Needs(Protocol):
+    """Something that needs programs and modules to be installed."""
+
+    @property
+    def programs(self) -> Sequence[str]: ...
+
+    @property
+    def modules(self) -> Sequence[str]: ...
+
+
 _running: list[Running] = []
+_apart: list[int] = []
 
 
-def check_installed(servers: Sequence[Server]) -> None:
+def check_installed(servers: Sequence[Needs]) -> None:
     """Raise Missing with what to install if something is not there."""
     programs = sorted({program for server in servers for program in (*server.programs, "curl") if not find(program)})
     modules = sorted(
@@ -108,8 +122,8 @@ def check_installed(servers: Sequence[Server]) -> None:
     )
     lines = []
     if programs:
-        names = " ".join(programs)
-        lines.append(f"not installed: {names}. Run scripts/ensure-peers.sh, or as root: apt-get install {names}")
+        names, packages = " ".join(programs), " ".join(_PACKAGES.get(program, program) for program in programs)
+        lines.append(f"not installed: {names}. Run scripts/ensure-peers.sh, or as root: apt-get install {packages}")
     if modules:
         names = ", ".join(modules)
         lines.append(
@@ -142,9 +156,20 @@ def running(server: Server) -> Iterator[Running]:
                 _running.remove(found)
 
 
+@contextmanager
+def apart(pids: Collection[int]) -> Iterator[None]:
+    """Know these processes, which somebody else has started and will wait for, as no part of any server."""
+    _apart.extend(pids)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            _apart.remove(pid)
+
+
 def known() -> set[int]:
-    """The processes that this module has started and whose status it will take."""
-    return {pid for each in _running for pid in each.roots}
+    """The processes that are waited for by whoever has started them, here or elsewhere."""
+    return {pid for each in _running for pid in each.roots} | set(_apart)
 
 
 def strangers(mine: Running) -> set[int]:

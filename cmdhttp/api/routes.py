@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from cmdhttp.api.body import Answer, read_object, run_request
 from cmdhttp.api.encoders import Media, encode_json
+from cmdhttp.api.inline import longest, page_of
 from cmdhttp.api.query import (
     Query,
     artefact_number,
@@ -38,7 +39,6 @@ _STREAMED = (Media.SSE, Media.NDJSON)
 _MAX_PAGE, _PAGE = 200, 50
 _MAX_WAIT = 90.0
 _READ = 256 << 10
-_MAX_INLINE = 8 << 20
 _RETRY_AFTER = 2
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -147,8 +147,8 @@ class Api:
         )
         query.check()
         found = await self._service.page(_principal(request), wanted)
-        page = found[:limit]
-        cursor = base64.urlsafe_b64encode(page[-1].id.encode()).decode() if len(found) > limit else None
+        page = page_of(found, limit=limit)
+        cursor = base64.urlsafe_b64encode(page[-1].id.encode()).decode() if len(found) > len(page) else None
         return _json({"jobs": [self._document(job, None) for job in page], "next_cursor": cursor})
 
     async def job(self, request: Request) -> "Response | _WaitResponse":
@@ -268,12 +268,17 @@ class Api:
         return job_document(job, inline=inline, data=data, position=self._service.queue_position(job))
 
     async def _inline(self, job: Job, answer: Answer) -> list[Inline]:
-        size = self._settings.inline_max if answer.max_bytes is None else answer.max_bytes
-        size = min(size, _MAX_INLINE // len(job.runs))
+        wanted = self._settings.inline_max if answer.max_bytes is None else answer.max_bytes
+        sizes = (size for run in job.runs for size in (run.stdout.size, run.stderr.size))
+        most = longest(sizes, each=wanted)
+
+        async def first(index: int, stream: Stream, size: int) -> bytes:
+            return await self._service.output(job, index, stream, offset=0, size=min(size, most))
+
         return [
             Inline(
-                stdout=await self._service.output(job, index, Stream.STDOUT, offset=0, size=min(size, run.stdout.size)),
-                stderr=await self._service.output(job, index, Stream.STDERR, offset=0, size=min(size, run.stderr.size)),
+                stdout=await first(index, Stream.STDOUT, run.stdout.size),
+                stderr=await first(index, Stream.STDERR, run.stderr.size),
                 encoding=answer.encoding,
             )
             for index, run in enumerate(job.runs)
@@ -387,7 +392,13 @@ def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:
             "additionalProperties": False,
         },
         "hosts": hosts,
-        "limits": {"timeout": command.timeout, "output_bytes": command.output.max_bytes},
+        "limits": {
+            "timeout": command.timeout,
+            "output_bytes": command.output.max_bytes,
+            "max_parallel": command.max_parallel,
+            "batch": str(command.batch) if command.batch else None,
+            "max_failures": str(command.max_failures) if command.max_failures else None,
+        },
         "stdin": {"max_bytes": command.stdin.max_bytes} if command.stdin else None,
         "result": {"parse": command.parser} if command.parser else None,
         "files": _files_document(command.collect) if command.collect else None,

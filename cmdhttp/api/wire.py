@@ -12,7 +12,19 @@ from urllib.parse import quote
 
 from cmdhttp.clock import rfc3339
 from cmdhttp.execution.model import RunError
-from cmdhttp.jobs.state import Accepted, Finished, Job, Kept, Numbered, Output, Run, RunEnded, Started, State
+from cmdhttp.jobs.state import (
+    Accepted,
+    Finished,
+    Job,
+    Kept,
+    Numbered,
+    Output,
+    Progress,
+    Run,
+    RunEnded,
+    Started,
+    State,
+)
 from cmdhttp.results.model import Parsed
 
 JsonObject = dict[str, object]
@@ -95,6 +107,9 @@ def event_document(event: Numbered, *, job: Job | None, job_id: str, data: bytes
         case RunEnded():
             kept = _artefacts(event.kept, job_id=job_id, host=event.host) if event.kept else {}
             return head | {"run": event.run, "host": event.host} | _verdict(event) | kept
+        case Progress():
+            hosts: JsonObject = {"hosts_done": event.done, "hosts_total": event.total, "hosts_failed": event.failed}
+            return head | hosts | {"batch": event.batch, "batches": event.batches}
         case Finished():
             return head | {"job": job_document(job, inline=None, hashes=True) if job else None}
 
@@ -107,7 +122,14 @@ def interrupted_document(job_id: str, *, now: float, last_seq: int) -> JsonObjec
     return {"type": "interrupted", "job_id": job_id, "ts": rfc3339(now), "last_seq": last_seq}
 
 
-_TYPES = {Accepted: "accepted", Started: "started", Output: "output", RunEnded: "exited", Finished: "finished"}
+_TYPES = {
+    Accepted: "accepted",
+    Started: "started",
+    Output: "output",
+    RunEnded: "exited",
+    Progress: "progress",
+    Finished: "finished",
+}
 
 
 def _run_fields(run: Run, inline: Inline | None, parsed: Parsed | None, *, hashes: bool) -> JsonObject:

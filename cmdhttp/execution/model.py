@@ -61,6 +61,7 @@ class RunErrorCode(StrEnum):
     FILE_SIZE_LIMIT = "file_size_limit"
     TIMED_OUT = "timed_out"
     CANCELED = "canceled"
+    MAX_FAILURES = "max_failures"
     SERVICE_STOPPED = "service_stopped"
     SERVICE_RESTARTED = "service_restarted"
     RECORD_FAILED = "record_failed"

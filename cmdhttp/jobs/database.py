@@ -55,7 +55,10 @@ class Database:
     """One file, one writer thread, one reader thread."""
 
     def __init__(self, path: Path, *, schema: str, version: int) -> None:
-        """Open or create. Raises ConfigError if the file is damaged or was written by a newer version."""
+        """Open or create. Raises ConfigError if the file is damaged or was written by a newer version.
+
+        `schema` makes what is not there yet and leaves the rest as it is.
+        """
         self._path = path
         self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
@@ -117,7 +120,7 @@ def _create(connection: sqlite3.Connection, *, schema: str, version: int) -> Non
             f"the job database is of version {found}, and this program knows versions up to {version}",
             hint="Run the newer program again, or start with another data folder.",
         )
-    if found == 0:
+    if found < version:
         connection.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version={version}; COMMIT;")
 
 

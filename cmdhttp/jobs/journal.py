@@ -1,9 +1,11 @@
 """What is on disk: jobs, their numbered events, and idempotency keys, in SQLite; output bytes and artefacts, in files.
 
-A job's row is a snapshot; the events after the snapshot's `last_seq` complete it. A start and output do not rewrite the
-row. That a job was accepted and that a run may start survive a power cut once they are told of. All else survives a kill
-of the service once it is told of, and a power cut a moment later: a power cut in between makes a job `lost` that had
-ended, which costs the caller a look at the host, and never makes anything run again.
+A job's row is a snapshot; the events after the snapshot's `last_seq` complete it, and for a job on several hosts the marks of
+the runs that may have started since. A start and output do not rewrite the row, and where there are several runs only the
+end does: what is written for one of them does not grow with their number. That a job was accepted and that a run may start
+survive a power cut once they are told of. All else survives a kill of the service once it is told of, and a power cut a
+moment later: a power cut in between makes a job `lost` that had ended, which costs the caller a look at the host, and never
+makes anything run again.
 """
 
 import sqlite3
@@ -25,6 +27,7 @@ from cmdhttp.jobs.state import (
     Job,
     Numbered,
     Output,
+    Progress,
     RunEnded,
     Started,
     State,
@@ -32,18 +35,19 @@ from cmdhttp.jobs.state import (
     apply,
 )
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
-CREATE TABLE jobs (
+CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,
     created_at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX jobs_principal ON jobs (principal, id);
-CREATE INDEX jobs_open ON jobs (id) WHERE state IN ('queued', 'running');
-CREATE TABLE job_hosts (host TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (host, job)) WITHOUT ROWID;
-CREATE TABLE events (
+CREATE INDEX IF NOT EXISTS jobs_principal ON jobs (principal, id);
+CREATE INDEX IF NOT EXISTS jobs_open ON jobs (id) WHERE state IN ('queued', 'running');
+CREATE TABLE IF NOT EXISTS job_hosts (host TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (host, job)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
     job TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (job, seq)) WITHOUT ROWID;
-CREATE TABLE idempotency (
+CREATE TABLE IF NOT EXISTS dispatched (job TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (job, run)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS idempotency (
     principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,
     PRIMARY KEY (principal, key)) WITHOUT ROWID
 """
@@ -54,7 +58,7 @@ INSERT INTO events SELECT ?1, ?2, ?3, ?4 WHERE ?2 = 1 + coalesce((SELECT max(seq
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
 _KINDS: dict[str, TypeAdapter[Numbered]] = {
-    kind.__name__: TypeAdapter(kind) for kind in (Accepted, Started, Output, RunEnded, Finished)
+    kind.__name__: TypeAdapter(kind) for kind in (Accepted, Started, Output, RunEnded, Progress, Finished)
 }
 
 
@@ -139,10 +143,14 @@ class Journal:
 
         def work(db: sqlite3.Connection) -> None:
             for event in events:
-                if not isinstance(event, Dispatched):
+                if isinstance(event, Dispatched):
+                    _mark(db, job, event)
+                else:
                     self._insert(db, job.id, event)
-            if not all(isinstance(event, Started | Output) for event in events):
+            if _changes_row(job, events):
                 db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, _JOB.dump_json(job), job.id))
+            if job.state.terminal and len(job.runs) > 1:
+                db.execute("DELETE FROM dispatched WHERE job = ?", (job.id,))
             if chunk is not None:
                 self.output.append(job.id, chunk.run, chunk.stream, offset=chunk.offset, data=chunk.data)
 
@@ -216,6 +224,19 @@ class Journal:
             raise OSError(f"event {event.seq} cannot follow event {last}")
 
 
+def _mark(db: sqlite3.Connection, job: Job, event: Dispatched) -> None:
+    """Mark one run of several; a job's only run is marked in its row."""
+    if len(job.runs) > 1:
+        db.execute("INSERT INTO dispatched VALUES (?, ?)", (job.id, event.run))
+        db.execute("UPDATE jobs SET state = ? WHERE id = ? AND state = ?", (State.RUNNING, job.id, State.QUEUED))
+
+
+def _changes_row(job: Job, events: Sequence[Event]) -> bool:
+    if len(job.runs) > 1:
+        return job.state.terminal
+    return not all(isinstance(event, Started | Output) for event in events)
+
+
 def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:
     row = db.execute(
         "SELECT job, digest FROM idempotency WHERE principal = ? AND key = ?", (key.principal, key.key)
@@ -230,6 +251,8 @@ def _get(db: sqlite3.Connection, job_id: str) -> Job | None:
     job = _JOB.validate_json(row[0])
     if job.state.terminal:
         return job
+    for (run,) in db.execute("SELECT run FROM dispatched WHERE job = ?", (job_id,)):
+        job = apply(job, Dispatched(ts=job.created_at, run=run))
     for event in _events(db, job_id, after=job.last_seq, limit=-1):
         job = apply(job, event)
     return job

@@ -7,6 +7,7 @@ brings while a write is under way becomes one event, so many small writes of a p
 stream are cut only between characters.
 """
 
+import asyncio
 import codecs
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -20,7 +21,20 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.database import Queued
 from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
-from cmdhttp.jobs.state import Accepted, Dispatched, Event, Finished, Job, Output, RunEnded, Started, Tally, apply
+from cmdhttp.jobs.progress import Teller
+from cmdhttp.jobs.state import (
+    Accepted,
+    Dispatched,
+    Event,
+    Finished,
+    Job,
+    Output,
+    Progress,
+    RunEnded,
+    Started,
+    Tally,
+    apply,
+)
 
 _LONGEST_TAIL = 3
 _SURPLUS = 256 << 10
@@ -41,19 +55,23 @@ class Recorder:
         now: Callable[[], float],
         elapsed: Callable[[], float | None] = lambda: None,
         on_failure: Callable[[], None] = lambda: None,
+        batch: int = 1,
     ) -> None:
-        """`elapsed` tells the job's duration so far in seconds, if it is known."""
+        """`elapsed` tells the job's duration so far in seconds, if it is known; `batch` is how many runs make one."""
         self.job = job
         self._journal = journal
         self._feed = feed
         self._now = now
         self._elapsed = elapsed
         self._on_failure = on_failure
+        self._teller = Teller(batch=batch)
+        self._later: asyncio.TimerHandle | None = None
         self._queued: deque[tuple[Queued[None], int]] = deque()
         self._ahead = 0
         self._held: list[bytes] = []
         self._held_of = (0, Stream.STDOUT)
         self._printed: dict[tuple[int, Stream], bytes] | None = None  # None, too, once it is long
+        self._printed_size = 0
 
     async def accept(
         self, accepted: Accepted, key: IdempotencyKey | None, *, dispatched: Iterable[int]
@@ -82,14 +100,30 @@ class Recorder:
         self._queue(make(self.job.last_seq + 1, self._now()))
         await self._make_room()
 
-    async def run_ended(self, event: RunEnded) -> None:
-        """Record a run's end, with the next number and the present time in place of its own; with the last run's, the job's."""
-        ended = replace(event, seq=self.job.last_seq + 1, ts=self._now())
-        others = (run for index, run in enumerate(self.job.runs) if index != event.run)
-        if all(run.state.terminal for run in others):
-            await self._record(ended, Finished(seq=ended.seq + 1, ts=ended.ts, duration=self._elapsed()))
-        else:
-            await self._record(ended)
+    async def runs_ended(self, events: Iterable[RunEnded]) -> None:
+        """Record ends of runs, with the next numbers and the present time in place of their own; with the last run's, the job's.
+
+        Followers of several runs are told now and then how far the job is.
+        """
+        now, elapsed, after = self._now(), self._elapsed(), _After(self.job)
+        for event in events:
+            after.add(replace(event, seq=after.job.last_seq + 1, ts=now))
+        progress = self._teller.after_end(after.job, ts=now, elapsed=elapsed or 0.0)
+        if progress is not None:
+            after.add(progress)
+        if all(run.state.terminal for run in after.job.runs):
+            self.quiet()
+            after.add(Finished(seq=after.job.last_seq + 1, ts=now, duration=elapsed))
+        elif progress is None and self._later is None:
+            wait = self._teller.wait(elapsed or 0.0)
+            self._later = asyncio.get_running_loop().call_later(wait, self._tell_progress)
+        await self._written(self._write(after))
+
+    def quiet(self) -> None:
+        """Tell no more of how far the job is."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     async def finished(self) -> None:
         """Record the end of a job whose runs have all ended."""
@@ -131,16 +165,25 @@ class Recorder:
         """Return an empty file beside the output, which goes when it is closed. Blocks; raises OSError."""
         return self._journal.output.scratch()
 
+    def _tell_progress(self) -> None:
+        self._later = None
+        self._flush()
+        if progress := self._teller.tell(self.job, ts=self._now(), elapsed=self._elapsed() or 0.0):
+            self._queue(progress)
+
     def _keep(self, run: int, stream: Stream, data: bytes) -> None:
         if self._printed is None:
             return
         self._printed[run, stream] = self._printed.get((run, stream), b"") + data
-        if sum(map(len, self._printed.values())) > SHORT_OUTPUT:
+        self._printed_size += len(data)
+        if self._printed_size > SHORT_OUTPUT:
             self._printed = None
 
     async def _record(self, *events: Event) -> None:
         """Write events; done when they and all that was queued before them are on disk and told."""
-        written = self._append(*events)
+        await self._written(self._append(*events))
+
+    async def _written(self, written: Queued[None]) -> None:
         written.add_done_callback(_take_note)  # if an earlier write has failed, that is what is raised
         with anyio.CancelScope(shield=True):
             while self._queued:
@@ -179,7 +222,7 @@ class Recorder:
             size=size,
         )
 
-    def _queue(self, event: Started | Output, chunk: Chunk | None = None) -> None:
+    def _queue(self, event: Started | Output | Progress, chunk: Chunk | None = None) -> None:
         written = self._append(event, chunk=chunk)
         written.add_done_callback(self._look)
         self._queued.append((written, len(chunk.data) if chunk else 0))
@@ -194,21 +237,36 @@ class Recorder:
             self._flush()
 
     def _append(self, *events: Event, chunk: Chunk | None = None) -> Queued[None]:
-        after: list[tuple[Job, Event]] = []
+        after = _After(self.job)
         for event in events:
-            self.job = apply(self.job, event)
-            after.append((self.job, event))
+            after.add(event)
+        return self._write(after, chunk)
+
+    def _write(self, after: "_After", chunk: Chunk | None = None) -> Queued[None]:
+        self.job = after.job
 
         def tell() -> None:
-            if after[-1][0].state.terminal:
+            if after.job.state.terminal:
                 self._feed.printed = self._printed
-            for job, event in after:
+            for job, event in after.steps:
                 if isinstance(event, Dispatched):
                     self._feed.job = job
                 else:
                     self._feed.publish(job, event, chunk.data if chunk else b"")
 
-        return self._journal.append(self.job, *events, chunk=chunk, on_commit=tell)
+        return self._journal.append(after.job, *(event for _, event in after.steps), chunk=chunk, on_commit=tell)
+
+
+class _After:
+    """Events that follow each other, each with the job as it is after it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.steps: list[tuple[Job, Event]] = []
+
+    def add(self, event: Event) -> None:
+        self.job = apply(self.job, event)
+        self.steps.append((self.job, event))
 
 
 def _take_note(written: Queued[Any]) -> None:

@@ -1,4 +1,4 @@
-"""One run of a job: it waits for its place, keeps to its limits, and ends in exactly one verdict."""
+"""One run of a job that has its place: it keeps to its limits, and ends in exactly one verdict."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -61,10 +61,8 @@ class StepRun:
     executor: Executor
     context: RunContext
     success_codes: Collection[int]
-    limiters: tuple[anyio.CapacityLimiter, ...]
     monotonic: Callable[[], float]
     keeper: Keeper
-    _held: list[anyio.CapacityLimiter] = field(default_factory=list, init=False)
     _splitters: dict[Stream, Splitter] = field(init=False)
     _redactors: dict[Stream, Redactor] = field(init=False)
     _rules: Rules | None = field(default=None, init=False)
@@ -81,61 +79,23 @@ class StepRun:
             self._left //= 2
             self._ends = Ends(room=self.step.output_limit - self._left, scratch=self.recorder.scratch)
 
-    @property
-    def placed(self) -> bool:
-        """Whether the run has its place in every limiter."""
-        return len(self._held) == len(self.limiters)
-
-    def take_places(self) -> bool:
-        """Take a place in every limiter if all of them have one now, or none. Returns whether they had."""
-        try:
-            for limiter in self.limiters:
-                limiter.acquire_on_behalf_of_nowait(self.stop)
-                self._held.append(limiter)
-        except anyio.WouldBlock:
-            self.release()
-        return self.placed
-
-    def release(self) -> None:
-        """Give the places back."""
-        while self._held:
-            self._held.pop().release_on_behalf_of(self.stop)
-
-    async def to_end(self, *, dispatched: bool) -> None:
-        """Wait for a place in every limiter, run, and record the verdict. Raises OSError or sqlite3.Error if it cannot.
+    async def to_end(self, *, dispatched: bool) -> State:
+        """Run, record the verdict, and return it. Raises OSError or sqlite3.Error if it cannot be recorded.
 
         `dispatched` says that it is on disk already that the run may start.
         """
         try:
-            if not self.placed:
-                await self._wait_for_places()
             if self.stop.requested:
-                await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
-                return
+                return await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
             await self._prepare_redaction()
             if not dispatched:
                 await self.recorder.dispatched(self.step.run)
             since = self.monotonic()
             exited = await self._execute()
-            await self._record_end(exited, duration=self.monotonic() - since)
+            return await self._record_end(exited, duration=self.monotonic() - since)
         finally:
-            self.release()
             if self._ends is not None:
                 self._ends.close()
-
-    async def _wait_for_places(self) -> None:
-        """Return with all places, or as soon as a stop is requested."""
-        async with anyio.create_task_group() as group:
-
-            async def give_up() -> None:
-                await self.stop.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(give_up)
-            for limiter in self.limiters:
-                await limiter.acquire_on_behalf_of(self.stop)
-                self._held.append(limiter)
-            group.cancel_scope.cancel()
 
     async def _execute(self) -> Exited:
         limit = asyncio.get_running_loop().call_later(self.step.timeout, self.stop.request, StopReason.TIMEOUT)
@@ -227,7 +187,7 @@ class StepRun:
             told.append(redactor.feed(data[start : start + _SLICE]))
         return b"".join(told)
 
-    async def _record_end(self, exited: Exited, *, duration: float | None) -> None:
+    async def _record_end(self, exited: Exited, *, duration: float | None) -> State:
         for stream, redactor in self._redactors.items():
             await self._keep_masked(stream, redactor.rest())
         for stream, splitter in self._splitters.items():
@@ -241,24 +201,24 @@ class StepRun:
             stdout = replace(stdout, written=self._written[Stream.STDOUT])
             stderr = replace(stderr, written=self._written[Stream.STDERR])
         verdict, error = judge(exited, self.stop.reason, self.success_codes)
-        await self.recorder.run_ended(
-            RunEnded(
-                seq=0,
-                ts=0.0,
-                run=self.step.run,
-                host=self.step.host,
-                state=verdict,
-                duration=duration,
-                exit_code=exited.exit_code,
-                signal=exited.signal,
-                stopped=exited.stopped,
-                error=error,
-                stdout=stdout,
-                stderr=stderr,
-                truncated=left_out or self.stop.reason is StopReason.OUTPUT_LIMIT,
-                kept=self.keeper.kept if self.step.collect is not None else None,
-            )
+        ended = RunEnded(
+            seq=0,
+            ts=0.0,
+            run=self.step.run,
+            host=self.step.host,
+            state=verdict,
+            duration=duration,
+            exit_code=exited.exit_code,
+            signal=exited.signal,
+            stopped=exited.stopped,
+            error=error,
+            stdout=stdout,
+            stderr=stderr,
+            truncated=left_out or self.stop.reason is StopReason.OUTPUT_LIMIT,
+            kept=self.keeper.kept if self.step.collect is not None else None,
         )
+        await self.recorder.runs_ended([ended])
+        return verdict
 
 
 def judge(exited: Exited, reason: StopReason | None, success_codes: Collection[int]) -> tuple[State, RunError | None]:

@@ -4,13 +4,15 @@
                    queued -> failed | canceled | lost
 
 `apply(job, event)` is the whole state machine; a transition that it does not know is an error. Events carry `seq` 1, 2, 3
-and so on within the job. `Dispatched` alone has no number and is told to nobody: it is the mark, on disk before anything
+and so on within the job. `Progress` changes nothing: it tells followers of a job on several hosts how far it is. `Dispatched`
+alone has no number and is told to nobody: it is the mark, on disk before anything
 is started, that a run may have started.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from hashlib import sha256
 
 from cmdhttp.execution.model import RunError, Stopped, Stream
 
@@ -46,6 +48,10 @@ class Tally:
     size: int = 0
     sha256: str | None = None
     written: int | None = None
+
+
+EMPTY = Tally(sha256=sha256().hexdigest())
+"""A stream of a run that has ended and printed nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +106,11 @@ class Run:
     @property
     def ok(self) -> bool:
         return self.state is State.SUCCEEDED
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended, without success, and not because somebody ended it."""
+        return self.state in (State.FAILED, State.TIMED_OUT, State.LOST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +218,19 @@ class RunEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How many of a job's runs have ended, how many of those have failed, and which batch of how many it is at, from 1."""
+
+    seq: int
+    ts: float
+    done: int
+    total: int
+    failed: int
+    batch: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The last event: no run is left, and the job's state is final."""
 
@@ -215,8 +239,8 @@ class Finished:
     duration: float | None = None
 
 
-Event = Accepted | Dispatched | Started | Output | RunEnded | Finished
-Numbered = Accepted | Started | Output | RunEnded | Finished
+Event = Accepted | Dispatched | Started | Output | RunEnded | Progress | Finished
+Numbered = Accepted | Started | Output | RunEnded | Progress | Finished
 
 
 class UnknownTransition(RuntimeError):
@@ -240,6 +264,8 @@ def apply(job: Job | None, event: Event) -> Job:
             return _output(job, event)
         case RunEnded():
             return _run_ended(job, event)
+        case Progress():
+            return replace(job, last_seq=event.seq)
         case Finished():
             _require(all(run.state.terminal for run in job.runs), event)
             return replace(

@@ -7,7 +7,7 @@ service, `recover` gives every job that was under way its one true end.
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,9 +22,11 @@ from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
+from cmdhttp.jobs.live import LiveJob
+from cmdhttp.jobs.places import Places
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
-from cmdhttp.jobs.state import Accepted, Job, RunEnded, State
+from cmdhttp.jobs.state import EMPTY, Accepted, Job, Run, RunEnded, State, Tally
 from cmdhttp.plan.model import LocalTarget, Plan, SshTarget, Step, UnsupportedTarget
 
 if TYPE_CHECKING:
@@ -72,21 +74,6 @@ class Limits:
     max_queued: int
 
 
-@dataclass(slots=True, kw_only=True)
-class _Live:
-    job_id: str
-    plan: Plan
-    recorder: Recorder
-    runs: tuple[StepRun, ...]
-    stops: tuple[Stop, ...]
-    done: anyio.Event = field(default_factory=anyio.Event)
-
-    @property
-    def waits(self) -> bool:
-        """Whether no run of it has started or is about to."""
-        return self.recorder.job.state is State.QUEUED and not any(run.placed for run in self.runs)
-
-
 class Supervisor:
     """Accepts jobs, runs them, ends them."""
 
@@ -106,8 +93,8 @@ class Supervisor:
         self._clock = clock
         self._limits = limits
         self._on_end = on_end
-        self._slots = anyio.CapacityLimiter(limits.max_running)
-        self._live: dict[str, _Live] = {}
+        self._places = Places(limits.max_running)
+        self._live: dict[str, LiveJob] = {}
         self._group: TaskGroup | None = None
         self._arriving = 0
         self._accepting = 0
@@ -123,7 +110,7 @@ class Supervisor:
             with anyio.move_on_after(drain):
                 await self._idle()
             for live in list(self._live.values()):
-                _request_all(live.stops, StopReason.SHUTDOWN)
+                live.halt(StopReason.SHUTDOWN)
             await self._idle()
         self._group = None
 
@@ -132,7 +119,7 @@ class Supervisor:
         if not self.accepting or self._group is None:
             raise Unavailable("The service is stopping; nothing has run.", retry_after=_RETRY_AFTER)
         waiting = len(self._waiting()) + self._arriving - self._accepting
-        if waiting >= self._limits.max_queued + self._slots.available_tokens:
+        if waiting >= self._limits.max_queued + self._places.free:
             raise Unavailable("The queue is full; nothing has run.", retry_after=_RETRY_AFTER)
 
     @contextmanager
@@ -152,7 +139,7 @@ class Supervisor:
         The caller holds a `place`. Raises Unavailable if the job cannot be put on disk; nothing runs then.
         """
         live = self._live[job.id] = self._new(job, plan, order)
-        at_once = [run.step.run for run in live.runs if run.take_places()]
+        at_once = live.take_places()
         self._accepting += 1
         replay: Replay | None = None
         kept = False
@@ -166,10 +153,9 @@ class Supervisor:
         finally:
             self._accepting -= 1
             if kept and self._group is not None:
-                self._group.start_soon(self._run_job, live, frozenset(at_once))
+                live.begin(self._group)
             else:
-                for run in live.runs:
-                    run.release()
+                live.let_go()
                 self._forget(live)
         return replay
 
@@ -178,7 +164,7 @@ class Supervisor:
         live = self._live.get(job_id)
         if live is None:
             return
-        _request_all(live.stops, reason)
+        live.halt(reason)
         with anyio.move_on_after(wait):
             await live.done.wait()
 
@@ -207,9 +193,8 @@ class Supervisor:
     def _waiting(self) -> list[str]:
         return [job_id for job_id, live in self._live.items() if live.waits]
 
-    def _new(self, job: Job, plan: Plan, order: Order) -> _Live:
+    def _new(self, job: Job, plan: Plan, order: Order) -> LiveJob:
         since = self._clock.monotonic()
-        stops = tuple(Stop() for _ in plan.steps)
         recorder = Recorder(
             job=job,
             journal=self._journal,
@@ -217,26 +202,26 @@ class Supervisor:
             now=self._clock.now,
             elapsed=lambda: self._clock.monotonic() - since,
             # What becomes of the runs is then read from the disk; until it is they shall do no more.
-            on_failure=lambda: _request_all(stops, StopReason.SHUTDOWN),
+            on_failure=lambda: live.halt(StopReason.SHUTDOWN),
+            batch=plan.batch,
         )
-        limiters: tuple[anyio.CapacityLimiter, ...] = (self._slots,)
-        if len(plan.steps) > plan.max_parallel:
-            limiters = (anyio.CapacityLimiter(plan.max_parallel), self._slots)
-        runs = tuple(
-            StepRun(
+
+        def make_run(step: Step) -> StepRun:
+            return StepRun(
                 step=step,
-                stop=stop,
+                stop=Stop(),
                 recorder=recorder,
                 executor=self._executors.for_step(step),
                 context=RunContext(job_id=job.id, order=order),
                 success_codes=plan.success_codes,
-                limiters=limiters,
                 monotonic=self._clock.monotonic,
                 keeper=Keeper(store=self._journal.artefacts, job_id=job.id, run=step.run),
             )
-            for step, stop in zip(plan.steps, stops, strict=True)
+
+        live = LiveJob(
+            job_id=job.id, plan=plan, recorder=recorder, places=self._places, make_run=make_run, on_over=self._over
         )
-        return _Live(job_id=job.id, plan=plan, recorder=recorder, runs=runs, stops=stops)
+        return live
 
     async def _idle(self) -> None:
         while self._live or self._arriving:
@@ -245,40 +230,23 @@ class Supervisor:
                 continue
             await next(iter(self._live.values())).done.wait()
 
-    async def _run_job(self, live: _Live, dispatched: frozenset[int]) -> None:
+    async def _over(self, live: LiveJob) -> None:
+        """Every run of a job has its end, or what it did cannot be recorded."""
         try:
-            await self._run_steps(live, dispatched)
-        except Exception:  # noqa: BLE001 - a job whose records fail must not take the others with it
-            _log.exception("the records of job %s could not be written", live.job_id)
-            await self._close_from_disk(live)
+            if live.failure is not None:
+                _log.error("the records of job %s could not be written", live.job_id, exc_info=live.failure)
+                await self._close_from_disk(live)
         finally:
             self._forget(live)
         await self._on_end(live.recorder.job)
 
-    def _forget(self, live: _Live) -> None:
+    def _forget(self, live: LiveJob) -> None:
+        live.recorder.quiet()
         self._live.pop(live.job_id, None)
         self._hub.close(live.job_id)
         live.done.set()
 
-    async def _run_steps(self, live: _Live, dispatched: frozenset[int]) -> None:
-        if len(live.runs) == 1:
-            await live.runs[0].to_end(dispatched=bool(dispatched))
-            return
-        failures: list[Exception] = []
-
-        async def one(run: StepRun) -> None:
-            try:
-                await run.to_end(dispatched=run.step.run in dispatched)
-            except Exception as error:  # noqa: BLE001 - one run's failure to be recorded must not cut off the others
-                failures.append(error)
-
-        async with anyio.create_task_group() as group:
-            for run in live.runs:
-                group.start_soon(one, run)
-        if failures:
-            raise failures[0]
-
-    async def _close_from_disk(self, live: _Live) -> None:
+    async def _close_from_disk(self, live: LiveJob) -> None:
         """The journal refused a record: everything is stopped by now, so end the job as far as the disk knows it.
 
         A disk that is full stays so for a while; this tries again until it can or the service stops.
@@ -291,7 +259,7 @@ class Supervisor:
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _closed_from_disk(self, live: _Live) -> bool:
+    async def _closed_from_disk(self, live: LiveJob) -> bool:
         error = RunError(
             code=RunErrorCode.RECORD_FAILED,
             detail="The service could not write the job's records, so the run was stopped.",
@@ -311,29 +279,33 @@ class Supervisor:
     async def _settle(self, job: Job, *, cut_off: RunError, not_started: RunError) -> Job:
         feed = self._hub.live_feed(job.id) or Feed(job)
         recorder = Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now)
+        try:
+            return await self._settle_with(recorder, cut_off=cut_off, not_started=not_started)
+        finally:
+            recorder.quiet()
+
+    async def _settle_with(self, recorder: Recorder, *, cut_off: RunError, not_started: RunError) -> Job:
+        job = recorder.job
         for index, run in enumerate(job.runs):
-            if run.state.terminal:
-                continue
-            began = run.state is State.RUNNING
-            await to_thread.run_sync(self._journal.artefacts.drop, job.id, index)  # no record names them
-            await recorder.surplus(index)
-            stdout, stderr = await self._journal.measure(job.id, index)
-            ended = RunEnded(
-                seq=0,
-                ts=0.0,
-                run=index,
-                host=run.host,
-                state=State.LOST if began else State.FAILED,
-                error=cut_off if began else not_started,
-                stdout=stdout,
-                stderr=stderr,
+            if run.state is State.RUNNING:
+                await self._settle_cut_off(recorder, index, run, cut_off)
+        unstarted = [(index, run) for index, run in enumerate(job.runs) if run.state is State.QUEUED]
+        if unstarted:
+            await recorder.runs_ended(
+                _ended(index, run, State.FAILED, not_started, (EMPTY, EMPTY)) for index, run in unstarted
             )
-            await recorder.run_ended(ended)
         if not recorder.job.state.terminal:
             await recorder.finished()
         return recorder.job
 
+    async def _settle_cut_off(self, recorder: Recorder, index: int, run: Run, error: RunError) -> None:
+        job_id = recorder.job.id
+        await to_thread.run_sync(self._journal.artefacts.drop, job_id, index)  # no record names them
+        await recorder.surplus(index)
+        tallies = await self._journal.measure(job_id, index)
+        await recorder.runs_ended([_ended(index, run, State.LOST, error, tallies)])
 
-def _request_all(stops: Iterable[Stop], reason: StopReason) -> None:
-    for stop in stops:
-        stop.request(reason)
+
+def _ended(index: int, run: Run, state: State, error: RunError, tallies: tuple[Tally, Tally]) -> RunEnded:
+    stdout, stderr = tallies
+    return RunEnded(seq=0, ts=0.0, run=index, host=run.host, state=state, error=error, stdout=stdout, stderr=stderr)

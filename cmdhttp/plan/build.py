@@ -105,6 +105,8 @@ def build_plan(policy: Policy, command: Command, hosts: Iterable[str], arguments
         steps=steps,
         success_codes=command.success_codes,
         max_parallel=command.max_parallel,
+        batch=max(command.batch.of(len(steps)), 1) if command.batch else len(steps),
+        max_failures=command.max_failures.of(len(steps)) if command.max_failures else None,
         parser=command.parser,
     )
 

@@ -192,7 +192,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All steps of one call. `policy` is the hash of the policy that allowed it; `parser` reads stdout as data."""
+    """All steps of one call. `policy` is the hash of the policy that allowed it; `parser` reads stdout as data.
+
+    Runs start in the order of the steps: at most `max_parallel` at the same time, `batch` of them before any further one, and
+    none once more than `max_failures` have failed (None: all of them, whatever fails).
+    """
 
     command: str
     policy: str
@@ -200,4 +204,6 @@ class Plan:
     steps: tuple[Step, ...]
     success_codes: frozenset[int]
     max_parallel: int
+    batch: int
+    max_failures: int | None = None
     parser: str | None = None

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TypeVar
 
 from cmdhttp.auth.tokens import TokenTable
-from cmdhttp.policy.fields import Rate
+from cmdhttp.policy.fields import Rate, Share
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.model import Effect
 from cmdhttp.policy.params import Narrowing, ParamSpec, Value
@@ -225,6 +225,7 @@ class Oidc:
 class Command:
     """A published command. `hosts` is where it is made to run; `timeout` in seconds.
 
+    `batch`, `max_failures`: how many hosts of a job are done before any other, and how many runs may fail; None: no limit.
     `isolated`: whether a local run gets a PID namespace of its own.
     """
 
@@ -254,6 +255,8 @@ class Command:
     atoms: tuple[str, ...]
     at: Position
     collect: Collect | None = None
+    batch: Share | None = None
+    max_failures: Share | None = None
 
     def missing_on(self, host: Host, values: Mapping[str, Value]) -> tuple[str, ...]:
         """Return what cannot be done of a call with these values on a host, all that it asks for there."""

@@ -19,6 +19,8 @@ _DURATION = re.compile(
 )
 _SIZE = re.compile(r"([1-9][0-9]{0,14})(B|KiB|MiB|GiB|TiB)\Z")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(s|sec|min|h|hour|d|day)\Z")
+_COUNT_SHARE = re.compile(r"(0|[1-9][0-9]{0,5}|(?:100|[1-9]?[0-9])%)\Z")
+_BATCH = re.compile(r"([1-9][0-9]{0,5}|(?:100|[1-9][0-9]?)%)\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _PARAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _INSTANT_LIKE = re.compile(
@@ -30,6 +32,8 @@ _BOOL_WORDS = "true or false, written so"
 _DURATION_WORDS = "a duration with its unit, like 500ms, 30s, 2m or 1h30m"
 _SIZE_WORDS = "a size with its unit, like 512B, 64KiB or 1MiB"
 _RATE_WORDS = "a rate: a count, '/' and s, min, h or d, like 120/min or 30/h"
+_SHARE_WORDS = "a count of runs, like 3, or a share of all runs of a job, like 25%"
+_BATCH_WORDS = "a count of hosts, like 10, or a share of all hosts of a job, like 25%, and over zero"
 _INSTANT_WORDS = "a date (2026-12-20) or a time with its offset (2026-12-20T08:00:00Z)"
 _NAME_WORDS = "a name: a letter or digit, then letters, digits, '.', '_' or '-', at most 64 in all"
 _PARAM_NAME_WORDS = "a parameter name: a small letter, then small letters, digits or '_', at most 32 in all"
@@ -49,6 +53,21 @@ class Rate:
 
     count: int
     seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """So many of a job's hosts, or so many in a hundred of them."""
+
+    number: int
+    percent: bool = False
+
+    def of(self, total: int) -> int:
+        """Return how many of `total` that is at most, rounded down."""
+        return total * self.number // 100 if self.percent else self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}%" if self.percent else f"{self.number}"
 
 
 def _text(value: Any, wanted: str) -> str:
@@ -118,6 +137,23 @@ def read_rate(value: Any) -> Rate:
     return Rate(count=int(found[1]), seconds=_PERIOD[found[2]])
 
 
+def read_share(value: Any) -> Share:
+    """A count from `3`, or so many in a hundred from `25%`, at most `100%`."""
+    return _share(value, _COUNT_SHARE, _SHARE_WORDS)
+
+
+def read_batch(value: Any) -> Share:
+    """The same, over zero."""
+    return _share(value, _BATCH, _BATCH_WORDS)
+
+
+def _share(value: Any, spelled: re.Pattern[str], words: str) -> Share:
+    text = _text(value, words)
+    if not spelled.match(text):
+        raise ValueError(f"must be {words}")
+    return Share(number=int(text.removesuffix("%")), percent=text.endswith("%"))
+
+
 def read_instant(value: Any) -> datetime:
     """The moment in UTC: midnight for a date (`2026-12-20`), else that of a date-time with its offset."""
     if isinstance(value, datetime):
@@ -169,6 +205,8 @@ QUOTED: Mapping[str, dict[str, Any]] = {
 """By JSON type: how the text is written that means such a value. JSON Schema of `Int`, `Number` and `Bool` is the type."""
 
 RATE = spelling(_RATE, _RATE_WORDS)
+SHARE = spelling(_COUNT_SHARE, _SHARE_WORDS)
+BATCH = spelling(_BATCH, _BATCH_WORDS)
 
 Int = Annotated[int, BeforeValidator(read_int)]
 Number = Annotated[float, BeforeValidator(read_number)]

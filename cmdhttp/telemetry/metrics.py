@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import disable_created_metrics
 
+from cmdhttp.telemetry.ssh_metrics import SshCollector, SshFigures
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _BOUNDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 3600)
 
@@ -91,3 +93,7 @@ class Metrics:
         """Ask these whenever the metrics are read."""
         self._running.set_function(running)
         self._queued.set_function(queued)
+
+    def count_connections(self, figures: Callable[[], SshFigures]) -> None:
+        """Ask this whenever the metrics are read."""
+        self.registry.register(SshCollector(figures))

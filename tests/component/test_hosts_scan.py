@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import cmdhttp
-from tests.support.sshd import Sshd, make_key
+from tests.support.sshd import Sshd
 
 PROFILE = "{user: %s, auth: {key: file:ops}, host_keys: {%s}}"
 REST = """\
@@ -72,6 +72,12 @@ def fingerprint(public: Path) -> str:
     """What an admin sees on the host's console."""
     done = subprocess.run(["ssh-keygen", "-lf", str(public)], check=True, capture_output=True, text=True)
     return done.stdout.split()[1]
+
+
+def make_key(path: Path, *, kind: str = "ed25519") -> None:
+    """Make a key pair; an RSA key of 2048 bits, because larger ones take seconds to find."""
+    size = ("-b", "2048") if kind == "rsa" else ()
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, *size, "-N", "", "-f", str(path)], check=True)
 
 
 def sign(authority: Path, key: Path, *options: str) -> None:
@@ -378,7 +384,7 @@ def test_pretender(desk: Desk, talk: Callable[[socket.socket], None]) -> None:
         desk.one(port)
         begin = time.monotonic()
         done = desk.scan("web1", "--timeout", "1")
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 8, "a second was allowed; the rest is for a busy machine"
     assert (done.returncode, done.stderr) == (2, "")
     assert "failed: " in done.stdout
     assert done.stdout.replace("\n", "").isprintable()

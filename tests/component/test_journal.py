@@ -22,8 +22,10 @@ from cmdhttp.jobs.state import (
     Job,
     OnDisconnect,
     Output,
+    Progress,
     Run,
     RunEnded,
+    Started,
     State,
     apply,
 )
@@ -279,6 +281,43 @@ async def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     (other / "jobs.sqlite3").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigError, match="cannot be used"):
         Journal(other)
+
+
+async def test_an_older_database_is_taken_over(tmp_path: Path) -> None:
+    """What a version before has written is read, and what it did not know is made."""
+    older = Journal(tmp_path)
+    job = await new(older)
+    older.close()
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+        db.execute("DROP TABLE dispatched")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    newer = Journal(tmp_path)
+    assert [each.id for each in await newer.unfinished()] == [job.id]
+    newer.close()
+
+
+async def test_the_runs_of_several_are_marked_one_by_one(journal: Journal) -> None:
+    """The row of a job on several hosts is written at its end; until then marks and events say the rest."""
+    made = await accept(journal, new_job(1, hosts=("a", "b", "c")))
+    assert isinstance(made, Job)
+    for event in (
+        Dispatched(ts=2.0, run=1),
+        Started(seq=2, ts=3.0, run=1, host="b", argv=("x",)),
+        RunEnded(seq=3, ts=4.0, run=1, host="b", state=State.SUCCEEDED),
+        Progress(seq=4, ts=4.0, done=1, total=3, failed=0, batch=1, batches=1),
+        Dispatched(ts=5.0, run=2),
+    ):
+        made = await keep(journal, made, event)
+        assert await journal.get(made.id) == made
+    (listed,) = await journal.page(Filter(principal=made.principal, limit=9, states=[State.RUNNING]))
+    assert (listed.id, listed.last_seq) == (made.id, 1)
+    for run in (0, 2):
+        made = await keep(journal, made, RunEnded(seq=made.last_seq + 1, ts=6.0, run=run, host="h", state=State.FAILED))
+    made = await keep(journal, made, Finished(seq=made.last_seq + 1, ts=7.0))
+    (listed,) = await journal.page(Filter(principal=made.principal, limit=9))
+    assert listed == made == await journal.get(made.id)
+    assert await journal._database.read(lambda db: db.execute("SELECT * FROM dispatched").fetchall()) == []
 
 
 async def test_a_failed_commit_leaves_no_gap_and_no_block(journal: Journal) -> None:

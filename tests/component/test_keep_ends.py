@@ -124,7 +124,6 @@ async def kept(
         executor=Says(writes=writes, stopped_by=stopped_by),
         context=RunContext(job_id=job.id, order=Order(principal="p", command="c", policy="")),
         success_codes=(0,),
-        limiters=(),
         monotonic=lambda: 0.0,
         keeper=Keeper(store=journal.artefacts, job_id=job.id, run=0),
     )

@@ -70,9 +70,8 @@ class Live:
 
     async def end(self, run: int = 0) -> None:
         stdout, stderr = await self.recorder.tallies(run)
-        await self.recorder.run_ended(
-            RunEnded(seq=0, ts=0.0, run=run, host=f"h{run}", state=State.SUCCEEDED, stdout=stdout, stderr=stderr)
-        )
+        ended = RunEnded(seq=0, ts=0.0, run=run, host=f"h{run}", state=State.SUCCEEDED, stdout=stdout, stderr=stderr)
+        await self.recorder.runs_ended([ended])
 
     async def outputs(self) -> list[tuple[Stream, int, int]]:
         events = await self.journal.events(self.job.id, after=0, limit=-1)
@@ -255,7 +254,7 @@ async def test_a_recorder_that_did_not_see_the_start_knows_no_output(live: Live)
     assert job is not None
     other = Recorder(job=job, journal=live.journal, feed=live.feed, now=lambda: 3.0)
     await other.surplus(0)
-    await other.run_ended(RunEnded(seq=0, ts=0.0, run=0, host="h0", state=State.LOST))
+    await other.runs_ended([RunEnded(seq=0, ts=0.0, run=0, host="h0", state=State.LOST)])
     assert live.feed.job.state is State.LOST
     assert live.hub.printed(live.job.id) is None
     assert await live.stored() == b"seen"

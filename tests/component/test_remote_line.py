@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cmdhttp.plan.remote import posix_line
+from cmdhttp.execution.ssh.remote import lines
+from cmdhttp.plan.remote import GUARD_ROOM, PROBES, posix_line
 
 _KNOWN = ("sh", "bash", "dash", "ksh", "mksh", "zsh", "yash", "ash", "fish", "csh", "tcsh")
 POSIX_SHELLS = ("dash", "bash", "busybox", "ksh", "mksh", "zsh")
@@ -86,3 +87,10 @@ def test_any_posix_shell_decodes(name: str, locale: str, tmp_path: Path) -> None
     ):
         line = posix_line((*DUMP, *values)).replace("/bin/sh", str(sh), 1)
         assert read_by("/bin/sh", line, LC_ALL=locale) == joined(values)
+
+
+def test_a_guard_takes_no_more_than_its_room() -> None:
+    """What the plan leaves free in a line is enough for each guard that can stand around the command."""
+    argv, token = ("/bin/true", "a b"), "t" * 64
+    for guarded in (lines.single(token, PROBES, argv, seconds=1e6), lines.without_python(token, argv, seconds=1e6)):
+        assert len(posix_line(guarded)) - len(posix_line(argv)) < GUARD_ROOM

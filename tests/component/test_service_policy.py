@@ -12,9 +12,9 @@ from tests.support.service import Document, Service, as_document
 MORE = """\
 version: 1
 ssh_profiles:
-  certified: {user: nobody, auth: {certificate: {ca: main}}, host_keys: {known_hosts: known_hosts}}
+  away: {user: nobody, auth: {key: file:none}, host_keys: {known_hosts: known_hosts}}
 hosts:
-  certified: {address: 127.0.0.1, ssh: certified}
+  away: {address: 127.0.0.1, ssh: away}
 commands:
   approved: {run: [/usr/bin/true], on: local, approval: {by: bob}, timeout: 5s}
   redacted: {run: [/usr/bin/echo, canary-7f3a], on: local, output: {redact: ["canary-[0-9a-f]+"]}, timeout: 5s}
@@ -34,17 +34,18 @@ commands:
     params: {note: {type: json, max: 64KiB}, key: {type: secret, required: false}, count: {type: int, default: 3}}
     on: local
     timeout: 5s
-  certain: {run: [/usr/bin/true], on: certified, timeout: 5s}
+  strange: {script: exit, interpreter: powershell, on: local, timeout: 5s}
   narrow:
     run: [/usr/bin/echo, <word>]
     params: {word: {type: enum, values: [red, green, blue]}}
-    on: [local, certified]
+    on: [local, away]
+    files: {collect: [report.txt]}
     timeout: 5s
 roles:
   more:
-    - {commands: [approved, redacted, cut, echoed, parsed, uploaded, noted, certain], hosts: "*"}
+    - {commands: [approved, redacted, cut, echoed, parsed, uploaded, noted, strange], hosts: "*"}
     - {commands: narrow, hosts: local, params: {word: [red, green]}}
-    - {commands: narrow, hosts: certified}
+    - {commands: narrow, hosts: away}
 grants:
   - {to: ann, roles: more}
 deny:
@@ -90,7 +91,7 @@ def test_a_call_that_needs_approval_is_refused(service: Service) -> None:
     ("command", "body", "what"),
     [
         ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "files on SSH hosts"),
-        ("certain", {}, "a login by certificate"),
+        ("strange", {}, "scripts for powershell"),
     ],
 )
 def test_what_cannot_be_done_yet_never_runs(service: Service, command: str, body: Document, what: str) -> None:
@@ -167,9 +168,9 @@ def test_a_long_value_is_on_record_by_its_sum(service: Service) -> None:
 def test_one_host_that_cannot_be_done_does_not_hold_up_the_others(service: Service) -> None:
     """Of two hosts, the one that works gives its result."""
     with service.client() as client:
-        body = {"params": {"word": "red"}, "hosts": ["local", "certified"]}
+        body = {"params": {"word": "red"}, "hosts": ["local", "away"]}
         job = client.post("/v1/run/narrow", json=body).json()
-    assert [(run["host"], run["state"]) for run in job["runs"]] == [("local", "succeeded"), ("certified", "failed")]
+    assert [(run["host"], run["state"]) for run in job["runs"]] == [("local", "succeeded"), ("away", "failed")]
 
 
 def test_explain_answers_a_denial_without_its_rule(service: Service) -> None:
@@ -194,7 +195,7 @@ def test_explain_answers_a_denial_without_its_rule(service: Service) -> None:
 
 def test_explain_decides_for_each_host(service: Service) -> None:
     """A call to several hosts gets the least that any of them gets."""
-    status, mixed = explain(service, "narrow", params={"word": "blue"}, hosts=["local", "certified"])
+    status, mixed = explain(service, "narrow", params={"word": "blue"}, hosts=["local", "away"])
     assert (status, mixed["decision"]) == (200, "deny")
     assert [host["decision"] for host in mixed["hosts"]] == ["deny", "allow"]
 
@@ -217,12 +218,12 @@ def test_explain_tells_nothing_of_what_a_caller_may_not_know(service: Service) -
 
 def test_explain_says_what_cannot_be_done(service: Service) -> None:
     """Where a run would end as unsupported, explain says of what, host by host; of a denial it says nothing."""
-    _, two = explain(service, "narrow", params={"word": "red"}, hosts=["local", "certified"])
+    _, two = explain(service, "narrow", params={"word": "red"}, hosts=["local", "away"])
     assert [(host["decision"], host["unsupported"]) for host in two["hosts"]] == [
         ("allow", None),
-        ("allow", "a login by certificate"),
+        ("allow", "files on SSH hosts"),
     ]
-    _, denied = explain(service, "narrow", params={"word": "green"}, hosts=["certified"])
+    _, denied = explain(service, "narrow", params={"word": "green"}, hosts=["away"])
     assert (denied["decision"], denied["hosts"][0]["unsupported"]) == ("deny", None)
 
 
@@ -240,7 +241,7 @@ def test_explain_and_run_agree(service: Service) -> None:
 
 def test_warnings_are_in_the_log(service: Service) -> None:
     """What the policy asks for in vain is said when the service starts, at its place."""
-    assert "P216 warning: this version cannot do a login by certificate" in service.log
+    assert "P216 warning: this version cannot do files on SSH hosts" in service.log
 
 
 def test_serve_takes_named_interpreters(tmp_path: Path) -> None:

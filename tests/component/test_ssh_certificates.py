@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -33,7 +34,7 @@ from cmdhttp.execution.ssh.certificates import Issued, Issuer, Purpose
 from cmdhttp.execution.ssh.dial import Dialed, Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed
 from cmdhttp.execution.ssh.signers import KeySigner
-from cmdhttp.plan.model import Agent, AgentSigner, Certificate, KeyFile, KeyVariable, SshTarget, Step
+from cmdhttp.plan.model import Agent, AgentSigner, Certificate, KeyFile, KeyVariable, Shell, SshTarget, Step
 from tests.support.agent import Agent as RunningAgent
 from tests.support.leaks import nothing_left
 from tests.support.sshd import Sshd, make_key
@@ -237,6 +238,23 @@ async def test_a_run_by_the_executor(sshd: Sshd, folder: Path) -> None:
     assert told.records[0].command_sha256 is not None
 
 
+async def test_a_run_where_no_guard_goes(sshd: Sshd, folder: Path) -> None:
+    """A host whose shell takes no guard gets a certificate for the line all the same."""
+    told = Told()
+    target = replace(target_of(sshd, certificate(KeyFile(path=str(folder / "ed25519")))), shared=False, shell=Shell.RAW)
+
+    async def emit(_event: News) -> None:
+        pass
+
+    step = Step(run=0, host="h", target=target, argv=("/bin/echo", "hello"), env={}, timeout=30, output_limit=1 << 20)
+    executor = SshExecutor(on_issue=told)
+    exited = await executor.run(step, context=CONTEXT, emit=emit, stop=Stop())
+    await executor.aclose()
+    assert exited.exit_code == 0
+    (record,) = told.records
+    assert (record.job, record.command_sha256) == ("job_01TEST", hashlib.sha256(b"/bin/echo hello").hexdigest())
+
+
 # No login.
 
 
@@ -418,6 +436,13 @@ async def test_a_plain_certificate_forwards_nothing(sshd: Sshd, folder: Path) ->
             async with dialed(target, through=found):
                 pass
     assert failed.value.error.detail == "The jump host does not permit connections to the host."
+
+
+async def test_no_certificate_for_everything_where_one_is_for_a_job(sshd: Sshd, folder: Path) -> None:
+    """A connection that is not to be shared is never opened without its command line."""
+    target = replace(target_of(sshd, certificate(KeyFile(path=str(folder / "ed25519")))), shared=False)
+    with pytest.raises(ValueError, match="one command line"):
+        await Dialer().dial(target)
 
 
 # A thief.

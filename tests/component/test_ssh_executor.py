@@ -1,6 +1,5 @@
 """The SSH executor against a real OpenSSH server, and against things that only pretend to be one."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -9,8 +8,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,29 +18,24 @@ import pytest
 from anyio.abc import SocketStream
 
 from cmdhttp.execution.model import (
-    Emit,
-    Executor,
     Exited,
     News,
-    Order,
     Output,
-    RunContext,
     RunErrorCode,
     Started,
     Stop,
     Stopped,
     StopReason,
-    Stream,
 )
 from cmdhttp.execution.ssh import SshExecutor
-from cmdhttp.plan.model import KeyFile, LocalTarget, Shell, SshTarget, Step
+from cmdhttp.plan.model import KeyFile, LocalTarget, Shell, Step
 from cmdhttp.policy.compiled import Script
+from tests.support.leaks import nothing_left
+from tests.support.ssh_runs import CONTEXT, Told, closing, run, sh, step_for, target_of
 from tests.support.sshd import Sshd, is_alive, make_key
 
 pytestmark = pytest.mark.anyio
 
-ORDER = Order(principal="ann", command="test", policy="sha256:0")
-CONTEXT = RunContext(job_id="job_01TEST", order=ORDER)
 MIB = 1024 * 1024
 
 
@@ -60,101 +54,6 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def own_sshd(tmp_path: Path) -> Iterator[Sshd]:
     with Sshd.start(tmp_path / "sshd") as server:
         yield server
-
-
-@dataclass
-class Told:
-    """What an executor emitted."""
-
-    events: list[News] = field(default_factory=list)
-    printed: anyio.Event = field(default_factory=anyio.Event)
-
-    async def emit(self, event: News) -> None:
-        self.events.append(event)
-        if b"\n" in self.bytes_of():
-            self.printed.set()
-
-    def bytes_of(self, stream: Stream = Stream.STDOUT) -> bytes:
-        return b"".join(e.data for e in self.events if isinstance(e, Output) and e.stream is stream)
-
-    async def first_line(self) -> bytes:
-        with anyio.fail_after(10):
-            await self.printed.wait()
-        return self.bytes_of().split(b"\n")[0]
-
-
-def target_of(server: Sshd) -> SshTarget:
-    return SshTarget(
-        address=server.address,
-        port=server.port,
-        account=server.account,
-        login=KeyFile(path=str(server.key)),
-        known_hosts=str(server.known_hosts),
-    )
-
-
-def step_for(
-    target: SshTarget | LocalTarget, *argv: str, env: Mapping[str, str] | None = None, stdin: bytes | None = None
-) -> Step:
-    return Step(
-        run=0,
-        host="h",
-        target=target,
-        argv=argv,
-        env=env or {},
-        stdin=stdin,
-        timeout=60,
-        output_limit=1 << 40,
-    )
-
-
-def sh(target: SshTarget, text: str) -> Step:
-    return step_for(target, "/bin/sh", "-c", text)
-
-
-async def run(
-    step: Step,
-    *,
-    stop: Stop | None = None,
-    emit: Emit | None = None,
-    executor: Executor | None = None,
-    keep: bool = False,
-) -> tuple[Exited, Told]:
-    """Run a step on an executor of its own and check that nothing stays behind; with `keep` it may keep connections."""
-    told = Told()
-    used = executor or SshExecutor()
-    if keep:
-        return await used.run(step, context=CONTEXT, emit=emit or told.emit, stop=stop or Stop()), told
-    async with nothing_left(), closing(used):
-        exited = await used.run(step, context=CONTEXT, emit=emit or told.emit, stop=stop or Stop())
-    return exited, told
-
-
-@contextlib.asynccontextmanager
-async def closing(executor: Executor) -> AsyncIterator[Executor]:
-    """Close the executor at the end, also of a cancelled block."""
-    try:
-        yield executor
-    finally:
-        with anyio.CancelScope(shield=True):
-            await executor.aclose()
-
-
-@contextlib.asynccontextmanager
-async def nothing_left() -> AsyncIterator[None]:
-    """Fail if the block leaves a task or a socket."""
-    tasks, sockets = asyncio.all_tasks(), open_sockets()
-    yield
-    assert asyncio.all_tasks() - tasks == set()
-    assert open_sockets() - sockets == set()
-
-
-def open_sockets() -> set[str]:
-    found = set()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.add(str(descriptor.readlink()))
-    return {name for name in found if name.startswith("socket:")}
 
 
 @contextlib.contextmanager

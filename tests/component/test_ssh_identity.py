@@ -12,10 +12,20 @@ import asyncssh
 import pytest
 
 from cmdhttp.execution.model import RunError, RunErrorCode
-from cmdhttp.execution.ssh import credentials
+from cmdhttp.execution.ssh import agents, credentials
 from cmdhttp.execution.ssh.dial import Dialed, Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed, at_jump
-from cmdhttp.plan.model import Agent, KeyFile, KeyVariable, PasswordFile, PasswordVariable, SshLogin, SshTarget
+from cmdhttp.plan.model import (
+    Agent,
+    AgentSigner,
+    Certificate,
+    KeyFile,
+    KeyVariable,
+    PasswordFile,
+    PasswordVariable,
+    SshLogin,
+    SshTarget,
+)
 from tests.support.agent import Agent as RunningAgent
 from tests.support.leaks import nothing_left
 from tests.support.sshd import PASSWORD, Sshd, make_key
@@ -209,6 +219,17 @@ async def test_an_agent_with_many_keys(sshd: Sshd, agent: RunningAgent, tmp_path
     )
 
 
+async def test_a_host_that_takes_fewer_keys(tmp_path: Path, agent: RunningAgent) -> None:
+    """One that breaks off the login before all were offered has refused them, and the hint says why."""
+    for number in range(4):
+        make_key(tmp_path / f"key{number}")
+        agent.add(tmp_path / f"key{number}")
+    with Sshd.start(tmp_path / "sshd", config=["MaxAuthTries 2"]) as server:
+        error = await refused(target_of(server, Agent(socket=str(agent.socket))))
+    assert error.detail == "The host refused the login with the first 4 keys of the SSH agent."
+    assert "MaxAuthTries" in error.hint
+
+
 async def test_what_is_no_agent(sshd: Sshd, tmp_path: Path) -> None:
     """A socket on which something else answers is told, and does not hang."""
     path = tmp_path / "web.sock"
@@ -221,6 +242,23 @@ async def test_what_is_no_agent(sshd: Sshd, tmp_path: Path) -> None:
     async with server:
         error = await refused(target_of(sshd, Agent(socket=str(path))))
     assert error.detail == "No login was attempted: the SSH agent does not answer as an agent should."
+
+
+async def test_an_agent_that_hangs(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up, long before anybody waits for the login."""
+    monkeypatch.setattr(agents, "_ANSWER_WITHIN", 0.3)
+    path = tmp_path / "mute.sock"
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_unix_server(say_nothing, path):
+        error = await refused(target_of(sshd, Agent(socket=str(path))))
+        assert error.detail == "No login was attempted: the SSH agent did not answer in time."
+        signer = AgentSigner(agent=Agent(socket=str(path)), public_key=str(sshd.key.with_suffix(".pub")))
+        login = Certificate(authority=signer, principal="p", ttl=60.0)
+        assert "refused to sign the certificate" in (await refused(target_of(sshd, login))).detail
 
 
 # Passwords.

@@ -96,3 +96,17 @@ def test_a_program_with_an_equals_sign_is_started(run: Runner) -> None:
     """Also without sudo: `env` alone would take the path for one more variable, and start what follows."""
     done = run(step("/tmp/no=such/x", "/bin/echo", "ran", become=None))
     assert (done.stdout, done.returncode) == (b"", 127)
+
+
+def test_a_stop_goes_through_sudo(run: Runner) -> None:
+    """TERM, sent by the login account to sudo, ends the command; that is how a stop reaches it."""
+    text = "sudo -n -u daemon -- /bin/sleep 15 & sleep 1; kill -TERM $!; wait $!; printf %s, $?"
+    done = run(step("/bin/sh", "-c", text, become=None), f"{LOGIN} ALL=({OTHER}) NOPASSWD: /bin/sleep")
+    assert (done.stdout, done.returncode) == (b"143,", 0)
+
+
+def test_a_time_limit_of_sudo(run: Runner) -> None:
+    """What ignores a stop is ended by sudo itself, if the rule gives it a time."""
+    rule = f"{LOGIN} ALL=({OTHER}) TIMEOUT=2 NOPASSWD: /bin/sleep"
+    done = run(step("/bin/sleep", "15"), f"Defaults:{LOGIN} env_keep += CMDHTTP_JOB_ID", rule)
+    assert done.returncode < 0, "sudo ends by the signal that ended its command"

@@ -1,6 +1,7 @@
 """What the program knows by name, its documentation explains; what the documentation shows, the program takes."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from cmdhttp.cli.doctor.verb import CHECKS
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.execution.local.collecting import REASONS
 from cmdhttp.execution.model import RunErrorCode
+from cmdhttp.execution.ssh.pool import Figures
 from cmdhttp.execution.ssh.scan import Standing
 from cmdhttp.jobs.artefacts import NOT_KEPT
 from cmdhttp.jobs.state import State
@@ -121,7 +123,9 @@ def test_audit_codes_are_documented() -> None:
 
 def test_metrics_are_documented() -> None:
     """Every metric has a row, and every row a metric."""
-    families = Metrics(version="1").registry.collect()
+    metrics = Metrics(version="1")
+    metrics.count_connections(lambda: Figures(open=0, in_use=0, backing_off=0, waiting=0, counts=Counter()))
+    families = metrics.registry.collect()
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     assert rows("metrics") == names
 

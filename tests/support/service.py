@@ -161,6 +161,7 @@ class Service:
     """One service. `start`, `stop`, `kill` and `restart` may follow each other in any order that makes sense."""
 
     commands: ClassVar[Mapping[str, Document]] = COMMANDS
+    sshd_listens: ClassVar[str] = "127.0.0.1"
 
     def __init__(self, folder: Path, sshd: Sshd, *, flags: Mapping[str, str]) -> None:
         self.folder = folder
@@ -185,7 +186,7 @@ class Service:
         `prefix` is a program and its arguments that starts the service, like unshare.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with Sshd.start(folder / "sshd") as sshd:
+        with Sshd.start(folder / "sshd", listen=cls.sshd_listens) as sshd:
             service = cls(folder, sshd, flags=flags)
             service.prefix = list(prefix)
             try:

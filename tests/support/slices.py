@@ -54,10 +54,10 @@ def _slice(doc: Doc, name: str) -> Doc:
 
 def _needed(doc: Doc, cut: Doc) -> Doc:
     """What the cut names, and what that names in turn; at least one host, for its labels."""
-    needed: Doc = {section: {} for section in ("principals", "groups", "hosts", "ssh_profiles")}
+    needed: Doc = {section: {} for section in ("principals", "groups", "hosts", "ssh_profiles", "ssh_authorities")}
     words = _words(cut) | {next(iter(doc["hosts"]))}
     while more := [
-        (section, name) for section in needed for name in doc[section].keys() & words - needed[section].keys()
+        (section, name) for section in needed for name in doc.get(section, {}).keys() & words - needed[section].keys()
     ]:
         for section, name in sorted(more):
             needed[section][name] = doc[section][name]

@@ -22,6 +22,10 @@ _ADDRESS = "127.0.0.1"
 _MADE_UP = "cmdhttp-test"
 _MADE_UP_UID = 61234
 _WAIT = 10.0
+EVERY_LOOPBACK = "0.0.0.0 rdomain lo"
+"""To listen on: the whole of 127.0.0.0/8 by the loopback interface, and nothing that is not on this machine."""
+_UNLESS_GIVEN = ("MaxStartups 1000", "LogLevel DEBUG1")
+"""Of two such lines sshd takes the first."""
 PASSWORD = "correct horse battery"
 _PASSWORD_HASH = "$6$cmdhttptest$2AZ9uPiY1XSd1H/mYJHjTM2bpU21OMUnWuJ5XrD8hYK9.CPEsMr444Essgg.0UNbsPbIl5SzweHC6.vlbkjHE0"
 _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && shift 2 && exec "$@"'
@@ -38,8 +42,10 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
+        listen: str = _ADDRESS,
     ) -> None:
         self.address = _ADDRESS
+        self._listen = listen
         self.port = _free_port()
         self.folder = folder
         self.key = folder / "user_key"
@@ -62,14 +68,16 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
+        listen: str = _ADDRESS,
     ) -> Iterator["Sshd"]:
         """Start a server with `config` as further lines of its sshd_config.
 
         `shell` and `home` count only when run as root, and only root can give the account the password `PASSWORD`.
         `{open}` in a line stands for the server's folder that every account may read, see `put`.
+        With `listen=EVERY_LOOPBACK` every address of 127.0.0.0/8 leads to it, and with 0.0.0.0 those of the machine do, too.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, home=home, password=password)
+        server = cls(folder, config=config, shell=shell, home=home, password=password, listen=listen)
         try:
             server._prepare()
             server.up()
@@ -77,6 +85,13 @@ class Sshd:
         finally:
             server.down()
             shutil.rmtree(server._open_folder)
+
+    @property
+    def pid(self) -> int:
+        """The listener's process id. Raises RuntimeError if it is down."""
+        if self._process is None:
+            raise RuntimeError("sshd is not running")
+        return self._process.pid
 
     @property
     def account(self) -> str:
@@ -149,9 +164,10 @@ class Sshd:
         allowed = self._open_folder / "authorized_keys"
         allowed.write_text(self.key.with_suffix(".pub").read_text())
         allowed.chmod(0o644)
+        given = {line.partition(" ")[0] for line in self._config}
         lines = (
             f"Port {self.port}",
-            f"ListenAddress {self.address}",
+            f"ListenAddress {self._listen}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {allowed}",
             "PidFile none",
@@ -162,8 +178,7 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "PrintMotd no",
-            "MaxStartups 200",
-            "LogLevel DEBUG1",
+            *(line for line in _UNLESS_GIVEN if line.partition(" ")[0] not in given),
             *(line.replace("{open}", str(self._open_folder)) for line in self._config),
         )
         (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")

@@ -87,6 +87,8 @@ class Dialer:
         """
         if (target.jump is None) is not (through is None):
             raise ValueError("a host is reached through its jump host, and only through that")
+        if isinstance(target.login, Certificate) and not target.shared and only is None:
+            raise ValueError("a certificate of a connection that is not shared is for one command line")
         try:
             credentials = await self._files.load(target)
         except ConnectFailed as failed:
@@ -143,7 +145,7 @@ class Dialer:
             except BaseException as exc:
                 if client.connection is not None:
                     await close(client.connection)
-                if isinstance(exc, asyncssh.PermissionDenied):
+                if isinstance(exc, asyncssh.PermissionDenied) or login.was_too_much(exc, client):
                     raise login.refused(client) from exc
                 if isinstance(exc, Exception):
                     raise failures.from_exception(exc, way.progress(credentials, client)) from exc

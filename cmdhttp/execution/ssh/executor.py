@@ -41,7 +41,8 @@ def _scratch() -> BinaryIO:
 
 
 _MARGIN = 2.0
-_ATTEMPTS = 4
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before a refused channel is asked for again: sshd counts a session until it has seen the end of its process."""
 
 
 class SshExecutor:
@@ -82,7 +83,7 @@ class SshExecutor:
         call = _Call(step=for_job(step, context.job_id), target=target, context=context, emit=emit, stop=stop)
         try:
             step_line(call.step)  # whatever way it goes, it must be one that any way could go
-            if target.shell is Shell.POSIX and not target.shared:
+            if not target.shared:
                 return await self._single(call)
             return await self._pooled(call)
         except (ConnectFailed, NoFiles) as failed:
@@ -101,7 +102,7 @@ class SshExecutor:
     # A connection that others use, too.
 
     async def _pooled(self, call: "_Call") -> Exited:
-        for _ in range(_ATTEMPTS):
+        for pause in _PAUSES:
             link = await _unless_stopped(call.stop, self._pool.take(call.target))
             try:
                 if link.guard is not None:
@@ -113,6 +114,7 @@ class SshExecutor:
                 return ended
             if has_files(call.step):
                 return await self._kept(call)
+            await _unless_stopped(call.stop, anyio.sleep(pause))
         return Exited(error=channel_refused())
 
     def _way(self, call: "_Call", connection: asyncssh.SSHClientConnection | None) -> Way:
@@ -194,11 +196,8 @@ class SshExecutor:
             return Exited(lost=True, error=connection_lost())
         if session.requested:
             return Exited(error=channel_refused())
-        if link.connection.is_closed():
-            return None
-        if link.users <= 1:
-            return Exited(error=channel_refused())
-        self._pool.refused(link)
+        if not link.connection.is_closed():
+            self._pool.refused(link)
         return None
 
     # A connection of its own.
@@ -224,20 +223,39 @@ class SshExecutor:
         return ended or Exited(error=channel_refused())
 
     async def _single(self, call: "_Call") -> Exited:
-        token = new_token()
+        token = new_token() if call.target.shell is Shell.POSIX else None
         seconds = self._seconds(call)
-        step, files = call.step, has_files(call.step)
-        if files:
+        files = has_files(call.step)
+        if token is None:
+            line = call.line(None, seconds=seconds)
+        else:
             there = Folder(path=token)  # the guard puts the path in its place
-            step = in_folder(step, work=there.work, inputs=there.inputs)
-        line = posix_line(lines.single(token, PROBES, remote_argv(step), seconds=seconds, with_files=files))
+            step = in_folder(call.step, work=there.work, inputs=there.inputs) if files else call.step
+            line = posix_line(lines.single(token, PROBES, remote_argv(step), seconds=seconds, with_files=files))
         order = call.context.order
         opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())
         try:
+            if token is None:
+                return await self._unguarded(call, dialed, line)
             return await self._alone(call, dialed, line, token)
         finally:
             await opened.__aexit__(None, None, None)
+
+    async def _unguarded(self, call: "_Call", dialed: Dialed, line: str) -> Exited:
+        """Run what its login shell takes without a guard."""
+        session = RunSession(may_start=lambda: not call.stop.requested, token=None)
+        opening = dialed.connection.create_session(lambda: session, line, encoding=None, window=WINDOW)
+        try:
+            with anyio.move_on_after(self._prepare_timeout) as limit:
+                await _unless_stopped(call.stop, opening, session=session)
+        except (asyncssh.Error, OSError):
+            if dialed.connection.is_closed():
+                return Exited(lost=session.requested, error=connection_lost())
+            return Exited(error=channel_refused())
+        if limit.cancelled_caught:
+            raise shell_failed("The host did not start in time what it was given.")
+        return await self._follow(call, dialed, session, alone=True)
 
     async def _alone(self, call: "_Call", dialed: Dialed, line: str, token: str) -> Exited:
         session = RunSession(may_start=lambda: not call.stop.requested, token=token)
@@ -256,7 +274,7 @@ class SshExecutor:
             return await self._guarded(call, guard, dialed, way=self._way(call, None))
         if guard.hello is Hello.SHELL:
             return await self._follow(call, dialed, session, alone=True)
-        if guard.hello is Hello.NONE:
+        if guard.hello is Hello.NONE and has_files(call.step):
             raise needs_python()
         guard.close()
         raise shell_failed("The account's login shell did not start what it was given.")

@@ -45,7 +45,10 @@ class ConnectFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a connection had got: TCP (`connected`) or a good key (`verified`); `jumped`: by a jump host, maybe `lost`."""
+    """How far a connection had got: as far as TCP (`connected`) or a good key (`verified`).
+
+    `jumped`: by way of a jump host, whose connection may be `lost`.
+    """
 
     trust: Trust = field(default_factory=Trust)
     connected: bool = False
@@ -134,7 +137,7 @@ def agent_keys_refused(*, offered: int, left_out: int) -> ConnectFailed:
     return login_failed(
         f"The host refused the login with the first {offered} keys of the SSH agent.{more}",
         hint="Check that the account's authorized_keys holds the public half of one of these keys. Give this service an agent "
-        "of its own that holds the right key alone.",
+        "of its own that holds the right key alone: a host ends a login after a few keys (MaxAuthTries).",
     )
 
 

@@ -242,9 +242,10 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         self._write(_frame(kind, number, body))
 
     def close(self) -> None:
-        """End the guard, and with it all that it runs."""
+        """End the guard, and with it all that it runs. The host may take its time to say that the channel is closed."""
         if self._channel is not None and not self.closed:
             self._channel.abort()
+            self.connection_lost(None)
 
     # What asyncssh calls.
 

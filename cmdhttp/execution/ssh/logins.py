@@ -41,6 +41,11 @@ class Login:
             "kbdint_auth": self.password is not None,
         }
 
+    def was_too_much(self, exc: BaseException, client: "LoginClient") -> bool:
+        """Say whether the host broke off a login because an agent's keys were more than its MaxAuthTries."""
+        broken_off = isinstance(exc, asyncssh.DisconnectError) and not isinstance(exc, asyncssh.ConnectionLost)
+        return broken_off and client.verified and self.agent is not None
+
     def refused(self, client: "LoginClient") -> ConnectFailed:
         """Say what it means that the host did not let this login in."""
         if client.wants_new_password:

@@ -9,9 +9,9 @@ like any other.
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from cmdhttp.execution.model import RunErrorCode
@@ -52,6 +52,7 @@ class _Place:
     dialing: "asyncio.Task[ConnectFailed | None] | None" = None
     waiters: "deque[asyncio.Future[None]]" = field(default_factory=deque)
     trouble: _Trouble | None = None
+    callers: int = 0
 
     def free(self, now: float, version: object) -> Link | None:
         """The busiest link that has room: the others may then fall idle."""
@@ -67,7 +68,7 @@ class _Place:
 
     @property
     def empty(self) -> bool:
-        return not self.links and not self.waiters and self.dialing is None and self.trouble is None
+        return not self.links and not self.callers and self.dialing is None and self.trouble is None
 
 
 class Pool:
@@ -85,7 +86,12 @@ class Pool:
 
     async def take(self, target: SshTarget, *, tunnel: bool = False) -> Link:
         """Return a link to run on, or to tunnel through; `give_back` it. Raises ConnectFailed."""
-        place = self._places.setdefault((target, tunnel), _Place())
+        if target.become is not None:
+            target = replace(target, become=None)  # who is become after the login is nothing to the connection
+        with self._at(target, tunnel=tunnel) as place:
+            return await self._taken(target, place, tunnel=tunnel)
+
+    async def _taken(self, target: SshTarget, place: _Place, *, tunnel: bool) -> Link:
         what = "reused"
         while True:
             version = self._dialer.version(target)
@@ -104,6 +110,16 @@ class Pool:
                 await _outcome(place.dialing)
             else:
                 await _turn(place)
+
+    @contextmanager
+    def _at(self, target: SshTarget, *, tunnel: bool) -> Iterator[_Place]:
+        """The place of a target, which stays known for as long as there is something to know of it."""
+        place = self._places.setdefault((target, tunnel), _Place())
+        place.callers += 1
+        try:
+            yield place
+        finally:
+            place.callers -= 1
 
     async def _dial_and_tell(self, target: SshTarget, place: _Place, *, tunnel: bool) -> None:
         self._check_trouble(place)
@@ -135,14 +151,13 @@ class Pool:
     @asynccontextmanager
     async def single(self, target: SshTarget, *, only: str | None, job: str, principal: str) -> AsyncIterator[Dialed]:
         """Yield a connection that serves nobody else, with a certificate for `only` (None: any). Raises ConnectFailed."""
-        place = self._places.setdefault((target, False), _Place())
-        self._check_trouble(place)
         jump = None if target.jump is None else await self._jump(target.jump)
         try:
             through = None if jump is None else jump.connection
-            dialed = await self._noted(
-                place, self._dialer.dial(target, through=through, only=only, job=job, principal=principal)
-            )
+            with self._at(target, tunnel=False) as place:
+                self._check_trouble(place)
+                dialing = self._dialer.dial(target, through=through, only=only, job=job, principal=principal)
+                dialed = await self._noted(place, dialing)
             try:
                 yield dialed
             finally:
@@ -150,7 +165,6 @@ class Pool:
         finally:
             if jump is not None:
                 self.give_back(jump)
-            self._drop_empty(target, place, tunnel=False)
 
     async def aclose(self) -> None:
         """Close every connection, and wait for it."""
@@ -291,13 +305,8 @@ class Pool:
             link.idle.cancel()
         self._counts["close", why] += 1
         self._own(asyncio.get_running_loop().create_task(_closed(link)))
-        for key, place in list(self._places.items()):
-            if place.empty:
-                del self._places[key]
-
-    def _drop_empty(self, target: SshTarget, place: _Place, *, tunnel: bool) -> None:
-        if place.empty:
-            self._places.pop((target, tunnel), None)
+        for key in [key for key, place in self._places.items() if place.empty]:
+            del self._places[key]
 
     def _own(self, task: "asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[ConnectFailed | None]") -> None:
         self._tasks.add(task)

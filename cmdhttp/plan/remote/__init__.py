@@ -6,6 +6,7 @@ module says what runs on a host, in whose name and with which variables, and pic
 """
 
 from cmdhttp.plan.remote.invocation import (
+    GUARD_ROOM,
     PROBES,
     Invocation,
     check_line,
@@ -25,6 +26,7 @@ from cmdhttp.plan.remote.raw import MAX_RAW, raw_line
 from cmdhttp.plan.remote.windows import MAX_CMD, MAX_POWERSHELL, script_line, windows_line
 
 __all__ = [
+    "GUARD_ROOM",
     "MAX_CMD",
     "MAX_LINE",
     "MAX_POWERSHELL",

@@ -11,13 +11,17 @@ from typing import assert_never
 
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.model import Shell, SshTarget, Step
-from cmdhttp.plan.remote.posix import posix_line
+from cmdhttp.plan.remote.fit import fitting
+from cmdhttp.plan.remote.posix import MAX_LINE, posix_line
 from cmdhttp.plan.remote.raw import raw_line
 from cmdhttp.plan.remote.windows import MAX_CMD, MAX_POWERSHELL, script_line, windows_line
 from cmdhttp.policy.compiled import Script
 
 JOB_ID = "CMDHTTP_JOB_ID"
 TMPDIR = "TMPDIR"
+GUARD_ROOM = 16_000
+"""Bytes of a line for a Unix host that a guard around the command may take."""
+
 _LONGEST_JOB_ID = "job_" + 26 * "0"
 _LONG_FOLDER = "/" + 99 * "f"
 _MOST: Mapping[Shell, int] = {Shell.CMD: MAX_CMD, Shell.POWERSHELL: MAX_POWERSHELL}
@@ -157,9 +161,11 @@ def command_line(argv: tuple[str, ...], shell: Shell, *, env: Mapping[str, str] 
 
 
 def check_line(step: Step) -> None:
-    """Raise BadValue if the step cannot be sent to its host; whatever the job's id will be."""
+    """Raise BadValue if the step cannot be sent to its host: whatever the job's id will be, and with a guard in the line."""
     placed = in_folder(step, work=_LONG_FOLDER, inputs=_LONG_FOLDER) if has_files(step) else step
-    step_line(for_job(placed, _LONGEST_JOB_ID))
+    line = step_line(for_job(placed, _LONGEST_JOB_ID))
+    if _shell(step) is Shell.POSIX:
+        fitting(line, most=MAX_LINE - GUARD_ROOM)
 
 
 # The probe: a command without effect, whose echo shows whether the host's login shell is of the family that the policy says.

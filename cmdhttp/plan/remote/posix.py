@@ -18,7 +18,7 @@ MAX_LINE = 120_000
 """Bytes. Linux gives one argument of execve at most 131,072 bytes, and sshd passes the line as one argument."""
 
 _SAFE = frozenset((string.ascii_letters + string.digits + "_./:,=@+-").encode())
-_SPELLED = tuple(chr(byte) if byte in _SAFE else f"\\0{byte:03o}" for byte in range(256))
+_SPELLED = {byte: f"\\0{byte:03o}" for byte in range(256) if byte not in _SAFE}
 _AS_THEY_ARE = 'exec "$@"'
 _EACH = 'for h do case $h in *"\\0"*) v=$(printf %b "${h}x"); h=${v%x};; esac; set -- "$@" "$h"; shift; done; exec "$@"'
 _AT_ONCE = 'n=$#; x() { set +f; unset IFS; [ $# = $n ] && exec "$@"; }; set -f; IFS=Z; x $(printf %bZ "$@"); ' + _EACH
@@ -32,7 +32,7 @@ def posix_line(argv: tuple[str, ...]) -> str:
     Raises BadValue (`argv_too_long`) if the line would not fit into one argument of the login shell.
     """
     data = [item.encode() for item in argv]
-    items = " ".join("'" + "".join(map(_SPELLED.__getitem__, item)) + "'" for item in data)
+    items = " ".join(f"'{item.decode('latin-1').translate(_SPELLED)}'" for item in data)
     return fitting(f"exec /bin/sh -c '{_unwrap(b''.join(data))}' sh {items}", most=MAX_LINE)
 
 

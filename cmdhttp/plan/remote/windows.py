@@ -27,6 +27,7 @@ MAX_POWERSHELL = 32_000
 
 _CALL = "powershell.exe -NoProfile -NonInteractive -OutputFormat Text -EncodedCommand "
 _QUIET = "$ProgressPreference='SilentlyContinue';"
+_UTF8 = "try{[Console]::OutputEncoding=New-Object System.Text.UTF8Encoding $false}catch{};"
 _QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")
 _NOT_FOUND = 127
 
@@ -43,11 +44,10 @@ def windows_line(argv: tuple[str, ...], env: Mapping[str, str], *, most: int) ->
             "the program is not an .exe or .com file named by its absolute path, or it is cmd.exe",
             hint=r"Name a program like C:\Windows\System32\whoami.exe; a batch file reads its arguments as code.",
         )
-    variables = "".join(f"$i.EnvironmentVariables['{name}']={_literal(env[name])};" for name in sorted(env))
     text = (
-        f"{_QUIET}$ErrorActionPreference='Stop';$i=New-Object System.Diagnostics.ProcessStartInfo;"
+        f"{_QUIET}$ErrorActionPreference='Stop';{_variables(env)}$i=New-Object System.Diagnostics.ProcessStartInfo;"
         f"$i.FileName={_literal(program)};$i.Arguments={_literal(' '.join(map(_quoted, arguments)))};"
-        f"$i.UseShellExecute=$false;{variables}"
+        "$i.UseShellExecute=$false;"
         f"try{{$p=[System.Diagnostics.Process]::Start($i)}}catch{{exit {_NOT_FOUND}}};$p.WaitForExit();exit $p.ExitCode"
     )
     return _encoded(text, most=most)
@@ -56,12 +56,21 @@ def windows_line(argv: tuple[str, ...], env: Mapping[str, str], *, most: int) ->
 def script_line(script: str, arguments: tuple[str, ...], env: Mapping[str, str], *, most: int) -> str:
     """Return the line that lets PowerShell run a script's text with `arguments` as `$args`.
 
-    Its exit status is what the script exits with, 1 after an error that it does not catch, else 0. Raises BadValue
-    (`argv_too_long`) over `most` characters.
+    Its exit status is what the script exits with, 1 after an error that it does not catch or if it cannot be read, else 0. It
+    writes UTF-8. Raises BadValue (`argv_too_long`) over `most` characters.
     """
-    variables = "".join(f"$env:{name}={_literal(env[name])};" for name in sorted(env))
     given = "".join(f" {_literal(argument)}" for argument in arguments)
-    return _encoded(f"{_QUIET}{variables}& ([ScriptBlock]::Create({_literal(script)})){given};exit 0", most=most)
+    text = (
+        f"{_QUIET}{_UTF8}{_variables(env)}"
+        f"try{{$private:s=[ScriptBlock]::Create({_literal(script)})}}catch{{[Console]::Error.WriteLine($_);exit 1}};"
+        f"& $s{given};exit 0"
+    )
+    return _encoded(text, most=most)
+
+
+def _variables(env: Mapping[str, str]) -> str:
+    """Return what sets variables, for the child too. PowerShell cannot set an empty one."""
+    return "".join(f"$env:{name}={_literal(env[name])};" for name in sorted(env))
 
 
 def _encoded(text: str, *, most: int) -> str:

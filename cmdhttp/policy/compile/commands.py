@@ -72,6 +72,8 @@ def compile_command(
         reason_required=spec.reason == "required",
         approval=approval,
         max_parallel=spec.max_parallel,
+        batch=spec.batch,
+        max_failures=spec.max_failures,
         isolated=spec.isolation == "namespace",
         atoms=(f"name:{name}", f"effect:{spec.effect}", *(f"tag:{tag}" for tag in spec.tags), EVERYTHING),
         at=defined.at,

@@ -40,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     variables.variables,  # P326, P331, P332
     commands.secrets_in_env,  # P329
     commands.paths_anywhere,  # P330
+    commands.paced_for_one,  # P335
     access.tokens,  # P401, P403 to P405
     access.sources,  # P406
     access.principals,  # P408

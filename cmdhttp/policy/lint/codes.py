@@ -52,6 +52,7 @@ class LintCode(StrEnum):
     UNDECLARED_VALUE = "P332", _WARNING, "a script reads a value that no parameter fills"
     SHELL_SYNTAX = "P333", _WARNING, "shell syntax where there is no shell"
     CANNOT_BE_SENT = "P334", _WARNING, "a command for a host that cannot be sent it"
+    PACED_FOR_ONE = "P335", _WARNING, "what paces several hosts, on a command for one"
 
     TOKEN_FOREVER = "P401", _ERROR, "a token without expiry"
     SECRET_IN_TEXT = "P402", _ERROR, "a token or private key in the policy's text"

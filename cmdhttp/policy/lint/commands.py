@@ -79,6 +79,20 @@ def changes_everywhere(book: Book) -> Iterator[Finding]:
             yield LintCode.EVERY_HOST.found(message, defined.where("on"), f"name groups or labels{counts_as(defined)}")
 
 
+def paced_for_one(book: Book) -> Iterator[Finding]:
+    """Of commands that have one host now; a selector of labels or of every host may take in more at any time."""
+    for command, defined in book.commands():
+        on = defined.spec.on if isinstance(defined.spec.on, list) else [defined.spec.on]
+        if len(command.hosts) != 1 or not all(isinstance(name, str) and name in command.hosts for name in on):
+            continue
+        for key in ("max_parallel", "batch", "max_failures"):
+            if key in defined.spec.model_fields_set:
+                message = f"'{key}' paces a job on several hosts, and '{command.name}' has one"
+                yield LintCode.PACED_FOR_ONE.found(
+                    message, defined.where(key), "leave it out, or name more hosts in 'on'"
+                )
+
+
 def counts_as(defined: Defined[CommandSpec]) -> str:
     """The end of a hint for a command that changes only because it does not say what it does; empty if it says."""
     if "effect" in defined.spec.model_fields_set:

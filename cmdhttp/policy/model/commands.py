@@ -8,6 +8,7 @@ from cmdhttp.policy.fields import Bool, Duration, Int, ParamName, Size, Strict
 from cmdhttp.policy.model.kinds import (
     MAX_EXIT_CODE,
     Account,
+    BatchText,
     Collected,
     Effect,
     EnvName,
@@ -18,6 +19,7 @@ from cmdhttp.policy.model.kinds import (
     RateText,
     Redaction,
     RunItem,
+    ShareText,
 )
 from cmdhttp.policy.params import AnyParam
 
@@ -165,4 +167,15 @@ class CommandSpec(Strict):
     approval: ApprovalSpec | None = Field(default=None, description="Who must agree before it runs.")
     max_parallel: Annotated[Int, Field(ge=1, le=1000)] = Field(
         default=10, description="Runs of one job at the same time; 10 if left out."
+    )
+    batch: BatchText | None = Field(
+        default=None,
+        description="Hosts of a job that are done before any further one: a count or a share; all at once if left out.",
+        examples=["10", "25%"],
+    )
+    max_failures: ShareText | None = Field(
+        default=None,
+        description="Runs of a job that may fail: once more have failed, no further run starts. A count or a share of all"
+        " its runs; no limit if left out.",
+        examples=["0", "10%"],
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import core_schema
 
-from cmdhttp.policy.fields import RATE, read_rate, spelling
+from cmdhttp.policy.fields import BATCH, RATE, SHARE, read_batch, read_rate, read_share, spelling
 
 MAX_PORT = 65535
 MAX_EXIT_CODE = 255
@@ -107,6 +107,8 @@ LabelValues = Annotated[list[Label], BeforeValidator(_one_or_many), Field(min_le
 Names = Annotated[list[str], BeforeValidator(_one_or_many), Field(min_length=1), _ONE_OR_MANY]
 Redaction = Annotated[str, PlainValidator(_redaction), WithJsonSchema({"type": "string", "minLength": 1})]
 RateText = Annotated[Any, PlainValidator(read_rate), WithJsonSchema(RATE)]
+ShareText = Annotated[Any, PlainValidator(read_share), WithJsonSchema(SHARE)]
+BatchText = Annotated[Any, PlainValidator(read_batch), WithJsonSchema(BATCH)]
 
 # What these three take is shared and recursive: `schema` has it.
 HostSelector = Annotated[Any, WithJsonSchema({"$comment": "HostSelector"})]

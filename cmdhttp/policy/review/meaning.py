@@ -11,7 +11,7 @@ from operator import ge, le
 from typing import Any, assert_never
 
 from cmdhttp.policy.compiled import Approval, Collect, Command, Concurrency, Host, Profile, Quota, Script, Stdin
-from cmdhttp.policy.fields import Rate
+from cmdhttp.policy.fields import Rate, Share
 from cmdhttp.policy.params import ParamSpec
 from cmdhttp.policy.review.describe import approval_needed, shortened, shown
 from cmdhttp.policy.template import Argument, Group, Spread, Template, Text
@@ -71,6 +71,8 @@ def command_shifts(before: Command, now: Command) -> list[Shift]:
         *_concurrency_shifts(before.concurrency or _UNLIMITED, now.concurrency or _UNLIMITED),
         compare("rate", before.rate, now.rate, _rate_within, _rate),
         compare("max_parallel", before.max_parallel, now.max_parallel, capped),
+        compare("batch", before.batch, now.batch, _share_within),
+        compare("max_failures", before.max_failures, now.max_failures, _share_within),
         compare("reason", before.reason_required, now.reason_required, ge, _reason),
         *_approval_shifts(before.approval, now.approval),
     )
@@ -184,6 +186,13 @@ def _same(one: object, other: object) -> bool:
 
 def capped(one: float | None, other: float | None) -> bool:
     return other is None or (one is not None and one <= other)
+
+
+def _share_within(one: Share | None, other: Share | None) -> bool:
+    """A count and a share cannot be compared: which is more depends on the hosts of a call."""
+    if one is None or other is None:
+        return other is None
+    return one.percent == other.percent and one.number <= other.number
 
 
 def _rate_within(one: Rate | None, other: Rate | None) -> bool:

@@ -23,6 +23,7 @@ from cmdhttp.jobs.state import (
     Omission,
     OnDisconnect,
     Output,
+    Progress,
     Receipt,
     Run,
     RunEnded,
@@ -290,4 +291,20 @@ def test_what_is_no_event_has_no_number() -> None:
         "job_id": "job_1",
         "ts": "1970-01-01T00:00:00.000000Z",
         "last_seq": 3,
+    }
+
+
+def test_progress() -> None:
+    """How far a job on several hosts is."""
+    told = Progress(seq=5, ts=0.0, done=3, total=9, failed=1, batch=2, batches=3)
+    assert event_document(told, job=None, job_id="job_1") == {
+        "type": "progress",
+        "job_id": "job_1",
+        "seq": 5,
+        "ts": "1970-01-01T00:00:00.000000Z",
+        "hosts_done": 3,
+        "hosts_total": 9,
+        "hosts_failed": 1,
+        "batch": 2,
+        "batches": 3,
     }

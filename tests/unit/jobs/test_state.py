@@ -13,6 +13,7 @@ from cmdhttp.jobs.state import (
     Job,
     OnDisconnect,
     Output,
+    Progress,
     Run,
     RunEnded,
     Started,
@@ -94,6 +95,7 @@ LEGAL = {
     "lose": {"queued", "dispatched", "started"},
     "end in queued": set[str](),
     "end in running": set[str](),
+    "progress": {"queued", "dispatched", "started", "ended", "canceled early"},
     "finish": {"ended", "canceled early"},
     "accept": set[str](),
 }
@@ -113,6 +115,7 @@ def make(name: str, job: Job) -> Event:
         "dispatch": Dispatched(ts=2.0, run=0),
         "start": started(job),
         "output": output(job),
+        "progress": Progress(seq=job.last_seq + 1, ts=5.5, done=1, total=2, failed=0, batch=1, batches=1),
         "finish": finished(job),
         "accept": Accepted(seq=1, ts=1.0, job=new_job()),
     }

@@ -1,6 +1,7 @@
 """A call becomes argv and steps: one item, one argument, whatever the values are."""
 
 import hashlib
+from bisect import bisect_left
 from dataclasses import replace
 from typing import Any
 
@@ -350,15 +351,16 @@ def test_sudo_leaves_the_login_as_it_is(account: str | None, becomes: str | None
 def test_a_line_is_as_long_as_sudo_makes_it() -> None:
     """Hosts that differ in sudo alone are judged each by its own line."""
     policy = odd("run: [/bin/c, '<l...>'], as: www", f"l: {{type: list, max_items: 100, of: {ANY}}}")
-    room = next(n for n in range(4000, 0, -1) if _fits(policy, "x", n))
+    room = bisect_left(range(4001), True, key=lambda n: not _fits(policy, "x", n)) - 1
+    assert 0 < room < 4000
     assert not _fits(policy, "s", room)
     with pytest.raises(BadValue):
-        plan(policy, "x", "s", l=[" " * 5000] * 4 + [" " * room])
+        plan(policy, "x", "s", l=[" " * 4500] * 4 + [" " * room])
 
 
 def _fits(policy: Policy, host: str, room: int) -> bool:
     try:
-        plan(policy, host, l=[" " * 5000] * 4 + [" " * room])
+        plan(policy, host, l=[" " * 4500] * 4 + [" " * room])
     except BadValue:
         return False
     return True
@@ -626,6 +628,24 @@ def test_the_plan_names_its_policy() -> None:
     assert made_plan.parser == "df"
     assert (made_plan.command, made_plan.policy) == ("c", policy.digest)
     assert (made_plan.success_codes, made_plan.max_parallel) == (frozenset({0, 2}), 4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "batch", "most"),
+    [
+        ("", 3, None),
+        ("batch: 2, max_failures: 0", 2, 0),
+        ("batch: 50%, max_failures: 67%", 1, 2),
+        ("batch: 1%, max_failures: 33%", 1, 0),
+        ("batch: 100%, max_failures: 100%", 3, 3),
+        ("batch: 900, max_failures: 900", 900, 900),
+    ],
+)
+def test_shares_are_of_the_hosts_of_the_call(keys: str, batch: int, most: int | None) -> None:
+    """A percentage is rounded down, and a batch has one host at least."""
+    policy = made(f"run: [/bin/c]{keys and ', '}{keys}")
+    made_plan = build_plan(policy, policy.commands["c"], ["local"] * 3, bind(policy.commands["c"], {}), Wish())
+    assert (made_plan.batch, made_plan.max_failures) == (batch, most)
 
 
 def test_argv_is_not_shown_by_accident() -> None:

@@ -7,6 +7,7 @@ import pytest
 from cmdhttp.errors import BadValue
 from cmdhttp.plan.model import KeyFile, LocalTarget, Shell, SshTarget, Step
 from cmdhttp.plan.remote import (
+    GUARD_ROOM,
     MAX_LINE,
     PROBES,
     check_line,
@@ -189,10 +190,10 @@ def test_the_job_knows_its_id() -> None:
 
 
 def test_the_length_is_judged_with_the_id_of_the_job() -> None:
-    """A line that fits only without the job's id is refused before there is a job."""
-    room = MAX_LINE - len(step_line(for_job(step("/bin/c", "", target=there()), "job_" + "0" * 26)))
+    """A line that fits only without the job's id, or without a guard, is refused before there is a job."""
+    room = MAX_LINE - GUARD_ROOM - len(step_line(for_job(step("/bin/c", "", target=there()), "job_" + "0" * 26)))
     check_line(step("/bin/c", "x" * room, target=there()))
-    with pytest.raises(BadValue, match=r"^the command line for SSH would be 120001 bytes, and 120000 fit$"):
+    with pytest.raises(BadValue, match=r"^the command line for SSH would be 104001 bytes, and 104000 fit$"):
         check_line(step("/bin/c", "x" * (room + 1), target=there()))
 
 

@@ -22,10 +22,8 @@ from cmdhttp.policy.shells import POWERSHELL
 from tests.support.windows import CALL, arguments, encoded_text, skeleton
 
 WHOAMI = r"C:\Windows\System32\whoami.exe"
-START = (
-    "$ProgressPreference={};$ErrorActionPreference={};$i=New-Object System.Diagnostics.ProcessStartInfo;$i.FileName={};"
-    "$i.Arguments={};$i.UseShellExecute=$false;"
-)
+FIRST = "$ProgressPreference={};$ErrorActionPreference={};"
+START = "$i=New-Object System.Diagnostics.ProcessStartInfo;$i.FileName={};$i.Arguments={};$i.UseShellExecute=$false;"
 END = "try{$p=[System.Diagnostics.Process]::Start($i)}catch{exit 127};$p.WaitForExit();exit $p.ExitCode"
 WINDOWS = (Shell.CMD, Shell.POWERSHELL)
 SPECIAL = "'\u2018\u2019\u201a\u201b\"\\ `$\t\n%^&|<>();,@{}[]#~!*?=-/:aZ0é\U0001f600"
@@ -34,7 +32,7 @@ SPECIAL = "'\u2018\u2019\u201a\u201b\"\\ `$\t\n%^&|<>();,@{}[]#~!*?=-/:aZ0é\U00
 def started(line: str) -> tuple[str, list[str]]:
     """Return the program and the arguments that the line starts."""
     shape, literals = skeleton(encoded_text(line))
-    assert shape == START + END
+    assert shape == FIRST + START + END
     assert literals[:2] == ["SilentlyContinue", "Stop"]
     return literals[2], arguments(literals[3])
 
@@ -121,12 +119,11 @@ def test_the_line_is_read_by_no_shell(shell: Shell) -> None:
 
 
 def test_variables() -> None:
-    """Variables are those of the process alone, in order of their names, empty ones too."""
+    """Variables are set before the process starts, in order of their names."""
     line = step_line(step(WHOAMI, shell=Shell.CMD, env={"B": "'x\u2019", "A": ""}))
     shape, literals = skeleton(encoded_text(line))
-    variable = "$i.EnvironmentVariables[{}]={};"
-    assert shape == START + 2 * variable + END
-    assert literals[4:] == ["A", "", "B", "'x\u2019"]
+    assert shape == FIRST + "$env:A={};$env:B={};" + START + END
+    assert literals[2:4] == ["", "'x\u2019"]
 
 
 @pytest.mark.parametrize("shell", WINDOWS)
@@ -136,7 +133,11 @@ def test_a_script(shell: Shell) -> None:
     script = Script(interpreter=POWERSHELL, text=text, sha256="")
     line = step_line(step("-a", "'\u201b", "", shell=shell, env={"P_N": "1'", "A": "2"}, script=script))
     shape, literals = skeleton(encoded_text(line))
-    assert shape == "$ProgressPreference={};$env:A={};$env:P_N={};& ([ScriptBlock]::Create({})) {} {} {};exit 0"
+    assert shape == (
+        "$ProgressPreference={};try{[Console]::OutputEncoding=New-Object System.Text.UTF8Encoding $false}catch{};"
+        "$env:A={};$env:P_N={};try{$private:s=[ScriptBlock]::Create({})}catch{[Console]::Error.WriteLine($_);exit 1};"
+        "& $s {} {} {};exit 0"
+    )
     assert literals[1:] == ["2", "1'", text, "-a", "'\u201b", ""]
 
 

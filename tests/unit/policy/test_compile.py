@@ -11,6 +11,7 @@ import pytest
 
 from cmdhttp.policy.compile import Folders, compile_all
 from cmdhttp.policy.compiled import Host, KeyLogin, Profile, Script, Stdin
+from cmdhttp.policy.fields import Share
 from cmdhttp.policy.merge import merge
 from cmdhttp.policy.model import Effect
 from tests.unit.policies import compiled, findings, judged, sources, unmarked
@@ -407,10 +408,12 @@ def test_a_command_says_all_its_limits() -> None:
     made = compiled(
         command(
             "run: [/bin/c], timeout: 1h30m, output: {max: 2KiB}, stdin: {type: secret, max: 1KiB}, max_parallel: 3,"
+            " batch: 25%, max_failures: 0,"
             " success_codes: [0, 3], reason: required, env: {LANG: C}, effect: read, tags: [t]"
         )
     ).commands["c"]
     assert (made.timeout, made.output.max_bytes, made.stdin) == (5400.0, 2048, Stdin(max_bytes=1024, secret=True))
+    assert (made.batch, made.max_failures) == (Share(number=25, percent=True), Share(number=0))
     assert (made.max_parallel, made.success_codes, made.reason_required) == (3, frozenset({0, 3}), True)
     assert (made.env, made.atoms) == ({"LANG": "C"}, ("name:c", "effect:read", "tag:t", "*"))
 

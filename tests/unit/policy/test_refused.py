@@ -142,6 +142,22 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
         HERE + "max_parallel: 1.10}}",
         "a.yaml:2:56: P201 c.max_parallel: must be a whole number in plain decimals, like 30 (no leading zero, no other base)",
     ),
+    "a batch of nothing": (
+        HERE + "batch: 0}}",
+        "a.yaml:2:49: P201 c.batch: must be a count of hosts, like 10, or a share of all hosts of a job, like 25%, and over zero",
+    ),
+    "a batch of more than all": (
+        HERE + "batch: 101%}}",
+        "a.yaml:2:49: P201 c.batch: must be a count of hosts, like 10, or a share of all hosts of a job, like 25%, and over zero",
+    ),
+    "half a failure": (
+        HERE + "max_failures: 0.5}}",
+        "a.yaml:2:56: P201 c.max_failures: must be a count of runs, like 3, or a share of all runs of a job, like 25%",
+    ),
+    "a list of failures": (
+        HERE + "max_failures: [1]}}",
+        "a.yaml:2:56: P201 c.max_failures: must be a count of runs, like 3, or a share of all runs of a job, like 25%",
+    ),
     "an exponent": (
         HERE + "params: {p: {type: number, max: 1e3}}}}",
         "a.yaml:2:74: P201 p.max: must be a number in plain decimals, like 0.5",

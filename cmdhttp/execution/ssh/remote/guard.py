@@ -379,10 +379,6 @@ class Guard:
         link.close()
         send_signal(run.pid, _signal.SIGKILL)
         self.wardens.discard(run.pid)
-        give_up = time.monotonic() + 2.0
-        while run.pid not in self.ends and time.monotonic() < give_up:
-            reap(self.ends)
-            time.sleep(0.001)
         alive = kill_all(self.ends, self.wardens | self.folders.removers, 2.0)
         self.ends.clear()
         run.over = OVER.pack(0, 0, alive, NOBODY)
@@ -401,6 +397,8 @@ class Guard:
         del self.runs[run.number]
 
     def look_at_the_clock(self) -> None:
+        reap(self.ends)  # wardens that were let go
+        self.ends.clear()
         now = time.monotonic()
         for run in list(self.runs.values()):
             if run.close_at is not None and now >= run.close_at:
@@ -415,8 +413,6 @@ class Guard:
     # Wardens and folders.
 
     def add_warden(self) -> None:
-        reap(self.ends)
-        self.ends.clear()
         here, there = _socket.socketpair()
         pid = os.fork()
         if pid == 0:

@@ -10,7 +10,7 @@ command -v setsid >/dev/null 2>&1 && apart=setsid
 trap 'end TERM' TERM HUP
 trap 'end KILL' USR1
 end() {
-    [ -z "$c" ] || kill -s "$1" "-$c" 2>/dev/null || kill -s "$1" "$c" 2>/dev/null
+    [ -z "$c" ] || kill -s "$1" -- "-$c" 2>/dev/null || kill -s "$1" "$c" 2>/dev/null
 }
 exec 3<&0
 $apart "$@" <&3 3<&- &
@@ -35,5 +35,5 @@ while :; do
     kill -0 "$c" 2>/dev/null || break
 done
 kill -s KILL "$w" 2>/dev/null
-[ -z "$apart" ] || kill -s KILL "-$c" 2>/dev/null
+[ -z "$apart" ] || kill -s KILL -- "-$c" 2>/dev/null
 exit "$e"

@@ -15,7 +15,7 @@ PIECE = 128 * 1024
 HEAD = struct.Struct("!IIB")
 LINK_HEAD = struct.Struct("!IB")
 ORDER = struct.Struct("!ddIBHH")
-"""Of a start: seconds, seconds to drain, bytes of credit, flags, how many arguments and variables. Then these, each with a NUL."""
+"""A start: seconds, drain in seconds, bytes of credit, flags, counts of arguments and variables; then these, a NUL after each."""
 WITH_FOLDER, WITH_STDIN = 1, 2
 OVER = struct.Struct("!BiIB")
 """Of an end: whether the status is known, the status (negative: a signal), how many live on, who ended it: one of these."""

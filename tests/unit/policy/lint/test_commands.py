@@ -7,7 +7,7 @@ import pytest
 from cmdhttp.policy.findings import Finding
 from tests.unit.policy.lint.linting import HOSTS, each, found, shown
 
-CODES = ("P323", "P324", "P326", "P329", "P330", "P415", "P417", "P419")
+CODES = ("P323", "P324", "P326", "P329", "P330", "P335", "P415", "P417", "P419")
 CASES: dict[str, tuple[str, str]] = {
     # the keys of a command, and the codes that must be said of it
     "nothing to say": ("effect: read, timeout: 5s, run: [/bin/a, <x>], params: {x: {type: int}}", ""),
@@ -45,6 +45,11 @@ CASES: dict[str, tuple[str, str]] = {
     "a change on every host": ("effect: change, timeout: 5s, run: [/bin/a], on: '*'", "P415 P419"),
     "a change on every host, in a list": ("effect: change, timeout: 5s, run: [/bin/a], on: [local, '*']", "P415 P419"),
     "a look at every host": ("effect: read, timeout: 5s, run: [/bin/a], on: '*'", ""),
+    "one host in batches": ("effect: read, timeout: 5s, run: [/bin/a], on: web1, batch: 1, max_failures: 0", "P335 P335"),
+    "one host in a list, one at a time": ("effect: read, timeout: 5s, run: [/bin/a], on: [local], max_parallel: 1", "P335"),
+    "two hosts in batches": ("effect: read, timeout: 5s, run: [/bin/a], on: [web1, local], batch: 1, max_failures: 0", ""),
+    "one host of a label in batches": ("effect: read, timeout: 5s, run: [/bin/a], on: {role: web}, batch: 1", ""),
+    "every host in batches": ("effect: read, timeout: 5s, run: [/bin/a], on: '*', batch: 1", ""),
     "destroyed by one": ("effect: destroy, timeout: 5s, run: [/bin/a]", "P417 P419"),
     "destroyed by two": ("effect: destroy, timeout: 5s, run: [/bin/a], approval: {by: [p]}", "P419"),
 }  # fmt: skip

@@ -259,6 +259,8 @@ MEANINGS: list[tuple[tuple[str, str], tuple[str, str, str, str]]] = [
     (("timeout: 10s", "timeout: 10s\n    concurrency: {total: 1}"), ("lost", "concurrency total", "none", "1")),
     (("timeout: 10s", "timeout: 10s\n    rate: 30/h"), ("lost", "rate", "none", "30 in 3600 s")),
     (("timeout: 10s", "timeout: 10s\n    max_parallel: 11"), ("gained", "max_parallel", "10", "11")),
+    (("timeout: 10s", "timeout: 10s\n    batch: 25%"), ("lost", "batch", "none", "25%")),
+    (("timeout: 10s", "timeout: 10s\n    max_failures: 0"), ("lost", "max_failures", "none", "0")),
     (("timeout: 10s", "timeout: 10s\n    reason: required"), ("lost", "reason", "optional", "required")),
     (
         ("timeout: 10s", "timeout: 10s\n    approval: {by: bob}"),
@@ -272,6 +274,25 @@ MEANINGS: list[tuple[tuple[str, str], tuple[str, str, str, str]]] = [
 def test_meanings(change: tuple[str, str], expected: tuple[str, str, str, str]) -> None:
     """One change of what a right does is gained, lost or changed for whoever has the right."""
     assert brief(changed(change)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "sign"),
+    [
+        ("3", "3", None),
+        ("3", "2", Sign.LOST),
+        ("3", "4", Sign.GAINED),
+        ("10%", "11%", Sign.GAINED),
+        ("10%", "10", Sign.CHANGED),
+        ("10", "10%", Sign.CHANGED),
+    ],
+)
+@pytest.mark.parametrize("key", ["batch", "max_failures"])
+def test_counts_and_shares(key: str, before: str, now: str, sign: Sign | None) -> None:
+    """More hosts before the next batch, or more failures, are more; a count and a share cannot be compared."""
+    texts = (BASE.replace("timeout: 10s", f"timeout: 10s\n    {key}: {share}") for share in (before, now))
+    found = diff(*map(made, texts), since=NOW)
+    assert brief(found) == ([(sign.value, key, before, now)] if sign else [])
 
 
 def test_another_way_to_a_host() -> None:

@@ -1,0 +1,49 @@
+"""When followers of a job on several hosts are told how far it is: with the end of a run, and not often.
+
+The first end is told at once and the last one too; between them at most one event comes every half second, and what is
+known then is never older than that. So the events of a job do not double with this, and a display of it does not stand still.
+"""
+
+from dataclasses import dataclass, field
+
+from cmdhttp.jobs.state import Job, Progress
+
+PAUSE = 0.5  # seconds
+
+
+@dataclass(slots=True, kw_only=True)
+class Teller:
+    """Knows what was told last. `batch`: runs a batch."""
+
+    batch: int
+    _told: int = field(default=0, init=False)
+    _next: float = field(default=float("-inf"), init=False)
+
+    def after_end(self, job: Job, *, ts: float, elapsed: float) -> Progress | None:
+        """Return what to tell with a run's end, or None if it is too soon for more. `job` is as it is after that."""
+        if len(job.runs) == 1:
+            return None
+        ended = all(run.state.terminal for run in job.runs)
+        return self.tell(job, ts=ts, elapsed=elapsed) if ended or elapsed >= self._next else None
+
+    def wait(self, elapsed: float) -> float:
+        """How many seconds it is too soon for more."""
+        return max(self._next - elapsed, 0.0)
+
+    def tell(self, job: Job, *, ts: float, elapsed: float) -> Progress | None:
+        """Return what to tell as the job's next event, or None if it was told. `elapsed` in seconds, from any start."""
+        over = [run.state.terminal for run in job.runs]
+        done = sum(over)
+        if done == self._told:
+            return None
+        self._told, self._next = done, elapsed + PAUSE
+        at = over.index(False) if done < len(over) else len(over) - 1
+        return Progress(
+            seq=job.last_seq + 1,
+            ts=ts,
+            done=done,
+            total=len(over),
+            failed=sum(run.failed for run in job.runs),
+            batch=at // self.batch + 1,
+            batches=-(-len(over) // self.batch),
+        )

@@ -1,0 +1,316 @@
+"""The life of a job on several hosts inside the service: places, cancels at odd moments, a disk that fails, a shutdown.
+
+Journal, hub and supervisor are the real ones. The executor is one whose runs end when the test says so.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from cmdhttp.clock import SystemClock
+from cmdhttp.errors import Unavailable
+from cmdhttp.execution.model import Emit, Exited, Order, Output, RunContext, Started, Stop, Stopped, StopReason, Stream
+from cmdhttp.jobs.hub import Hub
+from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.state import Job, OnDisconnect, Run, State
+from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.plan.model import LocalTarget, Plan, Step
+
+pytestmark = pytest.mark.anyio
+ORDER = Order(principal="p", command="c", policy="sha256:0")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Held:
+    """An executor whose runs go on until they are let go by name, or stopped."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.let: dict[str, tuple[anyio.Event, int]] = {}
+        self.printing = False
+
+    async def run(self, step: Step, *, context: RunContext, emit: Emit, stop: Stop) -> Exited:
+        gate = anyio.Event()
+        self.let[step.host] = (gate, 0)
+        self.started.append(step.host)
+        await emit(Started(pid=1))
+        if self.printing:
+            await emit(Output(stream=Stream.STDOUT, data=b"x"))
+        with stop.calling(gate.set):
+            await gate.wait()
+        if stop.requested:
+            return Exited(stopped=Stopped.CONFIRMED)
+        return Exited(exit_code=self.let[step.host][1])
+
+    async def aclose(self) -> None:
+        pass
+
+    def end(self, host: str, code: int = 0) -> None:
+        gate, _ = self.let[host]
+        self.let[host] = (gate, code)
+        gate.set()
+
+
+class Service:
+    """A supervisor with four places, of which a job on several hosts may have three."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal = Journal(folder)
+        self.hub = Hub(self.journal)
+        self.held = Held()
+        self.ended: list[str] = []
+        self.stop = anyio.Event()
+        self.supervisor = Supervisor(
+            journal=self.journal,
+            hub=self.hub,
+            executors=Executors(local=self.held, ssh=self.held),
+            clock=SystemClock(),
+            limits=Limits(max_running=4, max_queued=9),
+            on_end=self.on_end,
+        )
+        self._jobs = 0
+
+    async def on_end(self, job: Job) -> None:
+        self.ended.append(job.id)
+
+    async def submit(
+        self, hosts: str, *, max_parallel: int = 9, batch: int | None = None, max_failures: int | None = None
+    ) -> str:
+        """Submit a job on hosts, each named by one letter."""
+        self._jobs += 1
+        job = Job(
+            id=f"job_{self._jobs:026}",
+            command="c",
+            principal="p",
+            credential="k",
+            created_at=1.0,
+            policy="sha256:0",
+            params={},
+            labels=(),
+            reason="",
+            on_disconnect=OnDisconnect.CONTINUE,
+            max_parallel=max_parallel,
+            runs=tuple(Run(host=host) for host in hosts),
+        )
+        plan = Plan(
+            command="c",
+            policy="sha256:0",
+            shown_params={},
+            steps=tuple(
+                Step(run=run, host=host, target=LocalTarget(), argv=("x",), env={}, timeout=60, output_limit=99)
+                for run, host in enumerate(hosts)
+            ),
+            success_codes=frozenset({0}),
+            max_parallel=max_parallel,
+            batch=batch or len(hosts),
+            max_failures=max_failures,
+        )
+        with self.supervisor.place():
+            await self.supervisor.submit(job, plan, ORDER, None)
+        return job.id
+
+    async def job(self, job_id: str) -> Job:
+        found = await self.journal.get(job_id)
+        assert found is not None
+        return found
+
+    async def until(self, started: str) -> None:
+        """Wait until exactly these runs have started, in this order."""
+        with anyio.fail_after(5):
+            while len(self.held.started) < len(started):
+                await anyio.sleep(0.005)
+        await anyio.sleep(0.02)
+        assert "".join(self.held.started) == started
+
+    async def end_all(self, hosts: str) -> None:
+        """End these runs one after the other, each once it has started."""
+        with anyio.fail_after(5):
+            for host in hosts:
+                while host not in self.held.let:
+                    await anyio.sleep(0.005)
+                self.held.end(host)
+
+    async def over(self, job_id: str) -> Job:
+        with anyio.fail_after(5):
+            while job_id not in self.ended:
+                await anyio.sleep(0.005)
+        return await self.job(job_id)
+
+    def block(self) -> threading.Event:
+        """Keep the journal's writer busy until the event is set."""
+        gate = threading.Event()
+        self.journal._database.write(lambda _db: gate.wait(5), durable=False)
+        return gate
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    made = Service(tmp_path)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: made.supervisor.serve(until=made.stop, drain=0.05))
+        while not made.supervisor.accepting:
+            await anyio.lowlevel.checkpoint()
+        yield made
+        made.stop.set()
+    assert made.supervisor._places.free == 4
+    assert (made.supervisor.running, made.supervisor.queued) == (0, 0)
+    made.journal.close()
+
+
+def states(job: Job) -> str:
+    return " ".join(run.state for run in job.runs)
+
+
+def codes(job: Job) -> list[str | None]:
+    return [run.error.code if run.error else None for run in job.runs]
+
+
+async def test_the_next_place_is_for_whoever_has_the_fewest(service: Service) -> None:
+    """A job on many hosts leaves one place free; those that come later take it, and then the next, before more of the first."""
+    many = await service.submit("abcdef")
+    await service.until("abc")
+    for host in "xyz":
+        await service.submit(host)
+    await service.until("abcx")
+    assert [service.supervisor.queue_position(f"job_{number:026}") for number in range(1, 5)] == [None, None, 1, 2]
+    service.held.end("a")
+    await service.until("abcxy")
+    service.held.end("b")
+    await service.until("abcxyz")
+    service.held.end("c")
+    await service.until("abcxyzd")
+    await service.end_all("xyzdef")
+    assert states(await service.over(many)) == " ".join(["succeeded"] * 6)
+
+
+async def test_a_batch_waits_for_its_last_run(service: Service) -> None:
+    """While one run of a batch goes on nothing of the next starts, though there are places."""
+    job = await service.submit("abcd", batch=2)
+    await service.until("ab")
+    service.held.end("a")
+    await anyio.sleep(0.05)
+    await service.until("ab")
+    service.held.end("b", 1)
+    await service.until("abcd")
+    service.held.end("c")
+    service.held.end("d")
+    assert states(await service.over(job)) == "succeeded failed succeeded succeeded"
+
+
+async def test_too_many_failures_while_a_place_is_waited_for(service: Service) -> None:
+    """A job that waits for a place gives that up when it may start no more; the others have it."""
+    for host in "wx":
+        await service.submit(host)
+    job = await service.submit("abcdef", max_failures=0)
+    await service.until("wxab")
+    service.held.end("a", 1)
+    await anyio.sleep(0.05)
+    other = await service.submit("y")
+    await service.until("wxaby")
+    await service.end_all("wxyb")
+    ended = await service.over(job)
+    assert states(ended) == "failed succeeded canceled canceled canceled canceled"
+    assert codes(ended) == [None, None, *["max_failures"] * 4]
+    assert (ended.state, (await service.over(other)).state) == (State.FAILED, State.SUCCEEDED)
+
+
+@pytest.mark.parametrize("hosts", ["a", "abcdef"])
+async def test_a_cancel_before_the_job_is_on_disk(service: Service, hosts: str) -> None:
+    """A cancel that comes while the acceptance is written ends the job without a start."""
+    gate = service.block()
+    async with anyio.create_task_group() as group:
+        group.start_soon(service.submit, hosts)
+        await anyio.sleep(0.05)
+        await service.supervisor.cancel(f"job_{1:026}", reason=StopReason.CANCEL, wait=0)
+        gate.set()
+    ended = await service.over(f"job_{1:026}")
+    assert (service.held.started, codes(ended)) == ([], ["canceled"] * len(hosts))
+    assert {run.stopped for run in ended.runs} == {Stopped.CONFIRMED}
+
+
+async def test_a_cancel_while_all_places_are_taken(service: Service) -> None:
+    """A job that has started nothing is canceled at once and leaves the queue."""
+    for host in "wxyz":
+        await service.submit(host)
+    job = await service.submit("abc")
+    assert service.supervisor.queue_position(job) == 1
+    await service.supervisor.cancel(job, reason=StopReason.CANCEL, wait=5)
+    assert codes(await service.over(job)) == ["canceled"] * 3
+    assert service.supervisor.queued == 0
+    for host in "wxyz":
+        service.held.end(host)
+    await service.until("wxyz")
+
+
+async def test_a_job_that_cannot_be_kept_gives_its_places_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing runs of it, and the places are there for the next one."""
+
+    async def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.journal, "accept", full)
+        with pytest.raises(Unavailable):
+            await service.submit("abcdef")
+    job = await service.submit("uvw")
+    await service.until("uvw")
+    for host in "uvw":
+        service.held.end(host)
+    assert (await service.over(job)).ok
+
+
+async def test_a_disk_that_fails_in_the_middle(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ran is lost, what never started says that it has not, nothing more starts, and the next job runs."""
+    service.held.printing = True
+    job = await service.submit("abcdef")
+    await service.until("abc")
+    with monkeypatch.context() as patch:
+
+        def full(_descriptor: int, _data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr("cmdhttp.jobs.output_log.os.write", full)
+        service.held.end("a")
+        await service.until("abcd")
+        ended = await service.over(job)
+    assert states(ended) == "succeeded lost lost lost failed failed"
+    assert codes(ended)[1:] == ["record_failed"] * 5
+    following = await service.submit("z")
+    await service.until("abcdz")
+    service.held.end("z")
+    assert (await service.over(following)).ok
+
+
+async def test_a_shutdown(service: Service) -> None:
+    """What runs is stopped after the drain, what waits never starts, and both say why."""
+    job = await service.submit("abcde", max_parallel=2)
+    await service.until("ab")
+    service.stop.set()
+    ended = await service.over(job)
+    assert (service.held.started, codes(ended)) == (["a", "b"], ["service_stopped"] * 5)
+    assert ended.state is State.FAILED
+
+
+async def test_what_may_have_started_is_known_after_a_kill(service: Service) -> None:
+    """Of several runs each is marked by itself, before it starts; a reader of the disk alone sees which have been."""
+    job = await service.submit("abcde", max_parallel=2)
+    await service.until("ab")
+    service.held.end("a")
+    await service.until("abc")
+    seen = await service.job(job)
+    assert states(seen) == "succeeded running running queued queued"
+    assert [found.id for found in await service.journal.unfinished()] == [job]
+    await service.end_all("bcde")
+    assert (await service.over(job)).ok

@@ -1,0 +1,47 @@
+"""How often followers of a job on several hosts are told how far it is."""
+
+from dataclasses import replace
+
+from cmdhttp.jobs.progress import PAUSE, Teller
+from cmdhttp.jobs.state import Job, Run, State
+from tests.unit.jobs.test_state import new_job
+
+
+def job(*states: State) -> Job:
+    made = new_job(*(f"h{number}" for number in range(len(states))))
+    return replace(made, last_seq=7, runs=tuple(Run(host="h", state=state) for state in states))
+
+
+QUEUED, GOOD, BAD, CANCELED = State.QUEUED, State.SUCCEEDED, State.TIMED_OUT, State.CANCELED
+
+
+def test_what_is_told() -> None:
+    """The numbers are those of the job, and a run that was canceled has not failed."""
+    told = Teller(batch=2).after_end(job(GOOD, BAD, CANCELED, QUEUED, QUEUED), ts=3.0, elapsed=1.0)
+    assert told is not None
+    assert (told.seq, told.ts, told.done, told.total, told.failed, told.batch, told.batches) == (8, 3.0, 3, 5, 1, 2, 3)
+
+
+def test_one_host_has_no_progress() -> None:
+    """Of one run its end says all."""
+    assert Teller(batch=1).after_end(job(GOOD), ts=3.0, elapsed=1.0) is None
+
+
+def test_not_often() -> None:
+    """The first end is told at once, the next after a pause, and the last one in any case."""
+    teller = Teller(batch=9)
+    assert teller.after_end(job(GOOD, QUEUED, QUEUED, QUEUED), ts=0.0, elapsed=1.0)
+    assert teller.after_end(job(GOOD, GOOD, QUEUED, QUEUED), ts=0.0, elapsed=1.1) is None
+    assert teller.wait(1.1) == 1.0 + PAUSE - 1.1
+    assert teller.after_end(job(GOOD, GOOD, GOOD, QUEUED), ts=0.0, elapsed=1.0 + PAUSE)
+    last = teller.after_end(job(GOOD, GOOD, GOOD, BAD), ts=0.0, elapsed=1.0 + PAUSE)
+    assert last is not None
+    assert (last.done, last.failed, last.batch, last.batches) == (4, 1, 1, 1)
+
+
+def test_nothing_is_told_twice() -> None:
+    """A pause after which nothing has changed brings nothing."""
+    teller = Teller(batch=9)
+    now = job(GOOD, QUEUED)
+    assert teller.tell(now, ts=0.0, elapsed=0.0)
+    assert teller.tell(now, ts=0.0, elapsed=9.0) is None
