@@ -1,7 +1,7 @@
 """The files of one run on a host: written before it starts, collected when it is over, by SFTP.
 
 A session is open only while it is used: on the run's own connection, or on one more where that has no room for it or is good
-for one command line alone. Its certificate, where there is one, is good for SFTP and for no command.
+for one command line alone. Its certificate, where there is one, is good for what is about to be done by SFTP, and for no command.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,8 @@ from cmdhttp.execution.ssh.sftp import NoSession, Sftp, SftpBroken, sftp_on
 from cmdhttp.execution.ssh.staging import NotStaged, check, stage
 from cmdhttp.plan.model import SshTarget, Step
 
-_SFTP_ONLY = "internal-sftp"
+_TO_STAGE = "internal-sftp -p open,close,read,write,lstat,fstat,mkdir"
+_TO_COLLECT = "internal-sftp -R"
 
 
 class NoFiles(Exception):
@@ -43,8 +44,8 @@ class Way:
     connection: asyncssh.SSHClientConnection | None = None
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Sftp]:
-        """Raises NoSession, SftpBroken, ConnectFailed."""
+    async def session(self, only: str) -> AsyncIterator[Sftp]:
+        """Yield a session; a certificate made for it is good for `only`. Raises NoSession, SftpBroken, ConnectFailed."""
         async with AsyncExitStack() as stack:
             session: Sftp | None = None
             if self.connection is not None:
@@ -52,7 +53,7 @@ class Way:
                     session = await stack.enter_async_context(sftp_on(self.connection, patience=self.patience))
             if session is None:
                 own = self.pool.single(
-                    self.target, only=_SFTP_ONLY, job=self.context.job_id, principal=self.context.order.principal
+                    self.target, only=only, job=self.context.job_id, principal=self.context.order.principal
                 )
                 dialed = await stack.enter_async_context(own)
                 session = await stack.enter_async_context(sftp_on(dialed.connection, patience=self.patience))
@@ -79,7 +80,7 @@ class Files:
     async def stage(self) -> None:
         """Write what is sent, and see that what is left can be collected. Raises NoFiles, ConnectFailed."""
         try:
-            async with self.way.session() as session:
+            async with self.way.session(_TO_STAGE) as session:
                 self._uid = await check(session, self.folder)
                 await stage(session, self.folder, self.step.staged)
         except (NoSession, SftpBroken):
@@ -97,7 +98,7 @@ class Files:
             return
         async with AsyncExitStack() as stack:
             try:
-                session = await stack.enter_async_context(self.way.session())
+                session = await stack.enter_async_context(self.way.session(_TO_COLLECT))
             except (NoSession, SftpBroken, ConnectFailed):
                 await self.emit(LeftOut(name=b"", why=UNREADABLE))
                 return
