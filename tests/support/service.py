@@ -186,7 +186,7 @@ class Service:
         `prefix` is a program and its arguments that starts the service, like unshare.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with Sshd.start(folder / "sshd", listen=cls.sshd_listens) as sshd:
+        with Sshd.start(folder / "sshd", config=["Subsystem sftp internal-sftp"], listen=cls.sshd_listens) as sshd:
             service = cls(folder, sshd, flags=flags)
             service.prefix = list(prefix)
             try:
