@@ -101,18 +101,18 @@ class Server:
 
     def read(self, handle: bytes, rest: bytes) -> tuple[int, bytes]:
         offset, size = struct.unpack("!QI", rest)
-        match self.lie:
-            case "more than was asked for":
-                return DATA, string(b"x" * (size + 1))
-            case "endless content":
-                return DATA, string(b"x" * size)
-            case "a trickle":
-                time.sleep(0.1)
-                return DATA, string(b"x")
-            case "empty content":
-                return DATA, string(b"")
-            case "all is well":
-                return STATUS, self.status(OK)
+        lies = {
+            "more than was asked for": b"x" * (size + 1),
+            "endless content": b"x" * size,
+            "a trickle": b"x",
+            "empty content": b"",
+        }
+        if self.lie == "all is well":
+            return STATUS, self.status(OK)
+        if self.lie == "a trickle":
+            time.sleep(0.1)
+        if self.lie in lies:
+            return DATA, string(lies[self.lie])
         data = os.pread(self.handles[handle][0], size, offset)
         return (DATA, string(data)) if data else (STATUS, self.status(EOF))
 
@@ -138,19 +138,10 @@ class Server:
     def fstat(self, handle: bytes, _rest: bytes) -> tuple[int, bytes]:
         descriptor, path, _ = self.handles[handle]
         info = os.fstat(descriptor)
-        if path.endswith(".csv"):
-            match self.lie:
-                case "a pipe in its place":
-                    return ATTRS, attributes(info, mode=stat.S_IFIFO | 0o600)
-                case "a larger size":
-                    return ATTRS, attributes(info, size=900)
-                case "a smaller size":
-                    return ATTRS, attributes(info, size=2)
-                case "an endless size":
-                    return ATTRS, attributes(info, size=1 << 60)
-                case "a trickle":
-                    return ATTRS, attributes(info, size=1000)
-        return ATTRS, attributes(info)
+        sizes = {"a larger size": 900, "a smaller size": 2, "an endless size": 1 << 60, "a trickle": 1000}
+        if path.endswith(".csv") and self.lie == "a pipe in its place":
+            return ATTRS, attributes(info, mode=stat.S_IFIFO | 0o600)
+        return ATTRS, attributes(info, size=sizes.get(self.lie) if path.endswith(".csv") else None)
 
     def opendir(self, path: bytes, _rest: bytes) -> tuple[int, bytes]:
         if self.lie == "folders without end":
@@ -159,29 +150,28 @@ class Server:
 
     def readdir(self, handle: bytes, _rest: bytes) -> tuple[int, bytes]:
         _, folder, names = self.handles[handle]
-        match self.lie:
-            case "a path for a name":
-                return NAME, struct.pack("!I", 1) + self.entry("/etc", "../../etc/passwd")
-            case "an absolute path":
-                return NAME, struct.pack("!I", 1) + self.entry("/etc", "/etc/passwd")
-            case "a long name":
-                return NAME, struct.pack("!I", 1) + self.entry("/etc", "passwd", shown="x" * 300 + ".csv")
-            case "no names":
-                return NAME, struct.pack("!I", 0)
-            case "endless names":
-                self.count += 100
-                made = [self.entry("/etc", "passwd", shown=f"{self.count + n}.csv") for n in range(100)]
-                return NAME, struct.pack("!I", 100) + b"".join(made)
-            case "one name without end":
-                return NAME, struct.pack("!I", 100) + 100 * self.entry("/etc", "passwd", shown="..")
-            case "many names at once":
-                return NAME, struct.pack("!I", 0xFFFFFFFF) + 20_000 * (string(b"") + string(b"") + bytes(4))
-            case "a packet of 4 MiB":
-                return NAME, bytes(4 << 20)
+        self.count += 100
+        lies: dict[str, Callable[[], bytes]] = {
+            "a path for a name": lambda: struct.pack("!I", 1) + self.entry("/etc", "../../etc/passwd"),
+            "an absolute path": lambda: struct.pack("!I", 1) + self.entry("/etc", "/etc/passwd"),
+            "a long name": lambda: struct.pack("!I", 1) + self.entry("/etc", "passwd", shown="x" * 300 + ".csv"),
+            "no names": lambda: struct.pack("!I", 0),
+            "endless names": lambda: struct.pack("!I", 100) + b"".join(map(self.counted, range(100))),
+            "one name without end": lambda: struct.pack("!I", 100) + 100 * self.entry("/etc", "passwd", shown=".."),
+            "many names at once": lambda: (
+                struct.pack("!I", 0xFFFFFFFF) + 20_000 * (string(b"") + string(b"") + bytes(4))
+            ),
+            "a packet of 4 MiB": lambda: bytes(4 << 20),
+        }
+        if self.lie in lies:
+            return NAME, lies[self.lie]()
         if not names:
             return STATUS, self.status(EOF)
         listed, names[:] = list(names), []
         return NAME, struct.pack("!I", len(listed)) + b"".join(self.entry(folder, name) for name in listed)
+
+    def counted(self, number: int) -> bytes:
+        return self.entry("/etc", "passwd", shown=f"{self.count + number}.csv")
 
     def entry(self, folder: str, name: str, *, shown: str | None = None) -> bytes:
         try:

@@ -210,7 +210,8 @@ class SshExecutor:
         opened = self._pool.single(call.target, only=None, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())
         try:
-            seconds = self._seconds(call) + keeping_seconds(call.step.collect)
+            collect = call.step.collect
+            seconds = self._seconds(call) + keeping_seconds(None if collect is None else collect.max_bytes)
             async with kept_folder(dialed.connection, seconds=seconds, patience=self._prepare_timeout) as folder:
                 link = Link(dialed=dialed, capacity=1, users=1)
                 way = self._way(call, dialed.connection)

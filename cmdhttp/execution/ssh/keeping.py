@@ -16,16 +16,15 @@ from cmdhttp.execution.ssh.link import new_token
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.session import RunSession
 from cmdhttp.plan.remote import posix_line
-from cmdhttp.policy.compiled import Collect
 
 _TO_STAGE = 120.0
 _REMOVED_WITHIN = 5.0
 _LONGEST = 4096
 
 
-def keeping_seconds(collect: Collect | None) -> float:
-    """How long a folder may be needed beside the time of its run."""
-    return _TO_STAGE + (0.0 if collect is None else longest(collect.max_bytes))
+def keeping_seconds(max_bytes: int | None) -> float:
+    """How long a folder may be needed beside the time of its run, of which so many bytes are collected (None: nothing is)."""
+    return _TO_STAGE + (0.0 if max_bytes is None else longest(max_bytes))
 
 
 @asynccontextmanager

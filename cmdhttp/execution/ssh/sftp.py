@@ -17,7 +17,7 @@ from enum import IntEnum
 import anyio
 import asyncssh
 
-from cmdhttp.execution.ssh.wire import Reader, string, uint32, uint64
+from cmdhttp.execution.ssh.login.wire import Reader, string, uint32, uint64
 
 PIECE = 32 * 1024
 """Bytes that every server takes and gives in one packet."""
