@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
+import asyncssh
 import pytest
 from anyio import to_thread
 
@@ -28,20 +30,23 @@ from cmdhttp.execution.model import (
     RunErrorCode,
     Started,
     Stop,
+    Stopped,
     StopReason,
     Stream,
 )
-from cmdhttp.execution.ssh import SshExecutor
-from cmdhttp.execution.ssh.remote import lines
+from cmdhttp.execution.ssh import SshExecutor, files
+from cmdhttp.execution.ssh.login.dial import Dialer, close
 from cmdhttp.plan.model import HERE, Certificate, KeyFile, SshTarget, Staged, Step
 from cmdhttp.policy.compiled import Collect, Script
 from tests.support.leaks import nothing_left
-from tests.support.sshd import Sshd, make_key
+from tests.support.remote import machine
+from tests.support.sshd import Machine, Sshd, make_key
 
 pytestmark = pytest.mark.anyio
 
 CONTEXT = RunContext(job_id="job_01TEST", order=Order(principal="ann", command="c", policy="sha256:0"))
 SFTP = "Subsystem sftp internal-sftp"
+AUTHORITY = ["TrustedUserCAKeys {open}/authorities", "AuthorizedPrincipalsFile {open}/principals"]
 PRINCIPAL = "cmdhttp-tests"
 SECRET = "canary-9f3c'\"$(id)\n"
 UPLOAD = Staged(param="f", name="a <s>;$(id).txt", data=b"upload \0\xff" * 40_000, mode=0o600)
@@ -197,7 +202,7 @@ class Host:
 
 
 @pytest.fixture(params=FLAVOURS)
-def host(request: pytest.FixtureRequest, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
     """A host of each kind: what starts the run, and how many connections it takes, differ; the run does not."""
     flavour = str(request.param)
     config = {
@@ -205,13 +210,11 @@ def host(request: pytest.FixtureRequest, sshd: Sshd, tmp_path: Path, monkeypatch
         "two sessions": [SFTP, "MaxSessions 2"],
         "a server of its own": ["Subsystem sftp /usr/lib/openssh/sftp-server"],
     }
-    lines_for_authority = ["TrustedUserCAKeys {open}/authorities", "AuthorizedPrincipalsFile {open}/principals", SFTP]
     by_certificate = "certificate" in flavour
-    lines = lines_for_authority if by_certificate else config.get(flavour, [SFTP])
+    lines = [*AUTHORITY, SFTP] if by_certificate else config.get(flavour, [SFTP])
     shell = "/bin/csh" if flavour == "csh" else "/bin/sh"
-    with Sshd.start(tmp_path / "sshd", config=lines, shell=shell) as server:
-        if flavour == "sh":
-            without_python(monkeypatch)
+    kind = machine("sh" if flavour == "sh" else "python3")
+    with Sshd.start(tmp_path / "sshd", config=lines, shell=shell, machine=kind) as server:
         if not by_certificate:
             yield Host(server, target_of(server), flavour)
             return
@@ -223,12 +226,6 @@ def host(request: pytest.FixtureRequest, sshd: Sshd, tmp_path: Path, monkeypatch
 @pytest.fixture
 def target(host: Host) -> SshTarget:
     return host.target
-
-
-def without_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no host find its Python."""
-    text = lines._text
-    monkeypatch.setattr(lines, "_text", lambda name: "" if name == "find.sh" else text(name))
 
 
 def certificate(authority: Path) -> Certificate:
@@ -394,12 +391,8 @@ async def test_a_lost_connection(host: Host) -> None:
 _SERVICE = """
 import pickle, sys, anyio
 from cmdhttp.execution.model import Order, RunContext, Stop
-from cmdhttp.execution.ssh import SshExecutor
-from cmdhttp.execution.ssh.remote import lines
-
-if sys.argv[2] == "sh":
-    text = lines._text
-    lines._text = lambda name: "" if name == "find.sh" else text(name)
+from cmdhttp.execution.ssh import SshExecutor, files
+from cmdhttp.execution.ssh.login.dial import Dialer, close
 
 async def emit(news):
     print(type(news).__name__, flush=True)
@@ -413,15 +406,17 @@ anyio.run(main)
 """
 
 
+def started_service(step: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", _SERVICE, str(step)], stdout=subprocess.PIPE, text=True)
+
+
 @pytest.mark.parametrize("when", ["Started", "Output"])
 async def test_a_killed_service(host: Host, tmp_path: Path, when: str) -> None:
     """After a kill -9 of the service nothing of the run's files stays on the host."""
     step = step_for(host.target, 'echo "$1"; exec sleep 100', PW, collect=("*",))
     (tmp_path / "step").write_bytes(pickle.dumps(step))
     before = folders()
-    service = subprocess.Popen(
-        [sys.executable, "-c", _SERVICE, str(tmp_path / "step"), host.flavour], stdout=subprocess.PIPE, text=True
-    )
+    service = started_service(tmp_path / "step")
     try:
         assert service.stdout is not None
         while (line := await to_thread.run_sync(service.stdout.readline)) and line.strip() != when:
@@ -499,12 +494,10 @@ async def test_a_host_whose_sftp_is_elsewhere(tmp_path: Path) -> None:
     assert "SFTP does not see" in exited.error.detail
 
 
-async def test_a_certificate_and_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_certificate_and_no_python(tmp_path: Path) -> None:
     """What cannot be done is said, and nothing has run; without files the same host runs the command."""
-    without_python(monkeypatch)
     make_key(authority := tmp_path / "authority")
-    lines = ["TrustedUserCAKeys {open}/authorities", "AuthorizedPrincipalsFile {open}/principals", SFTP]
-    with Sshd.start(tmp_path / "sshd", config=lines) as server:
+    with Sshd.start(tmp_path / "sshd", config=[*AUTHORITY, SFTP], machine=machine("sh")) as server:
         trust(server, authority)
         target = target_of(server, certificate(authority), shared=False)
         exited, told = await run(step_for(target, "echo ran", PW))
@@ -512,6 +505,113 @@ async def test_a_certificate_and_no_python(tmp_path: Path, monkeypatch: pytest.M
         assert (exited.error.code, told.events) == (RunErrorCode.UNSUPPORTED, [])
         assert "python3" in exited.error.hint
         assert (await run(step_for(target, "echo ran")))[1].output == b"ran\n"
+
+
+OTHER_TMP = """
+    mount -t tmpfs none /run && mkdir /run/sshd /run/kept /run/home && mount --bind /tmp /run/kept
+    chown %d /run/home && chmod 711 /run && chmod 755 /run/sshd
+    mount -t tmpfs -o mode=1777 none /tmp
+    for folder in "$1" "$2"; do
+        case $folder in /tmp/*) mkdir -p "$folder" && mount --bind "/run/kept/${folder#/tmp/}" "$folder" ;; esac
+    done
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "home", "place"),
+    [
+        ("true", "/run/home", "/tmp/"),
+        ("mount -o remount,ro /tmp", "/nowhere", None),
+        ("chmod 777 /tmp", "/nowhere", None),
+        ("mount -o remount,ro /tmp", "/run/home", "/run/home/"),
+        ("chmod 777 /tmp", "/run/home", "/run/home/"),
+    ],
+)
+async def test_places_for_the_folder(tmp_path: Path, change: str, home: str, place: str | None) -> None:
+    """It is made where nobody else can replace it: in /tmp, else at home, else nowhere, and then nothing runs."""
+    odd = Machine(setup=OTHER_TMP % Machine().uid + change)
+    with Sshd.start(tmp_path / "sshd", config=[SFTP], home=home, machine=odd) as server:
+        exited, told = await run(step_for(target_of(server), "pwd", PW))
+    if place is None:
+        assert exited.error is not None
+        assert (exited.error.code, told.events) == (RunErrorCode.SPAWN_FAILED, [])
+        assert "folder could not be made" in exited.error.detail
+    else:
+        assert (exited, told.output.startswith(place.encode())) == (Exited(exit_code=0), True)
+
+
+# Thieves.
+
+
+@pytest.mark.parametrize("only", [files._TO_STAGE, files._TO_COLLECT])
+async def test_a_stolen_certificate_for_files(tmp_path: Path, only: str) -> None:
+    """It is good for SFTP and no command; that for what is sent removes nothing, and that for what is left writes nothing."""
+    make_key(authority := tmp_path / "authority")
+    with Sshd.start(tmp_path / "sshd", config=[*AUTHORITY, SFTP]) as server:
+        trust(server, authority)
+        (play := server.put("x", "")).unlink()
+        play.mkdir(mode=0o777)
+        play.chmod(0o777)
+        target = target_of(server, certificate(authority), shared=False)
+        dialed = await Dialer().dial(target, only=only, job="job_01TEST", principal="ann")
+        try:
+            refused = await dialed.connection.run("echo ran; touch /tmp/ran", check=False)
+            assert "ran" not in str(refused.stdout)
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await dialed.connection.open_connection("127.0.0.1", server.port)
+            async with dialed.connection.start_sftp_client() as sftp:
+                assert "passwd" in await sftp.listdir("/etc") if only == files._TO_COLLECT else await sftp.lstat("/etc")
+                with pytest.raises(asyncssh.SFTPPermissionDenied):
+                    await sftp.remove(f"{play}/nothing")
+                if only == files._TO_STAGE:
+                    await sftp.mkdir(f"{play}/made")
+                    with pytest.raises(asyncssh.SFTPPermissionDenied):
+                        await sftp.symlink("/etc", f"{play}/link")
+                else:
+                    with pytest.raises(asyncssh.SFTPPermissionDenied):
+                        await sftp.mkdir(f"{play}/made")
+        finally:
+            await close(dialed.connection)
+
+
+# Size.
+
+
+async def test_much(sshd: Sshd) -> None:
+    """Sixty-four megabytes go each way, with flat memory on the way back."""
+    data = os.urandom(1 << 20) * 64
+    step = step_for(target_of(sshd), 'cp "$1" back', replace(UPLOAD, data=data), collect=("back",), most=64 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sums = []
+
+    async def emit(event: News) -> None:
+        if isinstance(event, Collected):
+            with os.fdopen(os.dup(event.descriptor), "rb") as file:
+                file.seek(0)
+                sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+
+    executor = SshExecutor()
+    async with nothing_left(), closing(executor):
+        exited = await executor.run(step, context=CONTEXT, emit=emit, stop=Stop())
+    assert (exited.exit_code, sums) == (0, [hashlib.sha256(data).hexdigest()])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024
+
+
+async def test_a_stop_while_files_are_sent(sshd: Sshd) -> None:
+    """Nothing has run, which is certain, and what was sent is gone."""
+    stop, told, executor = Stop(), Told(), SshExecutor()
+    step = step_for(target_of(sshd), "echo ran", replace(UPLOAD, data=bytes(64 << 20)))
+    before = folders()
+    async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
+
+        async def cancel() -> None:
+            while not folders() - before:
+                await anyio.sleep(0.01)
+            stop.request(StopReason.CANCEL)
+
+        tasks.start_soon(cancel)
+        exited = await executor.run(step, context=CONTEXT, emit=told.emit, stop=stop)
+    assert (exited, told.events) == (Exited(stopped=Stopped.CONFIRMED), [])
 
 
 # Secrets.

@@ -1,4 +1,4 @@
-"""Hosts whose SFTP server lies: what it says is judged, and time and memory stay bounded. Each is a real sshd with such a subsystem."""
+"""Hosts whose SFTP server lies: what it says is judged, in bounded time and memory. Each is a real sshd with such a subsystem."""
 
 import resource
 import time

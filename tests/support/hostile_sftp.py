@@ -8,7 +8,10 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, OPENDIR, READDIR, MKDIR = 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 14
 STATUS, HANDLE, DATA, NAME, ATTRS = 101, 102, 103, 104, 105
