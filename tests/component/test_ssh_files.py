@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import asyncssh
@@ -183,7 +184,7 @@ def looked(printed: bytes) -> None:
 
 
 FLAVOURS = (
-    "python",
+    "python3",
     "sh",
     "certificate",
     "shared certificate",
@@ -527,9 +528,12 @@ OTHER_TMP = """
         ("chmod 777 /tmp", "/run/home", "/run/home/"),
     ],
 )
-async def test_places_for_the_folder(tmp_path: Path, change: str, home: str, place: str | None) -> None:
+@pytest.mark.parametrize("flavour", ["python3", "sh"])
+async def test_places_for_the_folder(
+    tmp_path: Path, change: str, home: str, place: str | None, flavour: Literal["python3", "sh"]
+) -> None:
     """It is made where nobody else can replace it: in /tmp, else at home, else nowhere, and then nothing runs."""
-    odd = Machine(setup=OTHER_TMP % Machine().uid + change)
+    odd = Machine(setup=f"{machine(flavour).setup}\n{OTHER_TMP % Machine().uid}\n{change}")
     with Sshd.start(tmp_path / "sshd", config=[SFTP], home=home, machine=odd) as server:
         exited, told = await run(step_for(target_of(server), "pwd", PW))
     if place is None:

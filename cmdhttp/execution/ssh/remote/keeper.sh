@@ -6,7 +6,7 @@ d=
 trap '' HUP INT TERM PIPE
 for p in /tmp "$TMPDIR" "$HOME"; do
     case $p in
-        /*) mkdir -m 700 "$p/$n" 2>/dev/null && d=$p/$n && break ;;
+        /*) { [ -k "$p" ] || [ -O "$p" ]; } && mkdir -m 700 "$p/$n" 2>/dev/null && d=$p/$n && break ;;
     esac
 done
 printf '%sR%d\n' "$t" "$$"
