@@ -1,19 +1,26 @@
 """Hosts whose SFTP server lies: what it says is judged, in bounded time and memory. Each is a real sshd with such a subsystem."""
 
 import resource
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cmdhttp.execution.model import Exited, RunError, RunErrorCode
 from cmdhttp.execution.ssh import SshExecutor, collecting
+from cmdhttp.execution.ssh.guard import Folder, Guard
 from tests.component.test_ssh_files import PW, UPLOAD, Told, run, step_for, target_of
 from tests.support import hostile_sftp
 from tests.support.sshd import Sshd
+
+if TYPE_CHECKING:
+    import asyncssh
 
 pytestmark = pytest.mark.anyio
 
@@ -153,3 +160,103 @@ async def test_a_trickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     told = await left_by(tmp_path, "a trickle", most=1000)
     assert (told.files, told.left) == ({}, [(b"", "unreadable")])
     assert time.monotonic() - since < 15
+
+
+# A guard that lies about the folder.
+
+
+class Channel:
+    """The far end of a guard's channel: what was written to it, and whether it was cut."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.cut = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def abort(self) -> None:
+        self.cut = True
+
+    def is_closing(self) -> bool:
+        return self.cut
+
+
+def frame(kind: str, number: int, body: bytes) -> bytes:
+    return struct.pack("!IIB", len(body), number, ord(kind)) + body
+
+
+async def answered(*frames: bytes) -> tuple[Channel, Folder]:
+    """Have a folder made by a guard that answers so."""
+    guard, channel = Guard("t"), Channel()
+    guard.connection_made(cast("asyncssh.SSHClientChannel[bytes]", channel))
+    guard.data_received(b"tP\n" + frame("H", 0, bytes(5)), None)
+    try:
+        async with anyio.create_task_group() as tasks:
+
+            async def answer() -> None:
+                await anyio.lowlevel.checkpoint()
+                for data in frames:
+                    guard.data_received(data, None)
+                if channel.cut or not frames:
+                    guard.connection_lost(None)
+
+            tasks.start_soon(answer)
+            folder = await guard.make_folder()
+        return channel, folder
+    finally:
+        guard.connection_lost(None)
+
+
+async def test_a_folder_that_a_guard_names() -> None:
+    """It is an absolute path of plain characters; answers about runs that are not there count for nothing."""
+    path = b"/tmp/cmdhttp-run-0"
+    channel, folder = await answered(
+        frame("m", 7, b"/etc"), frame("z", 9, b""), frame("m", 1, path), frame("m", 1, b"x")
+    )
+    assert (folder.path, folder.work, channel.cut) == (path.decode(), "/tmp/cmdhttp-run-0/work", False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(
+            frame("m", 1, path)
+            for path in (b"", b"tmp", b"/", b"/tmp/../etc", b"/tmp/a b", b"/tmp/$(id)", b"/t\n", b"/t\0")
+        ),
+        frame("m", 1, b"/" + 70_000 * b"x"),
+        frame("m", 1, 30 * b"/x"),
+        frame("o", 1, b"/tmp"),
+        frame("z", 1, bytes(10)),
+        frame("f", 1, b""),
+    ],
+)
+async def test_a_folder_that_is_none(data: bytes) -> None:
+    """Whatever else a guard answers ends its connection, and there is no run."""
+    with pytest.raises(ExceptionGroup) as failed:
+        with anyio.fail_after(5):
+            await answered(data, frame("q", 1, b"") if data[8:9] == b"o" else b"")
+    assert failed.group_contains(ConnectionError)
+
+
+async def test_a_folder_that_cannot_be_had() -> None:
+    """The reason of the host is told by its number; a lost connection is one, too."""
+    with pytest.raises(ExceptionGroup) as failed:
+        await answered(frame("f", 1, struct.pack("!I", 28) + b"folder"))
+    assert failed.group_contains(OSError, match="No space left")
+    with pytest.raises(ExceptionGroup) as failed:
+        await answered()
+    assert failed.group_contains(ConnectionError)
+
+
+async def test_a_folder_that_nobody_waits_for() -> None:
+    """When the wait is cut off the guard is told to let go of it, and a late answer changes nothing."""
+    guard, channel = Guard("t"), Channel()
+    guard.connection_made(cast("asyncssh.SSHClientChannel[bytes]", channel))
+    guard.data_received(b"tP\n" + frame("H", 0, bytes(5)), None)
+    with anyio.move_on_after(0.05):
+        await guard.make_folder()
+    assert channel.written.endswith(frame("M", 1, b"") + frame("F", 1, b""))
+    guard.data_received(frame("m", 1, b"/tmp/x"), None)
+    guard.connection_lost(None)
+    assert not channel.cut
