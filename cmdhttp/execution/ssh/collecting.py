@@ -111,7 +111,7 @@ class Collector:
                     self._names += 1
                     if entry.name not in (b".", b".."):
                         entries[os.fsdecode(entry.name)] = entry
-            await self.sftp.close_handle(handle)
+            self.sftp.drop_handle(handle)
         except SftpError:
             return {}, UNREADABLE
         return entries, ""
@@ -158,12 +158,12 @@ class Collector:
         handle = await self.sftp.open(path)
         found = await self.sftp.fstat(handle)
         if why := self._judge(found, name):
-            await self.sftp.close_handle(handle)
+            self.sftp.drop_handle(handle)
             return why
         try:
             file = await to_thread.run_sync(self.scratch)
         except OSError:
-            await self.sftp.close_handle(handle)
+            self.sftp.drop_handle(handle)
             return NOT_KEPT
         with file:
             try:
@@ -171,8 +171,7 @@ class Collector:
             except OSError:
                 return NOT_KEPT
             finally:
-                if not self.sftp.closed:
-                    await self.sftp.close_handle(handle)
+                self.sftp.drop_handle(handle)
             self._files += 1
             self._bytes += size
             await self.emit(Collected(name=os.fsencode(name), descriptor=file.fileno(), size=size))

@@ -220,6 +220,11 @@ class Sftp(asyncssh.SSHClientSession[bytes]):
     async def close_handle(self, handle: bytes) -> None:
         await self._ask(_Kind.CLOSE, string(handle))
 
+    def drop_handle(self, handle: bytes) -> None:
+        """Close a handle from which was only read, without waiting for it."""
+        if not self.closed:
+            self._send(_Kind.CLOSE, string(handle))
+
     async def lstat(self, path: bytes) -> Attributes:
         """Return what is known of a name, not of what it links to."""
         return await self._attributes(_Kind.LSTAT, path)
