@@ -174,7 +174,7 @@ class Server:
         return NAME, struct.pack("!I", len(listed)) + b"".join(self.entry(folder, name) for name in listed)
 
     def counted(self, number: int) -> bytes:
-        return self.entry("/etc", "passwd", shown=f"{self.count + number}.csv")
+        return self.entry("/etc", "passwd", shown=f"{self.count + number}.txt")
 
     def entry(self, folder: str, name: str, *, shown: str | None = None) -> bytes:
         try:
