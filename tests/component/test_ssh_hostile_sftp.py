@@ -228,6 +228,7 @@ async def test_a_folder_that_a_guard_names() -> None:
         frame("o", 1, b"/tmp"),
         frame("z", 1, bytes(10)),
         frame("f", 1, b""),
+        frame("f", 1, b"\xff\xff\xff\xfffolder"),
     ],
 )
 async def test_a_folder_that_is_none(data: bytes) -> None:

@@ -35,6 +35,7 @@ _WITH_FOLDER, _WITH_STDIN = 1, 2
 _LONGEST_NEWS = 64 * 1024
 _PING_EVERY = 5.0
 _HEARD_WITHIN = 15.0
+_MOST_ERRNO = 4095
 FOLDER = re.compile(rb"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){1,20}", re.ASCII)
 _STREAMS = {ord("o"): Stream.STDOUT, ord("e"): Stream.STDERR}
 
@@ -151,7 +152,7 @@ class GuardedRun:
             case "s":
                 self.pid = struct.unpack("!I", body)[0]
             case "f":
-                self.failed = struct.unpack_from("!I", body)[0], body[4:].decode()
+                self.failed = _errno(body), body[4:].decode()
             case "z":
                 known, status, alive, by = _OVER.unpack(body)
                 self.over = Over(status=status if known else None, alive=alive, by=By(by))
@@ -398,7 +399,7 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         if kind == "m" and FOLDER.fullmatch(body):
             path.set_result(body.decode())
         elif kind == "f":
-            number = struct.unpack_from("!I", body)[0]
+            number = _errno(body)
             path.set_exception(OSError(number, os.strerror(number)))
         else:
             raise ValueError("no folder")
@@ -406,6 +407,13 @@ class Guard(asyncssh.SSHClientSession[bytes]):
     def _write(self, data: bytes) -> None:
         if self._channel is not None and not self.closed and not self._channel.is_closing():
             self._channel.write(data)
+
+
+def _errno(body: bytes) -> int:
+    number = int(struct.unpack_from("!I", body)[0])
+    if number > _MOST_ERRNO:
+        raise ValueError("no errno")
+    return number
 
 
 def _frame(kind: str, number: int, body: bytes) -> bytes:

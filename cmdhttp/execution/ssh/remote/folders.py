@@ -19,7 +19,7 @@ PREFIX = b"cmdhttp-run-"
 PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-"
 YOUNG_SECONDS = 60.0
 """A folder may be without its lock for the moment in which it is made."""
-REMOVE = b'/bin/rm -rf "$1" || { /bin/chmod -R u+rwx "$1"; /bin/rm -rf "$1"; }'
+REMOVE = b'PATH=/bin:/usr/bin:$PATH; rm -rf "$1" || { chmod -R u+rwx "$1"; rm -rf "$1"; }'
 MOST = 64
 
 
@@ -64,7 +64,7 @@ class Folders:
             return
         null = os.open(os.devnull, os.O_RDWR)
         try:
-            self.removers.add(start([b"/bin/sh", b"-c", REMOVE, b"sh", folder], {}, [null, null, null]))
+            self.removers.add(start([b"/bin/sh", b"-c", REMOVE, b"sh", folder], dict(os.environb), [null, null, null]))
         except OSError:
             pass  # the next guard tries again
         finally:
