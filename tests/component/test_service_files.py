@@ -284,7 +284,7 @@ def test_files_for_an_ssh_host(service: Service) -> None:
     here, there = service.result("send", body)["runs"]
     assert here["stdout"].endswith("/files/rules/rules.txt\n")
     assert re.fullmatch(r"ran /tmp/cmdhttp-run-[0-9a-f]{32}/in/files/rules/rules.txt\n", there["stdout"])
-    assert not Path(there["stdout"].split()[1]).exists()
+    wait_until(lambda: not Path(there["stdout"].split()[1]).exists(), "the guard has removed the folder")
     assert service.result("send", {"hosts": ["far"]})["stdout"] == "ran\n"
 
 
