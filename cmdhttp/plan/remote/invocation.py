@@ -19,7 +19,7 @@ from cmdhttp.policy.compiled import Script
 
 JOB_ID = "CMDHTTP_JOB_ID"
 TMPDIR = "TMPDIR"
-GUARD_ROOM = 16_000
+GUARD_ROOM = 24_000
 """Bytes of a line for a Unix host that a guard around the command may take."""
 
 _LONGEST_JOB_ID = "job_" + 26 * "0"
