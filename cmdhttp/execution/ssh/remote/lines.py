@@ -6,7 +6,6 @@ then what the command writes. `N`: there is no Python, and the words of the prob
 """
 
 import ast
-import binascii
 import re
 import zlib
 from collections.abc import Sequence
