@@ -193,6 +193,7 @@ class SshExecutor:
             return Exited(error=channel_refused())
         if guard.hello is Hello.PYTHON:
             check_echo(guard)
+        if guard.hello is Hello.PYTHON and not guard.closed:
             return await self._guarded(call, guard, dialed)
         if guard.hello is Hello.SHELL:
             return await self._follow(call, dialed, session, alone=True)

@@ -31,6 +31,7 @@ _ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
 _WITH_FOLDER, _WITH_STDIN = 1, 2
 _LONGEST_NEWS = 64 * 1024
+_HIGHEST_ERRNO = 4095
 _PING_EVERY = 5.0
 _HEARD_WITHIN = 15.0
 _STREAMS = {ord("o"): Stream.STDOUT, ord("e"): Stream.STDERR}
@@ -133,7 +134,10 @@ class GuardedRun:
             case "s":
                 self.pid = struct.unpack("!I", body)[0]
             case "f":
-                self.failed = struct.unpack_from("!I", body)[0], body[4:].decode()
+                number = struct.unpack_from("!I", body)[0]
+                if number > _HIGHEST_ERRNO:
+                    raise ValueError("no errno")
+                self.failed = number, body[4:].decode()
             case "z":
                 known, status, alive, by = _OVER.unpack(body)
                 self.over = Over(status=status if known else None, alive=alive, by=By(by))

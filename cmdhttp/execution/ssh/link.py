@@ -138,5 +138,7 @@ def _judged(dialed: Dialed, guard: Guard) -> Link:
         raise shell_failed("The account's login shell did not start in time what it was given.")
     check_echo(guard)
     if guard.hello is Hello.PYTHON:
+        if guard.closed:
+            raise shell_failed("The guard on the host ended as soon as it had started.")
         return Link(dialed=dialed, capacity=GUARDED_RUNS, guard=guard)
     return Link(dialed=dialed, capacity=CHANNELS)
