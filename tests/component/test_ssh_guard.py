@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import selectors
+import shutil
 import signal
 import struct
 import subprocess
@@ -467,6 +468,27 @@ def test_sh_guard_ends_the_session(name: str) -> None:
     subprocess.run(lines.signal(name, link.pid), check=True)
     link.process.communicate(timeout=5)
     assert gone(child)
+
+
+SHELLS = [shell for shell in ("dash", "bash", "ksh", "mksh", "yash", "busybox") if shutil.which(shell)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_sh_guard_in_any_shell(shell: str) -> None:
+    """Whatever /bin/sh is there, a death by signal is 128 and its number."""
+    _, *rest = lines.without_python("tt", ("/bin/sh", "-c", "echo out; kill -s KILL $$"), seconds=20)
+    argv = [shell, *(["sh"] if shell == "busybox" else []), *rest]
+    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    assert ended.stdout.partition(b"\n")[2] == b"out\n"
+    assert ended.returncode == 128 + signal.SIGKILL
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be somebody else")
+def test_sh_guard_under_an_sshd_of_root() -> None:
+    """An sshd that the account may not signal is there all the same: the run is not ended for that."""
+    argv = lines.without_python("tt", ("/bin/sh", "-c", "sleep 3; echo whole"), seconds=20)
+    ended = subprocess.run(argv, user=65534, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    assert ended.stdout.partition(b"\n")[2] == b"whole\n"
 
 
 def test_sh_guard_deadline() -> None:

@@ -19,7 +19,6 @@ from cmdhttp.execution.ssh.certificates import OnIssue
 from cmdhttp.execution.ssh.dial import Dialed, Dialer
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost
 from cmdhttp.execution.ssh.greeting import Hello
-from cmdhttp.execution.ssh.guard import WINDOW as GUARD_WINDOW
 from cmdhttp.execution.ssh.guard import Guard, Start
 from cmdhttp.execution.ssh.guarded import Guarded
 from cmdhttp.execution.ssh.link import Link, check_echo, new_token, shell_failed
@@ -184,7 +183,7 @@ class SshExecutor:
         guard = Guard(token, instead=session)
         try:
             with anyio.move_on_after(self._prepare_timeout):
-                opening = dialed.connection.create_session(lambda: guard, line, encoding=None, window=GUARD_WINDOW)
+                opening = dialed.connection.create_session(lambda: guard, line, encoding=None, window=WINDOW)
                 await _unless_stopped(call.stop, opening, session=session)
                 await _unless_stopped(call.stop, guard.greeted.wait(), session=session)
         except (asyncssh.Error, OSError):
