@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import asyncssh

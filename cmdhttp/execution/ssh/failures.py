@@ -78,16 +78,19 @@ def connection_lost() -> RunError:
 
 
 def at_jump(failed: ConnectFailed) -> ConnectFailed:
-    """Return what went wrong on the way to a jump host, told as the jump host's; once, however long the chain is."""
+    """Return what went wrong on the way to a jump host, told as the jump host's; once, however long the chain is.
+
+    The host behind it was not asked.
+    """
     error, host = failed.error, "The host "
     if error.detail.startswith("The jump host "):
-        return failed
+        return ConnectFailed(error.code, error.detail, hint=error.hint, tried=False)
     if error.detail.startswith(host):
         detail = f"The jump host {error.detail.removeprefix(host)}"
     else:
         detail = f"The jump host could not be used. {error.detail}"
     hint = f"This is about the jump host. {error.hint}" if error.hint else ""
-    return ConnectFailed(error.code, detail, hint=hint, tried=failed.tried)
+    return ConnectFailed(error.code, detail, hint=hint, tried=False)
 
 
 # Logins.

@@ -89,7 +89,11 @@ class Pool:
         if target.become is not None:
             target = replace(target, become=None)  # who is become after the login is nothing to the connection
         with self._at(target, tunnel=tunnel) as place:
-            return await self._taken(target, place, tunnel=tunnel)
+            try:
+                return await self._taken(target, place, tunnel=tunnel)
+            except ConnectFailed:
+                place.wake()  # its turn may have been the only one that was given
+                raise
 
     async def _taken(self, target: SshTarget, place: _Place, *, tunnel: bool) -> Link:
         what = "reused"
@@ -259,10 +263,14 @@ class Pool:
             raise at_jump(failed) from failed
 
     async def _noted(self, place: _Place, dial: Awaitable[Dialed]) -> Dialed:
+        before = place.trouble
         try:
             dialed = await dial
         except ConnectFailed as failed:
-            self._note(place, failed)
+            if place.trouble is None or place.trouble is before:
+                self._note(place, failed)
+            else:  # of several at once the first failure counts: they say no more together than one alone
+                self._counts["dial", failed.error.code] += 1
             raise
         self._note(place, None)
         return dialed
