@@ -15,7 +15,7 @@ import asyncssh
 
 from cmdhttp.errors import BadValue
 from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
-from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost
+from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost, unanswered
 from cmdhttp.execution.ssh.greeting import Hello
 from cmdhttp.execution.ssh.guard import Guard, Start
 from cmdhttp.execution.ssh.guarded import Guarded
@@ -130,6 +130,8 @@ class SshExecutor:
                     await _unless_stopped(call.stop, _greeted(session), session=session)
         except (asyncssh.Error, OSError):
             return self._refused(link, session)
+        if limit.cancelled_caught and session.requested:
+            return _unanswered(session, call.stop)
         if limit.cancelled_caught or (token is not None and session.guard is None and not connection.is_closed()):
             session.close()
             raise shell_failed("The host did not start in time what it was given.")
@@ -174,6 +176,8 @@ class SshExecutor:
             if dialed.connection.is_closed():
                 return Exited(lost=session.requested, error=connection_lost())
             return Exited(error=channel_refused())
+        if limit.cancelled_caught and session.requested:
+            return _unanswered(session, call.stop)
         if limit.cancelled_caught:
             raise shell_failed("The host did not start in time what it was given.")
         return await self._follow(call, dialed, session, alone=True)
@@ -260,6 +264,11 @@ async def _unless_stopped(stop: Stop, doing: Awaitable[T], *, session: RunSessio
 def _cancel(scope: anyio.CancelScope, session: RunSession | None) -> None:
     if session is None or not session.requested:
         scope.cancel()  # else the run that follows obeys the stop
+
+
+def _unanswered(session: RunSession, stop: Stop) -> Exited:
+    session.close()
+    return Exited(lost=True, stopped=Stopped.UNCONFIRMED if stop.requested else None, error=unanswered())
 
 
 async def _greeted(session: RunSession) -> None:

@@ -70,9 +70,17 @@ def channel_refused() -> RunError:
 
 
 def connection_lost() -> RunError:
+    return _lost("The connection ended before the host reported the end of the command, which may still run.")
+
+
+def unanswered() -> RunError:
+    return _lost("The host was given the command and did not say in time that it has started, so it may run.")
+
+
+def _lost(detail: str) -> RunError:
     return RunError(
         code=RunErrorCode.CONNECTION_LOST,
-        detail="The connection ended before the host reported the end of the command, which may still run.",
+        detail=detail,
         hint="Look on the host whether the command took effect before it is run again.",
     )
 

@@ -30,6 +30,8 @@ _HEAD = struct.Struct("!IIB")
 _ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
 _WITH_FOLDER, _WITH_STDIN = 1, 2
+_HELLO = 5
+"""Bytes of a hello before the echo."""
 _LONGEST_NEWS = 64 * 1024
 _HIGHEST_ERRNO = 4095
 _PING_EVERY = 5.0
@@ -194,7 +196,11 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         """Order a run. Raises ValueError for an order that no process can be given, and nothing is sent."""
         packed = order.packed()
         self._last += 1
-        run = self._runs[self._last] = GuardedRun(self, self._last)
+        run = GuardedRun(self, self._last)
+        if self.closed:
+            run.lose()
+            return run
+        self._runs[self._last] = run
         parts = _frame("S", self._last, packed)
         if stdin and len(stdin) <= STDIN_AHEAD:
             parts += _frame("I", self._last, stdin) + _frame("E", self._last, b"")
@@ -342,16 +348,18 @@ class Guard(asyncssh.SSHClientSession[bytes]):
 
     def _news(self, kind: str, body: bytes) -> None:
         if kind == "H":
+            if len(body) < _HELLO:
+                raise ValueError("a hello that is too short")
             self.adopts = body[0] == 1
-            self.echo = body[5:].split(b"\0")[:-1]
+            self.echo = body[_HELLO:].split(b"\0")[:-1]
             self.greeted.set()
             return
         run = self._runs.get(self._number)
         if run is None:
             return
-        if kind in "zf":
-            del self._runs[self._number]
         run.hear(kind, body)
+        if run.ended:
+            del self._runs[self._number]
 
     def _write(self, data: bytes) -> None:
         if self._channel is not None and not self.closed and not self._channel.is_closing():

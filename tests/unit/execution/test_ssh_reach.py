@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import anyio
 import pytest
 
-from cmdhttp.execution.ssh.reach import connect_tcp
+from cmdhttp.execution.ssh.login.reach import connect_tcp
 
 pytestmark = pytest.mark.anyio
 MANY = 60
