@@ -12,13 +12,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cmdhttp.execution.model import Exited, RunErrorCode, Stop, StopReason
-from cmdhttp.execution.ssh import SshExecutor, link
+from cmdhttp.execution.model import Exited, RunErrorCode, Stop, Stopped, StopReason
+from cmdhttp.execution.ssh import SshExecutor, link, pool
 from cmdhttp.execution.ssh.pool import Figures
 from cmdhttp.plan.model import SshTarget
 from tests.support.leaks import nothing_left
 from tests.support.ssh_runs import CONTEXT, Told, closing, run, sh, step_for, target_of
-from tests.support.sshd import Sshd, descendants, make_key
+from tests.support.sshd import Sshd, descendants, is_alive, make_key
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +148,25 @@ async def test_a_killed_warden_loses_its_run_alone(sshd: Sshd) -> None:
             os.kill(int(told.bytes_of()), 0)
     assert ended == [Exited(exit_code=5)]
     assert logins(sshd) == 1
+
+
+async def test_a_standing_warden_costs_its_run_alone(sshd: Sshd) -> None:
+    """A command may stop its warden with a signal: its run is still ended, and no other on the connection."""
+    executor, stop, told = SshExecutor(kill_grace=0.2), Stop(), Told()
+    ended: dict[str, Exited] = {}
+
+    async def follow(name: str, text: str, stop: Stop) -> None:
+        step = sh(target_of(sshd), text)
+        ended[name] = await executor.run(step, context=CONTEXT, emit=told.emit, stop=stop)
+
+    async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
+        tasks.start_soon(follow, "other", "sleep 18; exit 5", Stop())
+        tasks.start_soon(follow, "standing", "sleep 0.5; kill -STOP $PPID; echo $$; exec sleep 300", stop)
+        pid = int(await told.first_line())
+        stop.request(StopReason.CANCEL)
+    assert ended["other"] == Exited(exit_code=5)
+    assert (ended["standing"].lost, ended["standing"].stopped) == (True, Stopped.CONFIRMED)
+    assert not is_alive(pid)
 
 
 async def test_a_standing_guard_is_given_up(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +373,26 @@ async def test_a_dead_jump_host_is_no_fault_of_those_behind(sshd: Sshd) -> None:
         assert exited.error.detail.startswith("The jump host ")
         assert exited.error.detail.count("the next one is due") == 1
         assert executor.figures().backing_off == 1
+
+
+@pytest.mark.parametrize("hold", ["0", "0.5"])
+async def test_hosts_behind_a_full_jump_host_make_room(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hold: str
+) -> None:
+    """What leads through a jump host and is idle, or becomes it, closes when another host behind needs the way."""
+    monkeypatch.setattr(pool, "TUNNELS", 1)
+    monkeypatch.setattr(pool, "_MOST_LINKS", 1)
+    with Sshd.start(tmp_path / "behind") as first, Sshd.start(tmp_path / "beyond") as second:
+        executor = SshExecutor()
+        steps = [sh(replace(target_of(server), jump=target_of(sshd)), f"sleep {hold}") for server in (first, second)]
+        async with nothing_left(), closing(executor):
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(2):
+                        for step in steps:
+                            tasks.start_soon(one, executor, step)
+                            await anyio.sleep(0.3)
+        assert logins(sshd) == 1
 
 
 async def test_a_jump_host_that_breaks(sshd: Sshd, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from cmdhttp.execution.ssh.guard import STDIN_AHEAD, By, Guard, GuardedRun, Over
 
 GUARD_KILLS_WITHIN = 8.0
 """Seconds that a guard tries to kill what is left, after the grace."""
-_ANSWER = 3.0
+_ANSWER = 8.0
+"""Seconds that it takes a guard at most, after that, to end a warden that stands still, and what that watched, and to say so."""
 _ABANDON = 2.0
 _UNUSABLE = {
     "folder": (
