@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import asyncssh
@@ -14,8 +15,8 @@ from cmdhttp.execution.ssh.session import WINDOW
 from cmdhttp.plan.model import SshTarget
 from tests.support.leaks import nothing_left
 from tests.support.remote import machine
-from tests.support.ssh_runs import CONTEXT, Told, closing, sh, target_of
-from tests.support.sshd import Sshd, is_alive
+from tests.support.ssh_runs import CONTEXT, Told, closing, run, sh, target_of
+from tests.support.sshd import Machine, Sshd, is_alive
 
 pytestmark = pytest.mark.anyio
 
@@ -44,11 +45,11 @@ async def test_a_deaf_command_is_killed_and_not_its_guard_alone(target: SshTarge
     ended: list[Exited] = []
     step = sh(target, "trap '' TERM; echo $$; while :; do sleep 0.1; done")
 
-    async def run() -> None:
+    async def follow() -> None:
         ended.append(await executor.run(step, context=CONTEXT, emit=told.emit, stop=stop))
 
     async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
+        tasks.start_soon(follow)
         pid = int(await told.first_line())
         stop.request(StopReason.CANCEL)
     assert ended[0].stopped is Stopped.UNCONFIRMED
@@ -81,3 +82,21 @@ def waiting() -> int:
     """Bytes that any channel holds back."""
     channels = [found for found in gc.get_objects() if isinstance(found, asyncssh.SSHClientChannel)]
     return sum(len(data) for channel in channels for data, _ in channel._recv_buf)
+
+
+OLD = """
+    printf '#!/bin/sh\\necho Python 3.5.3\\n[ "$1" = -V ]\\n' >/run/old && chmod 755 /run/old
+    for python in /usr/local/bin/python* /usr/bin/python* /bin/python*; do
+        if [ -f "$python" ]; then mount --bind /run/old "$(readlink -f "$python")"; fi
+    done
+"""
+"""A Python that the guard is too new for stands in the place of each."""
+
+
+async def test_an_old_python_is_none(tmp_path: Path) -> None:
+    """The guard in sh serves such a host."""
+    there = Machine(setup="mount -t tmpfs none /run && mkdir /run/sshd && chmod 755 /run /run/sshd" + OLD)
+    with Sshd.start(tmp_path / "sshd", machine=there) as server:
+        for shared in (True, False):
+            exited, told = await run(sh(replace(target_of(server), shared=shared), "echo out; exit 3"))
+            assert (exited, told.bytes_of()) == (Exited(exit_code=3), b"out\n")
