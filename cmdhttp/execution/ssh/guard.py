@@ -32,6 +32,8 @@ _HEAD = struct.Struct("!IIB")
 _ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
 _WITH_FOLDER, _WITH_STDIN = 1, 2
+_HELLO = 5
+"""Bytes of a hello before the echo."""
 _LONGEST_NEWS = 64 * 1024
 _PING_EVERY = 5.0
 _HEARD_WITHIN = 15.0
@@ -228,7 +230,11 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         if folder is None:
             self._last += 1
         number = self._last if folder is None else folder.number
-        run = self._runs[number] = GuardedRun(self, number)
+        run = GuardedRun(self, number)
+        if self.closed:
+            run.lose()
+            return run
+        self._runs[number] = run
         parts = _frame("S", number, packed)
         if stdin and len(stdin) <= STDIN_AHEAD:
             parts += _frame("I", number, stdin) + _frame("E", number, b"")
@@ -379,8 +385,10 @@ class Guard(asyncssh.SSHClientSession[bytes]):
 
     def _news(self, kind: str, body: bytes) -> None:
         if kind == "H":
+            if len(body) < _HELLO:
+                raise ValueError("a hello that is too short")
             self.adopts = body[0] == 1
-            self.echo = body[5:].split(b"\0")[:-1]
+            self.echo = body[_HELLO:].split(b"\0")[:-1]
             self.greeted.set()
             return
         if self._number in self._making:
@@ -389,9 +397,9 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         run = self._runs.get(self._number)
         if run is None:
             return
-        if kind in "zf":
-            del self._runs[self._number]
         run.hear(kind, body)
+        if run.ended:
+            del self._runs[self._number]
 
     def _made(self, kind: str, body: bytes, path: "asyncio.Future[str]") -> None:
         if path.done():
