@@ -86,10 +86,14 @@ async def ended(mark: str) -> bool:
 
 
 def command_lines() -> Iterator[bytes]:
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
+    for name in os.listdir("/proc"):
+        if name.isdigit():
             with contextlib.suppress(OSError):
-                yield (process / "cmdline").read_bytes()
+                descriptor = os.open(f"/proc/{name}/cmdline", os.O_RDONLY)
+                try:
+                    yield os.read(descriptor, 1 << 16)
+                finally:
+                    os.close(descriptor)
 
 
 # Ends
