@@ -86,10 +86,10 @@ async def ended(mark: str) -> bool:
 
 
 def command_lines() -> Iterator[bytes]:
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             with contextlib.suppress(OSError):
-                descriptor = os.open(f"/proc/{name}/cmdline", os.O_RDONLY)
+                descriptor = os.open(process / "cmdline", os.O_RDONLY)
                 try:
                     yield os.read(descriptor, 1 << 16)
                 finally:
