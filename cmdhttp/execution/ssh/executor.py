@@ -281,6 +281,8 @@ class SshExecutor:
             return await self._follow(call, dialed, session, alone=True)
         if guard.hello is Hello.NONE and has_files(call.step):
             raise needs_python()
+        if guard.hello is None and session.requested and not guard.closed:
+            return _unanswered(session, call.stop)  # the guard in sh starts the command with its greeting
         guard.close()
         raise shell_failed("The account's login shell did not start what it was given.")
 
