@@ -153,7 +153,8 @@ class SshExecutor:
         if token is None:
             line = call.line(None, seconds=seconds)
         else:
-            line = posix_line(lines.single(token, PROBES, remote_argv(call.step), seconds=seconds))
+            argv, stdin = remote_argv(call.step), bool(call.step.stdin)
+            line = posix_line(lines.single(token, PROBES, argv, seconds=seconds, stdin=stdin))
         order = call.context.order
         opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())

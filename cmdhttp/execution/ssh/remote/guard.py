@@ -6,8 +6,8 @@ deadline, by the end of the connection, and by a silence of the service. The gua
 says how many are not.
 
 Standard library only, grammar of Python 3.6: this text is sent to hosts. Arguments: the token that starts its output; how
-many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone,
-how many seconds that may take, and its argv.
+many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone
+and once, how many seconds that may take, 1 if it may be given stdin, and its argv.
 
 What a start needs is made without modules that take long to import: a new connection waits for that.
 Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children; unix(7), SCM_RIGHTS.
@@ -15,6 +15,7 @@ Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID
 
 import _signal  # type: ignore[import-not-found]
 import _socket
+import errno
 import fcntl
 import os
 import select
@@ -58,10 +59,10 @@ class Run:
 class Guard:
     """Serves the connection on its stdin and stdout."""
 
-    def __init__(self, silence: float, fixed: list[bytes], seconds: float) -> None:
+    def __init__(self, silence: float, fixed: list[bytes]) -> None:
         self.silence = silence
         self.fixed = fixed
-        self.fixed_seconds = seconds
+        self.used = False
         self.runs: dict[int, Run] = {}
         self.by_fd: dict[int, tuple[str, Run]] = {}
         self.idle: list[tuple[_socket.socket, int]] = []
@@ -205,6 +206,10 @@ class Guard:
     def start(self, number: int, body: bytes) -> None:
         order = Order(body)
         if self.fixed:
+            if self.used:
+                self.say("f", number, struct.pack("!I", errno.EPERM) + b"program")
+                return
+            self.used = True
             body = self.fix(order)
         run = self.runs[number] = Run(number, order.seconds)
         run.credit = order.credit
@@ -226,10 +231,12 @@ class Guard:
 
     def fix(self, order: Order) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
-        order.seconds = min(order.seconds, self.fixed_seconds)
-        head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(self.fixed), 0)
-        folder = [] if order.folder is None else [order.folder]
-        return head + b"".join(word + b"\0" for word in folder + self.fixed)
+        most, stdin, argv = float(self.fixed[0]), self.fixed[1] == b"1", self.fixed[2:]
+        order.seconds = order.seconds if order.seconds < most else most  # min() would take what is not a number
+        order.folder = None
+        order.flags &= WITH_STDIN if stdin else 0
+        head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(argv), 0)
+        return head + b"".join(word + b"\0" for word in argv)
 
     def streams(self, run: Run, *, with_stdin: bool) -> tuple[int, int, int]:
         """Make the pipes of a run, and return the command's ends of them."""
@@ -345,7 +352,7 @@ class Guard:
         if kind == "":
             body = self.bury(link, run)
         else:
-            self.keep(link, run.pid)
+            self.keep(link, run.pid, alone=kind == "f" or OVER.unpack(body)[2] == 0)
         if kind == "f":
             self.drop(run)
             self.say("f", run.number, body)
@@ -364,7 +371,7 @@ class Guard:
         send_signal(run.pid, _signal.SIGKILL)
         self.wardens.discard(run.pid)
         alive = kill_all(self.ends, self.wardens, 2.0)
-        self.ends.clear()
+        self.let_go()
         return OVER.pack(0, 0, alive, NOBODY)
 
     def finish(self, run: Run) -> None:
@@ -380,8 +387,8 @@ class Guard:
         del self.runs[run.number]
 
     def look_at_the_clock(self) -> None:
-        reap(self.ends)  # wardens that were let go
-        self.ends.clear()
+        reap(self.ends)
+        self.let_go()
         now = time.monotonic()
         for run in list(self.runs.values()):
             if run.close_at is not None and now >= run.close_at:
@@ -407,8 +414,14 @@ class Guard:
         self.wardens.add(pid)
         self.idle.append((here, pid))
 
-    def keep(self, link: _socket.socket, pid: int) -> None:
-        if len(self.idle) < IDLE_WARDENS:
+    def let_go(self) -> None:
+        """Forget wardens that have ended: their numbers may come again, and would spare a process that is none."""
+        self.wardens.difference_update(self.ends)
+        self.ends.clear()
+
+    def keep(self, link: _socket.socket, pid: int, *, alone: bool) -> None:
+        """Use a warden again, but for one that something of its last run has outlived: that would be counted to the next."""
+        if alone and len(self.idle) < IDLE_WARDENS:
             self.idle.append((link, pid))
             return
         link.close()
@@ -452,7 +465,7 @@ def main() -> None:
     probe, rest = words[4 : 4 + count], words[4 + count :]
     adopts = adopt_orphans()
     os.write(1, token + b"P\n")
-    guard = Guard(silence, rest[1:], float(rest[0]) if rest else 0.0)
+    guard = Guard(silence, rest)
     guard.say("H", 0, struct.pack("!BI", adopts, os.getpid()) + b"".join(word + b"\0" for word in probe))
     try:
         guard.serve()

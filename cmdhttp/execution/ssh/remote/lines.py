@@ -27,12 +27,16 @@ def resident(token: str, probe: Sequence[str]) -> tuple[str, ...]:
     return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe)
 
 
-def single(token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
-    """A guard that can run nothing but `argv`; without Python, the same by the guard in sh."""
+def single(
+    token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float, stdin: bool = False
+) -> tuple[str, ...]:
+    """A guard that can run nothing but `argv`, once, and with stdin or not; without Python, the same by the guard in sh."""
     whole = str(int(seconds) + 1)
-    rest = f't=$1\nshift {4 + len(probe)}\nset -- "$t" {whole} "$@"\n{_text("guard.sh")}'
+    mute = "" if stdin else "exec </dev/null\n"
+    rest = f't=$1\nshift {5 + len(probe)}\n{mute}set -- "$t" {whole} "$@"\n{_text("guard.sh")}'
     find = f"{_text('find.sh')}\n{rest}"
-    return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe, str(seconds), *argv)
+    fixed = (str(seconds), "1" if stdin else "0", *argv)
+    return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe, *fixed)
 
 
 def without_python(token: str, argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
