@@ -2,10 +2,10 @@
 
 import contextlib
 import os
-import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import pytest
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.plan.remote import PROBES
 from tests.component.test_ssh_guard import DEADLINE, END, NOBODY, Link, guard
-from tests.support.sshd import is_alive
 
 _EPERM = 1
 
@@ -106,26 +105,26 @@ def test_what_outlives_a_run_is_not_counted_to_the_next() -> None:
 
 
 HIDE = """
-import os, signal, sys, time
+import os, signal, time
+def word(pid, at):
+    return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[at]
 warden = os.getppid()
-taken = next(pid for pid in map(int, sys.argv[1:]) if pid != warden)
+guard = word(warden, 1)
+wardens = map(int, open(f"/proc/{guard}/task/{guard}/children").read().split())
+taken = next(pid for pid in wardens if pid != warden)
 os.kill(taken, signal.SIGKILL)
+while word(taken, 0) != "Z":
+    time.sleep(0.01)
 os.write(1, b"%d\\n" % taken)
-time.sleep(0.5)
-for _ in range(200):
-    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
-        last.write(str(taken - 1))
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        time.sleep(300)
-        os._exit(0)
-    if child == taken:
-        os.write(1, b"hidden\\n")
-        os.kill(warden, signal.SIGKILL)
-        time.sleep(60)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+while os.path.exists(f"/proc/{taken}"):
+    time.sleep(0.01)
+open("/proc/sys/kernel/ns_last_pid", "w").write(str(taken - 1))
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(60)
+os.write(1, b"hidden\\n")
+os.kill(warden, signal.SIGKILL)
+time.sleep(60)
 """
 """Kills a warden that has nothing to do, has a child under its number, and then kills its own warden.
 
@@ -137,19 +136,36 @@ def test_no_process_hides_under_the_number_of_a_warden() -> None:
     """A number that was a warden's and came again spares nobody when its run is ended."""
     if os.getuid() != 0:
         pytest.skip("only root can choose the number of a process")
-    with guard() as link:
+    apart = ("/usr/bin/unshare", "--pid", "--fork", "--mount-proc")
+    link = Link((*apart, *lines.resident("tt", PROBES)))
+    try:
+        assert link.greeting("tt") == b"P"
         runs = [link.start("/bin/cat", stdin=True) for _ in range(2)]
         for run in runs:
             link.say("E", run)
         ended = 0
         while ended < len(runs):
             ended += link.hear()[0] == "z"
-        run = link.start(sys.executable, "-c", HIDE, *map(str, link.wardens()))
+        run = link.start(sys.executable, "-c", HIDE)
         taken = int(link.until("o"))
-        link.say("P", 0)  # wakes the guard, so that it sees the end of the one
         assert link.until("o") == b"hidden\n"
-        over = link.to_end(run)[1]
-        alive = is_alive(taken)
-        if alive:
-            os.kill(taken, signal.SIGKILL)
-        assert (over[2:], alive) == ((0, NOBODY), False)
+        assert link.to_end(run)[1][2:] == (0, NOBODY)
+        assert link.to_end(link.start("/bin/kill", "-0", str(taken)))[1][1] == 1
+    finally:
+        link.process.communicate(timeout=15)
+
+
+def test_many_small_pieces_use_the_credit_up() -> None:
+    """What waits for a slow taker is bounded in memory, not only in bytes of output."""
+    credit = 20_000
+    with guard() as link:
+        text = "while :; do echo; echo >&2; done"
+        run = link.start("/bin/sh", "-c", text, credit=credit)
+        assert link.hear()[0] == "s"
+        time.sleep(1)  # long enough to write more than that
+        link.say("P", 0)
+        pieces = 0
+        while link.hear()[0] != "p":
+            pieces += 1
+        assert 10 < pieces <= credit // 200 + 1
+        link.say("X", run, struct.pack("!d", 0.0))

@@ -23,7 +23,7 @@ import struct
 import sys
 import time
 
-from cmdhttp.execution.ssh.remote.messages import HEAD, NOBODY, ORDER, OVER, PIECE, WITH_STDIN, Order, hear, tell
+from cmdhttp.execution.ssh.remote.messages import COST, HEAD, NOBODY, ORDER, OVER, PIECE, WITH_STDIN, Order, hear, tell
 from cmdhttp.execution.ssh.remote.processes import adopt_orphans, kill_all, reap, send_signal
 from cmdhttp.execution.ssh.remote.warden import KILL_SECONDS, become_warden
 
@@ -232,7 +232,8 @@ class Guard:
     def fix(self, order: Order) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
         most, stdin, argv = float(self.fixed[0]), self.fixed[1] == b"1", self.fixed[2:]
-        order.seconds = order.seconds if order.seconds < most else most  # min() would take what is not a number
+        if not order.seconds <= most:  # nor what is not a number
+            order.seconds = most
         order.folder = None
         order.flags &= WITH_STDIN if stdin else 0
         head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(argv), 0)
@@ -318,7 +319,7 @@ class Guard:
                 else:
                     self.to_warden(run, "D", b"")
             return False
-        run.credit -= len(data)
+        run.credit -= len(data) + COST
         if run.told < WIDE_AFTER <= run.told + len(data):
             widen(fd)
         run.told += len(data)
