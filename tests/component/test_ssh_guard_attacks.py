@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -169,3 +170,25 @@ def test_many_small_pieces_use_the_credit_up() -> None:
             pieces += 1
         assert 10 < pieces <= credit // 200 + 1
         link.say("X", run, struct.pack("!d", 0.0))
+
+
+def test_the_end_of_a_stdin_is_no_other_runs() -> None:
+    """A descriptor that comes again within one look at all of them does not get what the look had found for the old one."""
+    with guard() as link:
+        old = [link.start("/bin/sh", "-c", "echo $$; exec sleep 300", stdin=True) for _ in range(2)]
+        leaders = [int(link.until("o")) for _ in old]
+        for run in old:
+            link.say("I", run, b"x" * 200_000)
+        time.sleep(0.3)
+        os.kill(link.pid, signal.SIGSTOP)
+        for pid in leaders:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.3)
+        for run in old:
+            link.say("I", run, b"x")
+        run = link.start("/bin/cat", stdin=True)
+        os.kill(link.pid, signal.SIGCONT)
+        time.sleep(0.3)
+        link.say("I", run, b"all of it")
+        link.say("E", run)
+        assert link.to_end(run) == (b"all of it", (1, 0, 0, END))

@@ -84,7 +84,8 @@ class Guard:
     def serve(self) -> None:
         """Return when the service is gone."""
         while self.flush():
-            for fd, events in self.poll.poll(self.patience()):
+            # Orders come last: they open descriptors, under numbers that the same look may have found ended.
+            for fd, events in sorted(self.poll.poll(self.patience()), reverse=True):
                 if fd == 0:
                     if not self.read():
                         return
