@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -66,11 +67,20 @@ class Link:
         assert self.process.stdin is not None
         os.write(self.process.stdin.fileno(), HEAD.pack(len(body), run, ord(kind)) + body)
 
-    def start(self, *argv: str, folder: str = "", **wish: float) -> int:
+    def folder(self) -> Path:
+        """Have the folder of the next run made, and return where it is."""
         self._last += 1
-        flags = (2 if wish.get("stdin") else 0) | (1 if folder else 0)
+        self.say("M", self._last)
+        kind, run, body = self.hear()
+        assert (kind, run) == ("m", self._last)
+        return Path(body.decode())
+
+    def start(self, *argv: str, in_folder: bool = False, **wish: float) -> int:
+        if not in_folder:
+            self._last += 1
+        flags = (2 if wish.get("stdin") else 0) | (1 if in_folder else 0)
         numbers = (wish.get("seconds", 20.0), wish.get("drain", 0.3), int(wish.get("credit", CREDIT)))
-        words = b"".join(word.encode() + b"\0" for word in (*([folder] if folder else []), *argv))
+        words = b"".join(word.encode() + b"\0" for word in argv)
         self.say("S", self._last, ORDER.pack(*numbers, flags, len(argv), 0) + words)
         return self._last
 
@@ -141,8 +151,9 @@ def test_text_is_for_old_pythons() -> None:
     text = lines.guard_text()
     tree = ast.parse(text, feature_version=(3, 6))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert imported - {"shutil"} <= {
+    assert imported <= {
         *sys.builtin_module_names,
+        *("binascii", "stat"),  # what unpacks the text, and os, have them already
         "_ctypes",
         "_socket",
         "fcntl",
@@ -328,24 +339,31 @@ def test_odd_frames_end_it() -> None:
         assert link.process.wait(5) == 0
 
 
-@pytest.mark.parametrize("ending", ["forget", "connection"])
+@pytest.mark.parametrize("ending", ["by order", "with the guard", "within a run"])
 def test_folder_goes(tmp_path: Path, ending: str) -> None:
-    """A run's folder is its working folder, is removed when the service says so or goes, and links in it lead nowhere."""
-    folder, kept = tmp_path / "run", tmp_path / "kept"
-    folder.mkdir()
-    kept.mkdir()
-    (kept / "file").touch()
+    """A run's folder is private, has its working folder, and is removed with all that is in it, but not what links lead to."""
+    (kept := tmp_path / "kept").mkdir()
+    (kept / "file").write_text("kept")
+    text = f"pwd; mkdir -p sub/deep closed/in; ln -s {kept} sub/link; ln -s {kept} ../link; : > closed/in/f; chmod 0 closed sub"
     with guard() as link:
-        run = link.start("/bin/sh", "-c", f"pwd; mkdir sub; ln -s {kept} sub/link", folder=str(folder))
-        assert link.to_end(run) == (f"{folder}\n".encode(), (1, 0, 0, END))
-        assert (folder / "sub").is_dir()
-        if ending == "forget":
+        folder = link.folder()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert sorted((path.name, path.stat().st_mode & 0o777) for path in folder.iterdir()) == [
+            ("in", 0o700),
+            ("work", 0o700),
+        ]
+        run = link.start("/bin/sh", "-c", text, in_folder=True)
+        assert link.to_end(run) == (f"{folder}/work\n".encode(), (1, 0, 0, END))
+        if ending == "by order":
             link.say("F", run)
-            link.say("P", 0)
-            assert link.hear()[0] == "p"
-            assert not folder.exists()
-    assert not folder.exists()
-    assert (kept / "file").exists()
+            assert removed(folder)
+            link.say("F", run)
+        if ending == "within a run":
+            lasting = link.start("/bin/sleep", "100")
+            link.until("s")
+            assert lasting != run
+    assert removed(folder)
+    assert (kept / "file").read_text() == "kept"
 
 
 def test_no_look_into_the_guard() -> None:
@@ -355,6 +373,60 @@ def test_no_look_into_the_guard() -> None:
             link.start("/bin/sh", "-c", "cat /proc/$PPID/environ 2>&1 | head -c 0; stat -c %u /proc/$PPID/environ")
         )
         assert out.strip() == b"0"
+
+
+def removed(folder: Path) -> bool:
+    until = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return not folder.exists()
+
+
+def test_no_folder_is_named_by_the_service(tmp_path: Path) -> None:
+    """A start in a folder that was not made fails, and a word behind the arguments names none; so nothing else can be removed."""
+    (tmp_path / "file").touch()
+    with guard() as link:
+        run = link.start("/bin/pwd", in_folder=True)
+        assert link.hear() == ("f", run, struct.pack("!I", errno.ENOENT) + b"folder")
+        link.say("S", 7, ORDER.pack(5.0, 0.3, CREDIT, 1, 1, 0) + b"/bin/pwd\0" + os.fsencode(tmp_path) + b"\0")
+        assert link.hear()[:2] in (("f", 7), ("s", 7))
+        link.say("F", 7)
+        link.say("F", 9)
+        link.start("/bin/true")
+        link.until("z")
+    assert (tmp_path / "file").exists()
+
+
+def test_folders_have_a_bound() -> None:
+    """A guard makes so many and no more, one for a run, and all of them go."""
+    with guard() as link:
+        folders = {link.folder() for _ in range(64)}
+        assert len(folders) == 64
+        for number in (1, 1000):
+            link.say("M", number)
+            assert link.hear() == ("f", number, struct.pack("!I", errno.EBUSY) + b"folder")
+    assert all(map(removed, folders))
+
+
+def test_single_guard_puts_its_folder_in_place() -> None:
+    """The token stands for the folder in the one command, as argument and as variable; no order changes it."""
+    argv = (
+        "/usr/bin/env",
+        "TMPDIR=token99/work",
+        "/bin/sh",
+        "-c",
+        'pwd; echo "$TMPDIR" "$1"',
+        "sh",
+        "--key=token99/in/x",
+    )
+    link = Link(lines.single("token99", PROBES, argv, seconds=5, with_files=True))
+    assert link.greeting("token99") == b"P"
+    assert link.hear()[0] == "H"
+    folder = link.folder()
+    out, _ = link.to_end(link.start("/bin/echo", "other", in_folder=True))
+    assert out.decode() == f"{folder}/work\n{folder}/work --key={folder}/in/x\n"
+    link.process.communicate()
+    assert removed(folder)
 
 
 @pytest.mark.parametrize("python", ["", "x"])

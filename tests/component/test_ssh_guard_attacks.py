@@ -20,8 +20,8 @@ _EPERM = 1
 
 
 @contextlib.contextmanager
-def single(*argv: str, seconds: float = 20, stdin: bool = False) -> Iterator[Link]:
-    link = Link(lines.single("tt", PROBES, argv, seconds=seconds, stdin=stdin))
+def single(*argv: str, seconds: float = 20, **more: bool) -> Iterator[Link]:
+    link = Link(lines.single("tt", PROBES, argv, seconds=seconds, **more))
     try:
         assert link.greeting("tt") == b"P"
         assert link.hear()[0] == "H"
@@ -30,16 +30,15 @@ def single(*argv: str, seconds: float = 20, stdin: bool = False) -> Iterator[Lin
         link.process.communicate(timeout=15)
 
 
-def test_a_thief_names_no_folder(tmp_path: Path) -> None:
-    """A guard for one command runs it in the account's home, and removes nothing that an order names."""
-    (tmp_path / "precious").mkdir()
+def test_a_thief_chooses_no_folder() -> None:
+    """A command that the job runs in the account's home runs there, and one that has files not without its folder."""
     with single("/bin/pwd") as link:
-        run = link.start("/bin/true", folder=str(tmp_path / "precious"))
-        assert link.to_end(run)[0] == f"{Path.cwd()}\n".encode()
-        link.say("F", run)
-        link.say("P", 0)
-        assert link.hear()[0] == "p"
-    assert (tmp_path / "precious").is_dir()
+        link.folder()
+        assert link.to_end(link.start("/bin/true", in_folder=True))[0] == f"{Path.cwd()}\n".encode()
+    with single("/bin/cat", "tt/in/file", with_files=True) as link:
+        link.start("/bin/true")
+        kind, _, body = link.hear()
+        assert (kind, struct.unpack_from("!I", body)[0]) == ("f", _EPERM)
 
 
 def test_a_thief_runs_it_once() -> None:
@@ -63,7 +62,7 @@ def test_a_thief_gets_no_more_time(seconds: float) -> None:
 @pytest.mark.parametrize("given", [False, True])
 def test_a_thief_gives_stdin_only_where_the_line_does(*, given: bool) -> None:
     """A command that the job gives no stdin, such as a shell or a database client, reads none of a thief's."""
-    with single("/bin/sh", "-c", "cat; echo end", stdin=given) as link:
+    with single("/bin/sh", "-c", "cat; echo end", with_stdin=given) as link:
         run = link.start("/bin/true", stdin=True)
         link.say("I", run, b"evil\n")
         link.say("E", run)
@@ -73,7 +72,7 @@ def test_a_thief_gives_stdin_only_where_the_line_does(*, given: bool) -> None:
 @pytest.mark.parametrize("given", [False, True])
 def test_stdin_without_python(tmp_path: Path, *, given: bool) -> None:
     """The same by the guard in sh."""
-    argv = lines.single("tt", PROBES, ("/bin/sh", "-c", "cat; echo end"), seconds=20, stdin=given)
+    argv = lines.single("tt", PROBES, ("/bin/sh", "-c", "cat; echo end"), seconds=20, with_stdin=given)
     script = argv[2].replace("/proc/self/task", str(tmp_path / "none"))
     ended = subprocess.run([*argv[:2], script, *argv[3:]], input=b"evil\n", capture_output=True, timeout=10, check=True)
     assert ended.stdout.split(b"\n", 1)[1] == (b"evil\nend\n" if given else b"end\n")

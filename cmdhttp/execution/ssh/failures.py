@@ -69,6 +69,14 @@ def channel_refused() -> RunError:
     )
 
 
+def sftp_refused() -> RunError:
+    return RunError(
+        code=RunErrorCode.CHANNEL_REFUSED,
+        detail="The host opened no SFTP session, by which the files of the run go; nothing has run.",
+        hint="Check that the host's sshd_config has the line `Subsystem sftp internal-sftp`, MaxSessions and ForceCommand.",
+    )
+
+
 def connection_lost() -> RunError:
     return RunError(
         code=RunErrorCode.CONNECTION_LOST,

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from cmdhttp.execution.model import Emit, Exited, RunError, RunErrorCode, Started, Stop, Stopped
 from cmdhttp.execution.ssh.failures import connection_lost
-from cmdhttp.execution.ssh.guard import STDIN_AHEAD, By, Guard, GuardedRun, Over, Start
+from cmdhttp.execution.ssh.guard import STDIN_AHEAD, By, Folder, Guard, GuardedRun, Over, Start
 
 GUARD_KILLS_WITHIN = 8.0
 """Seconds that a guard tries to kill what is left, after the grace."""
@@ -33,6 +33,7 @@ class Guarded:
     emit: Emit
     stop: Stop
     grace: float
+    folder: Folder | None = None
     _run: GuardedRun = field(init=False)
     _asked: bool = field(init=False, default=False)
     _given_up: bool = field(init=False, default=False)
@@ -41,7 +42,7 @@ class Guarded:
 
     async def to_end(self) -> Exited:
         """Return how it ended. Raises what `emit` raises, and cancellation; then the run is ended, too."""
-        self._run = self.guard.start(self.order, stdin=self.stdin)
+        self._run = self.guard.start(self.order, stdin=self.stdin, folder=self.folder)
         try:
             with self.stop.calling(self._ask):
                 if len(self.stdin) > STDIN_AHEAD:

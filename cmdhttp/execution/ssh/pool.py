@@ -153,8 +153,8 @@ class Pool:
         link.capacity = max(1, min(link.capacity, link.users - 1))
 
     @asynccontextmanager
-    async def single(self, target: SshTarget, *, only: str, job: str, principal: str) -> AsyncIterator[Dialed]:
-        """Yield a connection that serves nobody else, with a certificate for `only`. Raises ConnectFailed."""
+    async def single(self, target: SshTarget, *, only: str | None, job: str, principal: str) -> AsyncIterator[Dialed]:
+        """Yield a connection that serves nobody else, with a certificate for `only` (None: any). Raises ConnectFailed."""
         jump = None if target.jump is None else await self._jump(target.jump)
         try:
             through = None if jump is None else jump.connection

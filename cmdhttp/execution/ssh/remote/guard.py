@@ -7,7 +7,7 @@ says how many are not.
 
 Standard library only, grammar of Python 3.6: this text is sent to hosts. Arguments: the token that starts its output; how
 many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone
-and once, how many seconds that may take, 1 if it may be given stdin, and its argv.
+and once, how many seconds that may take, the flags of its order, and its argv, in which the token stands for the folder.
 
 What a start needs is made without modules that take long to import: a new connection waits for that.
 Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children; unix(7), SCM_RIGHTS.
@@ -23,7 +23,20 @@ import struct
 import sys
 import time
 
-from cmdhttp.execution.ssh.remote.messages import COST, HEAD, NOBODY, ORDER, OVER, PIECE, WITH_STDIN, Order, hear, tell
+from cmdhttp.execution.ssh.remote.folders import Folders
+from cmdhttp.execution.ssh.remote.messages import (
+    COST,
+    HEAD,
+    NOBODY,
+    ORDER,
+    OVER,
+    PIECE,
+    WITH_FOLDER,
+    WITH_STDIN,
+    Order,
+    hear,
+    tell,
+)
 from cmdhttp.execution.ssh.remote.processes import adopt_orphans, kill_all, reap, send_signal
 from cmdhttp.execution.ssh.remote.warden import KILL_SECONDS, become_warden
 
@@ -35,6 +48,7 @@ STUCK_SECONDS = KILL_SECONDS + 4.0
 IDLE_WARDENS = 8
 F_SETPIPE_SZ = 1031
 TOO_MUCH = 16 * 1024 * 1024
+REMOVE_SECONDS = 60.0
 
 
 class Run:
@@ -59,7 +73,8 @@ class Run:
 class Guard:
     """Serves the connection on its stdin and stdout."""
 
-    def __init__(self, silence: float, fixed: list[bytes]) -> None:
+    def __init__(self, token: bytes, silence: float, fixed: list[bytes]) -> None:
+        self.token = token
         self.silence = silence
         self.fixed = fixed
         self.used = False
@@ -67,7 +82,7 @@ class Guard:
         self.by_fd: dict[int, tuple[str, Run]] = {}
         self.idle: list[tuple[_socket.socket, int]] = []
         self.wardens: set[int] = set()
-        self.folders: dict[int, bytes] = {}
+        self.folders = Folders()
         self.ends: dict[int, int] = {}
         self.inbox = bytearray()
         self.outbox: list[bytes] = []
@@ -186,8 +201,10 @@ class Guard:
             self.say("p", number, body)
         elif kind == "S":
             self.start(number, body)
+        elif kind == "M":
+            self.say(*self.folders.make(number))
         elif kind == "F":
-            self.forget(number)
+            self.folders.forget(number)
         elif run is None:
             return  # it is over, and the service did not know yet
         elif kind == "C":
@@ -206,16 +223,17 @@ class Guard:
 
     def start(self, number: int, body: bytes) -> None:
         order = Order(body)
+        folder = self.folders.of(number)
         if self.fixed:
-            if self.used:
+            if self.used or (int(self.fixed[1]) & WITH_FOLDER and not folder):
                 self.say("f", number, struct.pack("!I", errno.EPERM) + b"program")
                 return
             self.used = True
-            body = self.fix(order)
+            body = self.fix(order, folder)
+        if order.flags & WITH_FOLDER:
+            body += (os.path.join(folder, b"work") if folder else b"") + b"\0"
         run = self.runs[number] = Run(number, order.seconds)
         run.credit = order.credit
-        if order.folder is not None:
-            self.folders[number] = order.folder
         streams = self.streams(run, with_stdin=bool(order.flags & WITH_STDIN))
         while True:
             if not self.idle:
@@ -230,15 +248,14 @@ class Guard:
         for fd in streams:
             os.close(fd)
 
-    def fix(self, order: Order) -> bytes:
+    def fix(self, order: Order, folder: bytes) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
-        most, stdin, argv = float(self.fixed[0]), self.fixed[1] == b"1", self.fixed[2:]
+        most, flags, argv = float(self.fixed[0]), int(self.fixed[1]), self.fixed[2:]
         if not order.seconds <= most:  # nor what is not a number
             order.seconds = most
-        order.folder = None
-        order.flags &= WITH_STDIN if stdin else 0
+        order.flags = flags & (WITH_FOLDER | order.flags)
         head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(argv), 0)
-        return head + b"".join(word + b"\0" for word in argv)
+        return head + b"".join(word.replace(self.token, folder) + b"\0" for word in argv)
 
     def streams(self, run: Run, *, with_stdin: bool) -> tuple[int, int, int]:
         """Make the pipes of a run, and return the command's ends of them."""
@@ -372,7 +389,7 @@ class Guard:
         link.close()
         send_signal(run.pid, _signal.SIGKILL)
         self.wardens.discard(run.pid)
-        alive = kill_all(self.ends, self.wardens, 2.0)
+        alive = kill_all(self.ends, self.wardens | self.folders.removers, 2.0)
         self.let_go()
         return OVER.pack(0, 0, alive, NOBODY)
 
@@ -417,8 +434,9 @@ class Guard:
         self.idle.append((here, pid))
 
     def let_go(self) -> None:
-        """Forget wardens that have ended: their numbers may come again, and would spare a process that is none."""
+        """Forget what has ended of ours: its number may come again, and would spare a process that is another's."""
         self.wardens.difference_update(self.ends)
+        self.folders.removers.difference_update(self.ends)
         self.ends.clear()
 
     def keep(self, link: _socket.socket, pid: int, *, alone: bool) -> None:
@@ -428,13 +446,6 @@ class Guard:
             return
         link.close()
         self.wardens.discard(pid)
-
-    def forget(self, number: int) -> None:
-        folder = self.folders.pop(number, None)
-        if folder is not None:
-            import shutil
-
-            shutil.rmtree(folder, ignore_errors=True)
 
     def end(self) -> None:
         """Leave nothing: each warden ends its run when its socket closes."""
@@ -448,9 +459,11 @@ class Guard:
         give_up = time.monotonic() + STUCK_SECONDS
         while reap(self.ends) and time.monotonic() < give_up:
             time.sleep(0.005)
-        kill_all(self.ends, set(), 2.0)
-        for number in list(self.folders):
-            self.forget(number)
+        kill_all(self.ends, self.folders.removers, 2.0)
+        self.folders.forget_all()
+        give_up = time.monotonic() + REMOVE_SECONDS
+        while reap(self.ends) and time.monotonic() < give_up:
+            time.sleep(0.005)
 
 
 def widen(fd: int) -> None:
@@ -467,7 +480,7 @@ def main() -> None:
     probe, rest = words[4 : 4 + count], words[4 + count :]
     adopts = adopt_orphans()
     os.write(1, token + b"P\n")
-    guard = Guard(silence, rest)
+    guard = Guard(token, silence, rest)
     guard.say("H", 0, struct.pack("!BI", adopts, os.getpid()) + b"".join(word + b"\0" for word in probe))
     try:
         guard.serve()
