@@ -252,10 +252,10 @@ async def test_many_runs_at_once_do_not_drop_each_other(tmp_path: Path, folder: 
             ends.append(await executor.run(step, context=CONTEXT, emit=emit, stop=Stop()))
 
         async with anyio.create_task_group() as runs:
-            for _ in range(60):
+            for _ in range(24):
                 runs.start_soon(one)
         await executor.aclose()
-    assert ends == [Exited(exit_code=0)] * 60
+    assert ends == [Exited(exit_code=0)] * 24
 
 
 async def test_a_run_where_no_guard_goes(sshd: Sshd, folder: Path) -> None:
