@@ -4,14 +4,18 @@ import ast
 import contextlib
 import errno
 import os
+import resource
 import selectors
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +33,13 @@ CREDIT = 1 << 20
 class Link:
     """The service's end of a guard, on the pipes of a process."""
 
-    def __init__(self, argv: tuple[str, ...]) -> None:
+    def __init__(self, argv: tuple[str, ...], **more: Any) -> None:
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", posix_line(argv)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            **more,
         )
         self._last = 0
 
@@ -117,12 +122,13 @@ class Link:
 
 
 @contextlib.contextmanager
-def guard() -> Iterator[Link]:
+def guard(argv: tuple[str, ...] | None = None, *, adopts: bool = True, **more: Any) -> Iterator[Link]:
     token = "t0ken"
-    link = Link(lines.resident(token, PROBES))
+    link = Link(argv or lines.resident(token, PROBES), **more)
     try:
         assert link.greeting(token) == b"P"
-        assert link.hear()[0] == "H"
+        kind, _, body = link.hear()
+        assert (kind, body[0]) == ("H", adopts)
         yield link
     finally:
         for pipe in (link.process.stdin, link.process.stdout, link.process.stderr):
@@ -448,6 +454,66 @@ def test_deadline_of_a_single_guard() -> None:
     link.process.communicate()
 
 
+def test_a_start_that_cannot_be_costs_that_run_alone() -> None:
+    """Without a descriptor to be had there is no start, and what runs goes on."""
+    with guard() as link:
+        running = link.start("/bin/sh", "-c", "sleep 1; echo whole")
+        link.until("s")
+        inherited = resource.prlimit(link.pid, resource.RLIMIT_NOFILE)
+        for limit in range(8, 16):  # at each of the descriptors that a start takes
+            resource.prlimit(link.pid, resource.RLIMIT_NOFILE, (limit, inherited[1]))
+            refused = link.start("/bin/true", stdin=1)
+            kind, run, body = link.hear()
+            if kind != "f":
+                break  # a warden could be had
+            assert (run, body) == (refused, struct.pack("!I", errno.EMFILE) + b"guard")
+        assert limit > 10
+        resource.prlimit(link.pid, resource.RLIMIT_NOFILE, inherited)
+        assert link.to_end(running) == (b"whole\n", (1, 0, 0, END))
+        assert link.to_end(link.start("/bin/echo", "next")) == (b"next\n", (1, 0, 0, END))
+
+
+def test_nothing_is_lost_behind_a_slow_connection() -> None:
+    """A run that is over when the connection is full keeps its output until there is room, however long that takes."""
+    with guard() as link:
+        loud = link.start("/bin/sh", "-c", "head -c 30000000 /dev/zero", credit=1 << 30)
+        link.until("s")
+        time.sleep(0.5)  # what the connection takes is full
+        link.start("/bin/sh", "-c", "head -c 20000 /dev/zero")
+        time.sleep(3)
+        told: Counter[int] = Counter()
+        while set(told) != {loud, loud + 1, -loud, -loud - 1}:
+            kind, run, body = link.hear()
+            told[run] += len(body) if kind == "o" else 0
+            told[-run] += kind == "z"
+            told += Counter()
+        assert (told[loud], told[loud + 1]) == (30_000_000, 20_000)
+
+
+def without(module: str) -> tuple[str, ...]:
+    """The line of a guard in whose Python a module is missing."""
+    *before, text = lines.resident("t0ken", PROBES)[:4]
+    return (*before, f"import sys;sys.modules['{module}']=None;{text}", *lines.resident("t0ken", PROBES)[4:])
+
+
+def test_a_minimal_python_will_do() -> None:
+    """Without ctypes, as in Debian's python3-minimal, orphans cannot be adopted, and the guard says so; groups still end."""
+    with guard(without("_ctypes"), adopts=False) as link:
+        assert link.to_end(link.start("/bin/echo", "fine")) == (b"fine\n", (1, 0, 0, END))
+        out, _ = link.to_end(link.start("/bin/sh", "-c", "sleep 300 & echo $!"))
+        assert gone(int(out))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be somebody else")
+def test_a_home_that_cannot_be_read_will_do(tmp_path: Path) -> None:
+    """A home that its account may enter and not list is no reason not to run."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    with guard(user=65534, cwd=str(tmp_path)) as link:
+        out, end = link.to_end(link.start("/bin/sh", "-c", "pwd"))
+        assert (out, end) == (f"{tmp_path}\n".encode(), (1, 0, 0, END))
+
+
 # The guard in sh.
 
 
@@ -473,6 +539,27 @@ def test_sh_guard_ends_the_session(name: str) -> None:
     subprocess.run(lines.signal(name, link.pid), check=True)
     link.process.communicate(timeout=5)
     assert gone(child)
+
+
+SHELLS = [shell for shell in ("dash", "bash", "ksh", "mksh", "yash", "busybox") if shutil.which(shell)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_sh_guard_in_any_shell(shell: str) -> None:
+    """Whatever /bin/sh is there, a death by signal is 128 and its number."""
+    _, *rest = lines.without_python("tt", ("/bin/sh", "-c", "echo out; kill -s KILL $$"), seconds=20)
+    argv = [shell, *(["sh"] if shell == "busybox" else []), *rest]
+    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    assert ended.stdout.partition(b"\n")[2] == b"out\n"
+    assert ended.returncode == 128 + signal.SIGKILL
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be somebody else")
+def test_sh_guard_under_an_sshd_of_root() -> None:
+    """An sshd that the account may not signal is there all the same: the run is not ended for that."""
+    argv = lines.without_python("tt", ("/bin/sh", "-c", "sleep 3; echo whole"), seconds=20)
+    ended = subprocess.run(argv, user=65534, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    assert ended.stdout.partition(b"\n")[2] == b"whole\n"
 
 
 def test_sh_guard_deadline() -> None:

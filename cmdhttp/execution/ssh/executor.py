@@ -16,10 +16,9 @@ import asyncssh
 
 from cmdhttp.errors import BadValue
 from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
-from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost
+from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost, unanswered
 from cmdhttp.execution.ssh.files import Files, NoFiles, Way, needs_python, no_folder
 from cmdhttp.execution.ssh.greeting import Hello
-from cmdhttp.execution.ssh.guard import WINDOW as GUARD_WINDOW
 from cmdhttp.execution.ssh.guard import Folder, Guard, Start
 from cmdhttp.execution.ssh.guarded import Guarded
 from cmdhttp.execution.ssh.keeping import keeping_seconds, kept_folder
@@ -186,6 +185,8 @@ class SshExecutor:
                     await _unless_stopped(call.stop, _greeted(session), session=session)
         except (asyncssh.Error, OSError):
             return self._refused(link, session)
+        if limit.cancelled_caught and session.requested:
+            return _unanswered(session, call.stop)
         if limit.cancelled_caught or (token is not None and session.guard is None and not connection.is_closed()):
             session.close()
             raise shell_failed("The host did not start in time what it was given.")
@@ -256,6 +257,8 @@ class SshExecutor:
             if dialed.connection.is_closed():
                 return Exited(lost=session.requested, error=connection_lost())
             return Exited(error=channel_refused())
+        if limit.cancelled_caught and session.requested:
+            return _unanswered(session, call.stop)
         if limit.cancelled_caught:
             raise shell_failed("The host did not start in time what it was given.")
         return await self._follow(call, dialed, session, alone=True)
@@ -265,7 +268,7 @@ class SshExecutor:
         guard = Guard(token, instead=session)
         try:
             with anyio.move_on_after(self._prepare_timeout):
-                opening = dialed.connection.create_session(lambda: guard, line, encoding=None, window=GUARD_WINDOW)
+                opening = dialed.connection.create_session(lambda: guard, line, encoding=None, window=WINDOW)
                 await _unless_stopped(call.stop, opening, session=session)
                 await _unless_stopped(call.stop, guard.greeted.wait(), session=session)
         except (asyncssh.Error, OSError):
@@ -274,7 +277,8 @@ class SshExecutor:
             return Exited(error=channel_refused())
         if guard.hello is Hello.PYTHON:
             check_echo(guard)
-            return await self._guarded(call, guard, dialed, way=self._way(call, None))
+            if not guard.closed:
+                return await self._guarded(call, guard, dialed, way=self._way(call, None))
         if guard.hello is Hello.SHELL:
             return await self._follow(call, dialed, session, alone=True)
         if guard.hello is Hello.NONE and has_files(call.step):
@@ -347,6 +351,11 @@ async def _unless_stopped(stop: Stop, doing: Awaitable[T], *, session: RunSessio
 def _cancel(scope: anyio.CancelScope, session: RunSession | None) -> None:
     if session is None or not session.requested:
         scope.cancel()  # else the run that follows obeys the stop
+
+
+def _unanswered(session: RunSession, stop: Stop) -> Exited:
+    session.close()
+    return Exited(lost=True, stopped=Stopped.UNCONFIRMED if stop.requested else None, error=unanswered())
 
 
 async def _greeted(session: RunSession) -> None:

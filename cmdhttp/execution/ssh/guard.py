@@ -32,6 +32,8 @@ _HEAD = struct.Struct("!IIB")
 _ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
 _WITH_FOLDER, _WITH_STDIN = 1, 2
+_HELLO = 5
+"""Bytes of a hello before the echo."""
 _LONGEST_NEWS = 64 * 1024
 _MOST_UNSENT = 64 << 20
 _STATUSES = range(-127, 256)
@@ -243,7 +245,11 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         if folder is None:
             self._last += 1
         number = self._last if folder is None else folder.number
-        run = self._runs[number] = GuardedRun(self, number)
+        run = GuardedRun(self, number)
+        if self.closed:
+            run.lose()
+            return run
+        self._runs[number] = run
         parts = _frame("S", number, packed)
         if stdin and len(stdin) <= STDIN_AHEAD:
             parts += _frame("I", number, stdin) + _frame("E", number, b"")
@@ -400,8 +406,10 @@ class Guard(asyncssh.SSHClientSession[bytes]):
     def _news(self, kind: str, body: bytes) -> None:
         run = self._runs.get(self._number)
         if kind == "H" and self.echo is None:
-            self.adopts = struct.unpack_from("!BI", body)[0] == 1
-            self.echo = body[5:].split(b"\0")[:-1]
+            if len(body) < _HELLO:
+                raise ValueError("a hello that is too short")
+            self.adopts = body[0] == 1
+            self.echo = body[_HELLO:].split(b"\0")[:-1]
             self.greeted.set()
         elif kind == "p" and self._pings > 0:
             self._pings -= 1

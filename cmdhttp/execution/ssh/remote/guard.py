@@ -44,6 +44,8 @@ FULL = 512 * 1024
 """Bytes that wait for the connection before nothing more is read of any command."""
 WIDE_AFTER = 256 * 1024
 CLOSE_SECONDS = 2.0
+MOST_LEFT = 4 * 1024 * 1024
+"""Bytes: the pipes of a run that is over hold less, so whoever writes more lives on and is not waited for."""
 STUCK_SECONDS = KILL_SECONDS + 4.0
 IDLE_WARDENS = 8
 F_SETPIPE_SZ = 1031
@@ -64,7 +66,7 @@ class Run:
         self.no_more = False
         self.credit = 0
         self.started = False
-        self.told = 0  # bytes
+        self.told = self.most = 0  # bytes
         self.over = b""
         self.limit = time.monotonic() + seconds + STUCK_SECONDS
         self.close_at: float | None = None
@@ -234,19 +236,31 @@ class Guard:
             body += (os.path.join(folder, b"work") if folder else b"") + b"\0"
         run = self.runs[number] = Run(number, order.seconds)
         run.credit = order.credit
-        streams = self.streams(run, with_stdin=bool(order.flags & WITH_STDIN))
+        streams: list[int] = []
+        try:
+            self.make_streams(run, streams, with_stdin=bool(order.flags & WITH_STDIN))
+            link = self.give_warden(run, body, streams)
+        except OSError as error:  # too many processes or open files: the others go on
+            self.drop(run)
+            self.say("f", number, struct.pack("!I", error.errno or errno.EAGAIN) + b"guard")
+        else:
+            self.by_fd[link.fileno()] = ("warden", run)
+            self.poll.register(link.fileno(), select.POLLIN)
+        for fd in streams:
+            os.close(fd)
+
+    def give_warden(self, run: Run, body: bytes, streams: list[int]) -> _socket.socket:
+        """Hand the order to a warden. Raises OSError if there can be none."""
         while True:
             if not self.idle:
                 self.add_warden()
-            run.warden, run.pid = self.idle.pop()
-            if self.to_warden(run, "S", body, streams):
-                break
-            run.warden.close()  # it was killed while it had nothing to do
+            link, run.pid = self.idle.pop()
+            run.warden = link
+            if self.to_warden(run, "S", body, tuple(streams)):
+                return link
+            run.warden = None
+            link.close()  # it was killed while it had nothing to do
             self.wardens.discard(run.pid)
-        self.by_fd[run.warden.fileno()] = ("warden", run)
-        self.poll.register(run.warden.fileno(), select.POLLIN)
-        for fd in streams:
-            os.close(fd)
 
     def fix(self, order: Order, folder: bytes) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
@@ -257,20 +271,21 @@ class Guard:
         head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(argv), 0)
         return head + b"".join(word.replace(self.token, folder) + b"\0" for word in argv)
 
-    def streams(self, run: Run, *, with_stdin: bool) -> tuple[int, int, int]:
-        """Make the pipes of a run, and return the command's ends of them."""
-        stdin = os.open(os.devnull, os.O_RDONLY)
+    def make_streams(self, run: Run, streams: list[int], *, with_stdin: bool) -> None:
+        """Make the pipes of a run; the command's ends of them are added to `streams`. Raises OSError."""
         if with_stdin:
-            os.close(stdin)
             stdin, run.stdin = os.pipe()
+            streams.append(stdin)
             os.set_blocking(run.stdin, False)
             self.by_fd[run.stdin] = ("stdin", run)
-        (out, stdout), (err, stderr) = os.pipe(), os.pipe()
-        run.pipes = {out: ord("o"), err: ord("e")}
-        for fd in run.pipes:
+        else:
+            streams.append(os.open(os.devnull, os.O_RDONLY))
+        for kind in "oe":
+            fd, end = os.pipe()
+            streams.append(end)
+            run.pipes[fd] = ord(kind)
             os.set_blocking(fd, False)
             self.by_fd[fd] = ("output", run)
-        return stdin, stdout, stderr
 
     def to_warden(self, run: Run, kind: str, body: bytes, descriptors: tuple[int, ...] = ()) -> bool:
         try:
@@ -378,11 +393,15 @@ class Guard:
             return
         run.over = body
         run.close_at = time.monotonic() + CLOSE_SECONDS
+        run.most = run.told + MOST_LEFT
+        self.drain(run)
+        if not run.pipes and run.number in self.runs:
+            self.finish(run)
+
+    def drain(self, run: Run) -> None:
         for fd in list(run.pipes):
             while fd in run.pipes and self.waiting < FULL and self.take_output(fd, run):
                 pass
-        if not run.pipes and run.number in self.runs:
-            self.finish(run)
 
     def bury(self, link: _socket.socket, run: Run) -> bytes:
         """A warden has died: what it had adopted is ours now. Returns the end of its run, of which nobody saw the status."""
@@ -411,10 +430,15 @@ class Guard:
         now = time.monotonic()
         for run in list(self.runs.values()):
             if run.close_at is not None and now >= run.close_at:
-                if run.credit > 0:  # else it is the service that is slow, and what was written must not get lost
-                    self.finish(run)
-                else:
+                self.drain(run)
+                if run.number not in self.runs:
+                    continue
+                # Where the service or the connection is slow, what was written must not get lost.
+                held = run.credit <= 0 or (self.waiting >= FULL and run.told < run.most)
+                if held:
                     run.close_at = now + CLOSE_SECONDS
+                else:
+                    self.finish(run)
             elif now >= run.limit and run.warden is not None:
                 send_signal(run.pid, _signal.SIGKILL)  # it does not answer; its end is seen on the socket
                 run.limit = float("inf")
@@ -423,7 +447,12 @@ class Guard:
 
     def add_warden(self) -> None:
         here, there = _socket.socketpair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            here.close()
+            there.close()
+            raise
         if pid == 0:
             try:
                 become_warden(there)
