@@ -233,7 +233,9 @@ class SshExecutor:
         else:
             there = Folder(path=token)  # the guard puts the path in its place
             step = in_folder(call.step, work=there.work, inputs=there.inputs) if files else call.step
-            line = posix_line(lines.single(token, PROBES, remote_argv(step), seconds=seconds, with_files=files))
+            stdin = bool(call.step.stdin)
+            alone = lines.single(token, PROBES, remote_argv(step), seconds=seconds, with_files=files, with_stdin=stdin)
+            line = posix_line(alone)
         order = call.context.order
         opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())
