@@ -6,6 +6,8 @@ frames and nothing else: anything odd ends the connection.
 """
 
 import asyncio
+import os
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ import asyncssh
 
 from cmdhttp.execution.model import Stream
 from cmdhttp.execution.ssh.greeting import LONGEST_NOISE, Greeting, Hello
-from cmdhttp.execution.ssh.inbox import Inbox
+from cmdhttp.execution.ssh.inbox import COST, Inbox
 from cmdhttp.execution.ssh.remote.lines import SILENCE
 from cmdhttp.execution.ssh.session import RunSession
 
@@ -30,9 +32,15 @@ _HEAD = struct.Struct("!IIB")
 _ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
 _WITH_FOLDER, _WITH_STDIN = 1, 2
+_HELLO = 5
+"""Bytes of a hello before the echo."""
 _LONGEST_NEWS = 64 * 1024
+_MOST_UNSENT = 64 << 20
+_STATUSES = range(-127, 256)
 _PING_EVERY = 5.0
 _HEARD_WITHIN = 15.0
+_MOST_ERRNO = 4095
+FOLDER = re.compile(rb"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){1,20}", re.ASCII)
 _STREAMS = {ord("o"): Stream.STDOUT, ord("e"): Stream.STDERR}
 
 
@@ -66,18 +74,33 @@ class Start:
     env: Mapping[str, str] = field(repr=False)
     seconds: float
     drain: float
-    folder: bytes | None = None
     with_stdin: bool = False
 
-    def packed(self) -> bytes:
-        """Raises ValueError for a word with a NUL, which no process can be given."""
-        flags = (_WITH_FOLDER if self.folder is not None else 0) | (_WITH_STDIN if self.with_stdin else 0)
+    def packed(self, *, in_folder: bool) -> bytes:
+        """In the folder that was made for the run, or in the account's home. Raises ValueError for a word with a NUL."""
+        flags = (_WITH_FOLDER if in_folder else 0) | (_WITH_STDIN if self.with_stdin else 0)
         settings = [f"{name}={value}".encode() for name, value in self.env.items()]
-        words = [*([] if self.folder is None else [self.folder]), *self.argv, *settings]
+        words = [*self.argv, *settings]
         if any(b"\0" in word for word in words):
             raise ValueError("a NUL in an argument")
         head = _ORDER.pack(self.seconds, self.drain, CREDIT, flags, len(self.argv), len(settings))
         return head + b"".join(word + b"\0" for word in words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The private folder of a run on a host, whose guard removes it in the end: one part to work in, one for what is sent."""
+
+    path: str
+    number: int = 0
+
+    @property
+    def work(self) -> str:
+        return f"{self.path}/work"
+
+    @property
+    def inputs(self) -> str:
+        return f"{self.path}/in"
 
 
 class GuardedRun:
@@ -91,7 +114,7 @@ class GuardedRun:
         self.lost = False
         self._guard = guard
         self._number = number
-        self._taken = 0
+        self._reported = 0
         self._stdin_room = STDIN_AHEAD
         self._writable = anyio.Event()
 
@@ -99,12 +122,16 @@ class GuardedRun:
     def ended(self) -> bool:
         return self.over is not None or self.failed is not None or self.lost
 
-    def taken(self, size: int) -> None:
-        """Say that so many bytes of output have been dealt with."""
-        self._taken += size
-        if self._taken >= CREDIT // 2 and not self.ended:
-            self._guard.say("C", self._number, struct.pack("!I", self._taken))
-            self._taken = 0
+    def taken(self) -> None:
+        """Say how much of the output that was taken has been dealt with."""
+        news = self.inbox.taken - self._reported
+        if news >= CREDIT // 2 and not self.ended:
+            self._guard.say("C", self._number, struct.pack("!I", news))
+            self._reported += news
+
+    def sent(self, size: int) -> None:
+        """Note that so many bytes of stdin are on their way."""
+        self._stdin_room -= size
 
     async def feed(self, data: bytes) -> None:
         """Send stdin and its end, no faster than the command reads."""
@@ -115,7 +142,7 @@ class GuardedRun:
                 await self._writable.wait()
                 continue
             piece = view[: min(self._stdin_room, 1 << 16)]
-            self._stdin_room -= len(piece)
+            self.sent(len(piece))
             self._guard.say("I", self._number, bytes(piece))
             view = view[len(piece) :]
         if not self.ended:
@@ -129,16 +156,22 @@ class GuardedRun:
     # What the guard calls.
 
     def hear(self, kind: str, body: bytes) -> None:
+        """Raises ValueError or struct.error for what no guard says."""
         match kind:
-            case "s":
+            case "s" if self.pid is None:
                 self.pid = struct.unpack("!I", body)[0]
             case "f":
-                self.failed = struct.unpack_from("!I", body)[0], body[4:].decode()
+                self.failed = _errno(body), body[4:].decode()
             case "z":
                 known, status, alive, by = _OVER.unpack(body)
+                if status not in _STATUSES:
+                    raise ValueError("no status")
                 self.over = Over(status=status if known else None, alive=alive, by=By(by))
             case "c":
-                self._stdin_room += struct.unpack("!I", body)[0]
+                room = self._stdin_room + struct.unpack("!I", body)[0]
+                if not self._stdin_room < room <= STDIN_AHEAD:
+                    raise ValueError("stdin that was never sent")
+                self._stdin_room = room
             case _:
                 raise ValueError("unknown news")
         self._wake()
@@ -171,13 +204,17 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         self._greeting = Greeting(token)
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._runs: dict[int, GuardedRun] = {}
+        self._making: dict[int, asyncio.Future[str]] = {}
         self._last = 0
+        self._pings = 0
+        self._strays = 0
         self._words = bytearray()
         self._complaints = 0
         self._head = b""
         self._kind = 0
         self._number = 0
         self._left = 0
+        self._cost = 0
         self._body = bytearray()
         self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -186,20 +223,43 @@ class Guard(asyncssh.SSHClientSession[bytes]):
     def running(self) -> int:
         return len(self._runs)
 
-    def start(self, order: Start, *, stdin: bytes = b"") -> GuardedRun:
-        """Order a run. Raises ValueError for an order that no process can be given, and nothing is sent."""
-        packed = order.packed()
+    async def make_folder(self) -> "Folder":
+        """Have the private folder of a run made. Raises OSError with the errno of the host, ConnectionError without the guard."""
+        if self.closed:
+            raise ConnectionError
         self._last += 1
-        run = self._runs[self._last] = GuardedRun(self, self._last)
-        parts = _frame("S", self._last, packed)
+        number = self._last
+        path = self._making[number] = asyncio.get_running_loop().create_future()
+        self.say("M", number, b"")
+        try:
+            return Folder(number=number, path=await path)
+        except asyncio.CancelledError:
+            self.say("F", number, b"")
+            raise
+        finally:
+            del self._making[number]
+
+    def start(self, order: Start, *, stdin: bytes = b"", folder: "Folder | None" = None) -> GuardedRun:
+        """Order a run. Raises ValueError for an order that no process can be given, and nothing is sent."""
+        packed = order.packed(in_folder=folder is not None)
+        if folder is None:
+            self._last += 1
+        number = self._last if folder is None else folder.number
+        run = GuardedRun(self, number)
+        if self.closed:
+            run.lose()
+            return run
+        self._runs[number] = run
+        parts = _frame("S", number, packed)
         if stdin and len(stdin) <= STDIN_AHEAD:
-            parts += _frame("I", self._last, stdin) + _frame("E", self._last, b"")
+            parts += _frame("I", number, stdin) + _frame("E", number, b"")
+            run.sent(len(stdin))
         self._write(parts)
         return run
 
-    def forget(self, run: GuardedRun) -> None:
-        """Let go of a run's folder on the host."""
-        self.say("F", run._number, b"")  # noqa: SLF001 - the two are one thing in two classes
+    def forget(self, folder: "Folder") -> None:
+        """Have the folder of a run that is over removed."""
+        self.say("F", folder.number, b"")
 
     def say(self, kind: str, number: int, body: bytes) -> None:
         self._write(_frame(kind, number, body))
@@ -257,6 +317,9 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         for run in self._runs.values():
             run.lose()
         self._runs.clear()
+        for path in self._making.values():
+            if not path.done():
+                path.set_exception(ConnectionError())
         self._on_end()
 
     def _take_in(self, data: bytes) -> None:
@@ -294,6 +357,7 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         if loop.time() - self._heard > _HEARD_WITHIN:
             self.close()
             return
+        self._pings += 1
         self.say("P", 0, b"")
         self._timer = loop.call_later(_PING_EVERY, self._ping)
 
@@ -317,9 +381,10 @@ class Guard(asyncssh.SSHClientSession[bytes]):
     def _begin(self) -> None:
         self._left, self._number, self._kind = _HEAD.unpack(self._head)
         self._head = b""
+        self._cost = COST
         self._body.clear()
-        if self._kind not in _STREAMS and self._left > _LONGEST_NEWS:
-            raise ValueError("news that is too long")
+        if self._left == 0 if self._kind in _STREAMS else self._left > _LONGEST_NEWS:
+            raise ValueError("output without a byte, or news that is too long")
         if self._left == 0:
             self._take(b"")
 
@@ -327,31 +392,70 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         stream = _STREAMS.get(self._kind)
         if stream is not None:
             run = self._runs.get(self._number)
-            if run is not None:
-                run.inbox.put(stream, part)
-                if run.inbox.waiting > 4 * CREDIT:
-                    raise ValueError("output beyond its credit")
+            if run is None:
+                raise ValueError("output of no run")
+            run.inbox.put(stream, part, cost=self._cost)
+            self._cost = 0
+            if run.inbox.waiting > 4 * CREDIT:
+                raise ValueError("output beyond its credit")
             return
         self._body += part
         if self._left == 0:
             self._news(chr(self._kind), bytes(self._body))
 
     def _news(self, kind: str, body: bytes) -> None:
-        if kind == "H":
-            self.adopts = body[0] == 1
-            self.echo = body[5:].split(b"\0")[:-1]
-            self.greeted.set()
-            return
         run = self._runs.get(self._number)
-        if run is None:
+        if kind == "H" and self.echo is None:
+            if len(body) < _HELLO:
+                raise ValueError("a hello that is too short")
+            self.adopts = body[0] == 1
+            self.echo = body[_HELLO:].split(b"\0")[:-1]
+            self.greeted.set()
+        elif kind == "p" and self._pings > 0:
+            self._pings -= 1
+        elif self._number in self._making:
+            self._made(kind, body, self._making[self._number])
+        elif run is not None:
+            run.hear(kind, body)
+            if run.ended:
+                del self._runs[self._number]
+        else:
+            self._strays += 1  # of what was called off, perhaps
+            if self._strays > self._last:
+                raise ValueError("news of no run")
+
+    def _made(self, kind: str, body: bytes, path: "asyncio.Future[str]") -> None:
+        if path.done():
             return
-        if kind in "zf":
-            del self._runs[self._number]
-        run.hear(kind, body)
+        if kind == "m" and FOLDER.fullmatch(body):
+            path.set_result(body.decode())
+        elif kind == "f":
+            number = _errno(body)
+            path.set_exception(OSError(number, os.strerror(number)))
+        else:
+            raise ValueError("no folder")
 
     def _write(self, data: bytes) -> None:
-        if self._channel is not None and not self.closed and not self._channel.is_closing():
-            self._channel.write(data)
+        """Send, but never more than so much to a host that reads nothing."""
+        channel = self._channel
+        if channel is None or self.closed or channel.is_closing():
+            return
+        channel.write(data)
+        if channel.get_write_buffer_size() + _unsent(channel.get_connection()) > _MOST_UNSENT:
+            self.close()
+
+
+def _unsent(connection: "asyncssh.connection.SSHConnection") -> int:
+    """Bytes that wait for TCP, whatever window the host has granted."""
+    transport = connection._transport  # noqa: SLF001 - asyncssh tells of channels only
+    return transport.get_write_buffer_size() if transport is not None else 0
+
+
+def _errno(body: bytes) -> int:
+    number = int(struct.unpack_from("!I", body)[0])
+    if number > _MOST_ERRNO:
+        raise ValueError("no errno")
+    return number
 
 
 def _frame(kind: str, number: int, body: bytes) -> bytes:

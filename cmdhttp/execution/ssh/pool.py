@@ -1,9 +1,9 @@
 """The pool: connections that are kept between runs, one set for each place.
 
-Equal targets are one place. A place never has more than `_MOST_LINKS` connections and never dials twice at once; a
-connection closes when nobody has used it for a while, when its login has grown old, and when it breaks. After a failure the
-place is left alone for a time that doubles, and whoever comes meanwhile is told the last reason at once. A jump host is a place
-like any other.
+Equal targets are one place. A place never has more than `_MOST_LINKS` connections and never dials twice at once, or
+`_MOST_HANDSHAKES` times for runs that share nothing; a connection closes when nobody has used it for a while, when its login
+has grown old, and when it breaks. After a failure the place is left alone for a time that doubles, and whoever comes meanwhile
+is told the last reason at once. A jump host is a place like any other.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import anyio
+
 from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.execution.ssh.failures import ConnectFailed, at_jump, unreachable
 from cmdhttp.execution.ssh.link import TUNNELS, Link, prepare
@@ -22,6 +24,7 @@ from cmdhttp.plan.model import SshTarget
 
 _MOST_LINKS = 4
 _LEAST_IDLE = 0.1
+_MOST_HANDSHAKES = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _BACKED_OFF = frozenset({RunErrorCode.CONNECT_FAILED, RunErrorCode.LOGIN_FAILED, RunErrorCode.LOGIN_SHELL_FAILED})
 
@@ -54,6 +57,7 @@ class _Place:
     waiters: "deque[asyncio.Future[None]]" = field(default_factory=deque)
     trouble: _Trouble | None = None
     callers: int = 0
+    handshakes: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(_MOST_HANDSHAKES))
 
     def free(self, now: float, version: object) -> Link | None:
         """The busiest link that has room: the others may then fall idle."""
@@ -90,7 +94,11 @@ class Pool:
         if target.become is not None:
             target = replace(target, become=None)  # who is become after the login is nothing to the connection
         with self._at(target, tunnel=tunnel) as place:
-            return await self._taken(target, place, tunnel=tunnel)
+            try:
+                return await self._taken(target, place, tunnel=tunnel)
+            except ConnectFailed:
+                place.wake()  # its turn may have been the only one that was given
+                raise
 
     async def _taken(self, target: SshTarget, place: _Place, *, tunnel: bool) -> Link:
         what = "reused"
@@ -110,6 +118,7 @@ class Pool:
                 self._check_trouble(place)
                 await _outcome(place.dialing)
             else:
+                self._make_room(place)
                 await _turn(place)
 
     @contextmanager
@@ -139,7 +148,8 @@ class Pool:
             place.wake()
             if link.usable(_now()):
                 if link.users == 0:
-                    link.idle = asyncio.get_running_loop().call_later(self._idle, self._end_idle, link)
+                    idle = 0.0 if self._wanted(link) else self._idle
+                    link.idle = asyncio.get_running_loop().call_later(idle, self._end_idle, link)
                 return
             self._drop(link)
         if link.users == 0:
@@ -150,15 +160,16 @@ class Pool:
         link.capacity = max(1, min(link.capacity, link.users - 1))
 
     @asynccontextmanager
-    async def single(self, target: SshTarget, *, only: str, job: str, principal: str) -> AsyncIterator[Dialed]:
-        """Yield a connection that serves nobody else, with a certificate for `only`. Raises ConnectFailed."""
+    async def single(self, target: SshTarget, *, only: str | None, job: str, principal: str) -> AsyncIterator[Dialed]:
+        """Yield a connection that serves nobody else, with a certificate for `only` (None: any). Raises ConnectFailed."""
         jump = None if target.jump is None else await self._jump(target.jump)
         try:
             through = None if jump is None else jump.connection
             with self._at(target, tunnel=False) as place:
-                self._check_trouble(place)
-                dialing = self._dialer.dial(target, through=through, only=only, job=job, principal=principal)
-                dialed = await self._noted(place, dialing)
+                async with place.handshakes:  # a host drops logins beyond its MaxStartups, whoever they are for
+                    self._check_trouble(place)
+                    dialing = self._dialer.dial(target, through=through, only=only, job=job, principal=principal)
+                    dialed = await self._noted(place, dialing)
             try:
                 yield dialed
             finally:
@@ -249,8 +260,7 @@ class Pool:
             if jump is not None:
                 self.give_back(jump)
             raise
-        if jump is not None:
-            link.held.callback(self.give_back, jump)
+        link.jump = jump
         return link
 
     async def _jump(self, target: SshTarget) -> Link:
@@ -260,10 +270,14 @@ class Pool:
             raise at_jump(failed) from failed
 
     async def _noted(self, place: _Place, dial: Awaitable[Dialed]) -> Dialed:
+        before = place.trouble
         try:
             dialed = await dial
         except ConnectFailed as failed:
-            self._note(place, failed)
+            if place.trouble is None or place.trouble is before:
+                self._note(place, failed)
+            else:  # of several at once the first failure counts: they say no more together than one alone
+                self._counts["dial", failed.error.code] += 1
             raise
         self._note(place, None)
         return dialed
@@ -273,6 +287,8 @@ class Pool:
         if failed is None or not failed.tried or failed.error.code not in _BACKED_OFF:
             place.trouble = None
             return
+        if place.trouble is not None and place.trouble.until > _now():
+            return  # what was under way at the last failure counts with it
         pause = _FIRST_PAUSE if place.trouble is None else min(2 * place.trouble.pause, _LONGEST_PAUSE)
         place.trouble = _Trouble(failed=failed, pause=pause, until=_now() + pause)
 
@@ -310,9 +326,26 @@ class Pool:
         if link.idle is not None:
             link.idle.cancel()
         self._counts["close", why] += 1
-        self._own(asyncio.get_running_loop().create_task(_closed(link)))
+        self._own(asyncio.get_running_loop().create_task(self._close(link)))
         for key in [key for key, place in self._places.items() if place.empty]:
             del self._places[key]
+
+    async def _close(self, link: Link) -> None:
+        await close(link.connection)
+        jump, link.jump = link.jump, None
+        if jump is not None:
+            self.give_back(jump)
+
+    def _wanted(self, link: Link) -> bool:
+        """Whether somebody waits for the room on a jump host that this link takes."""
+        place = None if link.jump is None else self._homes.get(link.jump)
+        return place is not None and bool(place.waiters)
+
+    def _make_room(self, place: _Place) -> None:
+        """Close one link that nobody uses and that leads through this place: somebody else needs its room."""
+        idle = next((link for link in self._homes if link.users == 0 and link.jump in place.links), None)
+        if idle is not None:
+            self._end_idle(idle)
 
     def _own(self, task: "asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[ConnectFailed | None]") -> None:
         self._tasks.add(task)
@@ -325,11 +358,6 @@ def _lent(link: Link) -> Link:
         link.idle = None
     link.users += 1
     return link
-
-
-async def _closed(link: Link) -> None:
-    await close(link.connection)
-    await link.held.aclose()
 
 
 async def _outcome(dialing: "asyncio.Task[ConnectFailed | None]") -> None:
