@@ -61,20 +61,25 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Victim:
-    """A job that a limit asks to remove. `size` is what its files take."""
+    """A job that a limit asks to remove. `size` is what its files take; a `keyed` one keeps its row."""
 
     id: str
     finished_at: float
     runs: int
     size: int
     why: Why
+    keyed: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Removed:
-    """What was removed: jobs by the limit that they were over, and files without a job. Times are Unix seconds."""
+    """What was removed: jobs by the limit that they were over, and files without a job. Times are Unix seconds.
+
+    `emptied` is how many of the jobs keep their row.
+    """
 
     jobs: Counter[Why] = field(default_factory=Counter)
+    emptied: int = 0
     bytes: int = 0
     orphans: int = 0
     oldest: float | None = None
@@ -83,13 +88,14 @@ class Removed:
     def add(self, victims: Sequence[Victim]) -> None:
         for victim in victims:
             self.jobs[victim.why] += 1
+            self.emptied += victim.keyed
             self.bytes += victim.size
             self.oldest = victim.finished_at if self.oldest is None else self.oldest
             self.newest = victim.finished_at
 
     def clear(self) -> None:
         self.jobs.clear()
-        self.bytes = self.orphans = 0
+        self.emptied = self.bytes = self.orphans = 0
         self.oldest = self.newest = None
 
     @property
@@ -145,7 +151,7 @@ def find(db: sqlite3.Connection, *, limits: Limits, now: float, after: Place, go
         keyed = _has_young_key(db, job, created_at=created_at, now=now)
         if keyed and not whole:
             continue
-        victims.append(Victim(id=job, finished_at=finished_at, runs=job_runs, size=size, why=why))
+        victims.append(Victim(id=job, finished_at=finished_at, runs=job_runs, size=size, why=why, keyed=keyed))
         runs += job_runs
         jobs -= not keyed
         taken -= size + each
