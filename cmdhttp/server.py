@@ -7,6 +7,7 @@ SIGHUP.
 """
 
 import asyncio
+import errno
 import fcntl
 import gc
 import logging
@@ -14,6 +15,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -41,12 +43,9 @@ from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.leases import Leases
-from cmdhttp.jobs.pruning import Removed, limits_on
-from cmdhttp.jobs.retention import Retention
-from cmdhttp.jobs.room import Room
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
-from cmdhttp.records import certificate_record, end_record, pruned_record
+from cmdhttp.records import certificate_record, end_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
 from cmdhttp.results.library import find_library
@@ -54,6 +53,7 @@ from cmdhttp.results.parsers import Parsers
 from cmdhttp.service import Service
 from cmdhttp.settings import Settings
 from cmdhttp.telemetry.metrics import Metrics
+from cmdhttp.upkeep import Upkeep, make_upkeep
 
 _log = logging.getLogger("cmdhttp.server")
 _DESCRIPTORS = 65536
@@ -101,7 +101,7 @@ async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> No
         _brokered(parts.link),
         _running(parts) as house,
         _reloading(house.reloader),
-        _keeping(house),
+        house.upkeep.going_on(),
         anyio.create_task_group() as group,
     ):
         stop = anyio.Event()
@@ -137,8 +137,7 @@ class _House:
     hub: Hub
     supervisor: Supervisor
     reloader: Reloader
-    room: Room
-    retention: Retention
+    upkeep: Upkeep
 
 
 @asynccontextmanager
@@ -148,10 +147,8 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     metrics = Metrics(version=__version__)
     audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
     journal = Journal(settings.data, reserve=settings.disk_reserve)
-    room = journal.room
     leases = Leases(monotonic=clock.monotonic)
     hub = Hub(journal, leases)
-    metrics.count_disk(free=lambda: room.free, short=lambda: room.trouble != "")
 
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
@@ -183,7 +180,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         on_end=on_end,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
-    retention = _retention(settings, journal, leases, audit, metrics, clock)
+    upkeep = make_upkeep(settings, journal=journal, leases=leases, audit=audit, metrics=metrics, clock=clock)
     reloader = Reloader(
         source=source,
         holder=holder,
@@ -204,11 +201,14 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         clock=clock,
     )
     try:
-        await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
         policy = holder.current
-        await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
+        with _told("the audit log"):
+            await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
+            await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
         metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
-        if recovered := await supervisor.recover():
+        with _told("what an earlier life left"):
+            recovered = await supervisor.recover()
+        if recovered:
             _log.warning("%d jobs of an earlier life had no end; each has one now", recovered)
         api = Api(
             service,
@@ -221,15 +221,14 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": _disk_check(room)}
+        checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": upkeep.check}
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
             ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
             reloader=reloader,
-            room=room,
-            retention=retention,
+            upkeep=upkeep,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:
@@ -238,49 +237,16 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         audit.close()
 
 
-def _retention(
-    settings: Settings, journal: Journal, leases: Leases, audit: AuditLog, metrics: Metrics, clock: Clock
-) -> Retention:
-    async def on_removed(removed: Removed) -> None:
-        metrics.pruned(((why.value, count) for why, count in removed.jobs.items()), size=removed.bytes)
-        try:
-            await audit.write(Code.JOBS_PRUNED, pruned_record(removed), urgent=False)
-        except OSError as error:
-            _log.error("that %d jobs were removed is not in the audit log: %s", removed.total, error.strerror)
-
-    retention = Retention(
-        journal=journal,
-        leases=leases,
-        limits=limits_on(
-            journal.room.total, days=settings.keep_days, jobs=settings.keep_jobs, most=settings.keep_bytes
-        ),
-        clock=clock,
-        every=settings.prune_every,
-        on_removed=on_removed,
-    )
-    metrics.count_kept(
-        jobs=lambda: retention.stored.jobs,
-        files=lambda: retention.stored.files,
-        database=lambda: retention.stored.database,
-    )
-    return retention
-
-
-@asynccontextmanager
-async def _keeping(house: _House) -> AsyncIterator[None]:
-    """Look at the disk, and remove old jobs, until the end of the block."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(house.room.watch)
-        group.start_soon(house.retention.watch)
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn a disk that takes no write into a refusal to start that says so."""
+    try:
         yield
-        group.cancel_scope.cancel()
-
-
-def _disk_check(room: Room) -> Check:
-    async def disk_has_room() -> str:
-        return room.trouble
-
-    return disk_has_room
+    except (OSError, sqlite3.Error) as error:
+        hint = "Make room on the disk of the data folder, and let it be one that can be written."
+        raise ConfigError(
+            f"{what} cannot be written: {getattr(error, 'strerror', None) or error}", hint=hint
+        ) from error
 
 
 def _checks(
@@ -416,6 +382,8 @@ def _data_folder(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         hint = "Let it belong to the account that serves (chown -R), or name another folder with --data."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            hint = "It needs a disk that can be written and has room; make some, or name another folder with --data."
         raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
