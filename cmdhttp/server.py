@@ -83,7 +83,18 @@ def serve(
         ):
             announce()
             _raise_descriptor_limit()
-            asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
+            try:
+                asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
+            except BaseExceptionGroup as group:
+                raise _refusal(group) from None
+
+
+def _refusal(group: BaseException) -> BaseException:
+    """Return why the service cannot start, if that is all that went wrong, out of the groups that tasks wrap it in."""
+    inner = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, ConfigError) else group
 
 
 class _Parts(NamedTuple):

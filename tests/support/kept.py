@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +112,10 @@ def names(folder: Path, query: str) -> set[str]:
     """Return the first column of a query."""
     with rows(folder) as db:
         return {row[0] for row in db.execute(query)}
+
+
+def fill_up(folder: Path) -> None:
+    """Leave not one block free on a folder's disk."""
+    with (folder / "balloon").open("wb", buffering=0) as balloon, suppress(OSError):
+        while balloon.write(bytes(4096)):
+            pass
