@@ -137,7 +137,7 @@ def test_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
         assert list(failing) == ["disk"]
         assert failing["disk"].endswith("MiB free; new jobs wait for 4 MiB")
         refused = service.run("leaver")
-        assert problem(refused) == (503, "no_room", True)
+        assert problem(refused) == (503, "no_space", True)
         assert int(refused.headers["retry-after"]) >= 1
         assert "MiB" not in refused.text, "figures of the machine are not for callers"
         replayed = service.run("leaver", headers=key)
