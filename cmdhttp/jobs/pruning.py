@@ -26,8 +26,8 @@ KEY_SECONDS = 86_400.0
 """How long an idempotency key leads to its job, whatever the limits are."""
 
 _DAY = 86_400.0
-_SLICE_JOBS, _SLICE_RUNS = 64, 200
-_SLICE_EVENTS = 500
+_SLICE_JOBS, _SLICE_RUNS = 32, 200
+_SLICE_EVENTS = 250
 
 
 class Why(StrEnum):
@@ -192,7 +192,10 @@ def give_back(db: sqlite3.Connection, *, pages: int, spare: int) -> bool:
     free = int(db.execute("PRAGMA freelist_count").fetchone()[0])
     if free <= spare:
         return False
-    db.execute(f"PRAGMA incremental_vacuum({min(pages, free - spare)})").fetchall()
+    for _ in range(
+        min(pages, free - spare)
+    ):  # sqlite3 takes one step of a statement without columns, and a step is a page
+        db.execute("PRAGMA incremental_vacuum(1)")
     return int(db.execute("PRAGMA freelist_count").fetchone()[0]) < free
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.history import RARE, fill, principal
+from benchmarks.jobs.history import RARE, fill, principal
 from cmdhttp.jobs.database import open_database
 from cmdhttp.jobs.journal import DATABASE, Journal
 from cmdhttp.jobs.listing import Filter, list_query

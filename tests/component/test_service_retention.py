@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -26,6 +26,13 @@ class KeepingService(Service):
         "waiter": {"script": "echo ready; sleep 4; echo done", "on": "local"},
         "much": {"run": ["/usr/bin/head", "-c", "40000000", "/dev/zero"], "output": {"max": "64MiB"}, "on": "local"},
     }
+
+
+@contextmanager
+def keeping(folder: Path, flags: Mapping[str, str]) -> Iterator[KeepingService]:
+    more: dict[str, Any] = {**flags}
+    with KeepingService.running(folder / "service", **more) as service:
+        yield service
 
 
 def audit(service: Service, code: str) -> list[Document]:
@@ -51,7 +58,7 @@ def ids(service: Service) -> list[str]:
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     """Jobs over the limit go, with their files; what remains, a metric and the audit log say the same."""
-    with KeepingService.running(tmp_path / "service", **{"keep-jobs": "3", "prune-every": "0.2"}) as service:
+    with keeping(tmp_path, {"keep-jobs": "3", "prune-every": "0.2"}) as service:
         made = [service.result("leaver")["id"] for _ in range(7)]
         wait_until(lambda: ids(service) == made[:-4:-1], "three are left", seconds=15)
         with service.client() as client:
@@ -73,8 +80,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 def test_a_replay_outlives_the_output(tmp_path: Path) -> None:
     """The job of a young idempotency key stays and says that its output is gone; whoever wants that is told so."""
     key = {"Idempotency-Key": "story-42"}
-    flags = {"keep-days": "0.00001", "prune-every": "0.2"}
-    with KeepingService.running(tmp_path / "service", **flags) as service:
+    with keeping(tmp_path, {"keep-days": "0.00001", "prune-every": "0.2"}) as service:
         first = service.run("leaver", headers=key).json()
         other = service.result("leaver")["id"]
         wait_until(lambda: files(service.data) == set(), "the output is gone", seconds=15)
@@ -100,7 +106,7 @@ def test_a_replay_outlives_the_output(tmp_path: Path) -> None:
 
 def test_a_download_is_not_cut_off(tmp_path: Path) -> None:
     """What is being sent stays until it is sent, though others go meanwhile."""
-    with KeepingService.running(tmp_path / "service", **{"keep-jobs": "1", "prune-every": "0.2"}) as service:
+    with keeping(tmp_path, {"keep-jobs": "1", "prune-every": "0.2"}) as service:
         big = service.result("much", {"output": {"max_bytes": 0}})["id"]
         with service.client() as client, client.stream("GET", f"/v1/jobs/{big}/output/stdout") as answer:
             chunks = answer.iter_bytes()
