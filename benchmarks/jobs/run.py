@@ -48,7 +48,8 @@ def run(*, rounds: int, quick: bool, parts: Sequence[str] = PARTS) -> Iterator[R
             yield _starts({"1,000 jobs": short, f"{size:,} jobs": long}, rounds=rounds)
         if "prune" in parts:
             yield _prune(long, keep=size - min(_PRUNED, size // 2))
-        yield Aims(title="Aims", aims=tuple(aims))
+        if aims:
+            yield Aims(title="Aims", aims=tuple(aims))
 
 
 def _lists(folder: Path, some: Sequence[str], *, newest: float, jobs: int, rounds: int) -> Sheet:
@@ -122,6 +123,7 @@ def _starts(folders: dict[str, Path], *, rounds: int) -> Sheet:
 def _prune(folder: Path, *, keep: int) -> Sheet:
     """Remove the oldest, once, and time each hold of the writer, on its own thread."""
     held: list[float] = []
+    spent: list[float] = []
 
     async def take() -> float:
         journal, clock = Journal(folder), SystemClock()
@@ -129,11 +131,12 @@ def _prune(folder: Path, *, keep: int) -> Sheet:
 
         def timed(work: Work[object], *, durable: bool) -> Awaitable[object]:
             def both(db: object) -> object:
-                start = time.perf_counter()
+                start, busy = time.perf_counter(), time.thread_time()
                 try:
                     return work(db)  # type: ignore[arg-type]
                 finally:
                     held.append((time.perf_counter() - start) * 1000)
+                    spent.append((time.thread_time() - busy) * 1000)
 
             return real(both, durable=durable)
 
