@@ -118,6 +118,23 @@ async def test_lists_are_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("since", "until", "all_of_them"),
+    [(-6.2e10, 2.5e11, True), (0.0, None, True), (2.5e11, None, False), (None, -6.2e10, False), (2e9, 1e9, False)],
+)
+async def test_times_that_no_job_can_have(
+    tmp_path: Path, since: float | None, until: float | None, all_of_them: bool
+) -> None:
+    """Any year that can be written is a bound like others."""
+    fill(tmp_path, jobs=30, newest=NEWEST)
+    journal = Journal(tmp_path)
+    for host in (None, "web-0"):
+        page = await journal.page(Filter(principal=principal(0), limit=99, host=host, since=since, until=until))
+        assert (page != []) == all_of_them
+    journal.close()
+
+
+@pytest.mark.anyio
 async def test_pages_follow_each_other(history: Path) -> None:
     """Page by page each job comes once, newest first, also where a job of the last page has gone meanwhile."""
     journal = Journal(history)
