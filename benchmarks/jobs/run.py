@@ -159,13 +159,10 @@ def _prune(folder: Path, *, keep: int) -> Sheet:
 
     rate = asyncio.run(take())
     taken = sorted(held)
-    columns = (
-        Column(name="hold p50", unit="ms"),
-        Column(name="p99", unit="ms"),
-        WORST,
-        Column(name="jobs", unit="1/s"),
-    )
-    figures = (percentile(taken, 0.5), percentile(taken, 0.99), taken[-1], rate)
+    names = ("hold p50", "p99", "worst", "cpu p99", "cpu worst")
+    columns = (*(Column(name=name, unit="ms") for name in names), Column(name="jobs", unit="1/s"))
+    busy = sorted(spent)
+    figures = (percentile(taken, 0.5), percentile(taken, 0.99), taken[-1], percentile(busy, 0.99), busy[-1], rate)
     note = f"{len(taken)} pieces of work; the commits after them are apart from these."
     return race("Removing the oldest", columns, {"the writer": lambda: figures}, rounds=1, notes=(note,))
 

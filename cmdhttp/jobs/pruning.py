@@ -21,6 +21,7 @@ from cmdhttp.ids import is_job_id
 from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.journal import JOB
 from cmdhttp.jobs.output_log import OutputLog
+from cmdhttp.jobs.state import Job
 
 KEY_SECONDS = 86_400.0
 """How long an idempotency key leads to its job, whatever the limits are."""
@@ -241,24 +242,39 @@ def _has_young_key(db: sqlite3.Connection, job: str, *, created_at: float, now: 
 
 def _mark(db: sqlite3.Connection, job: str, *, now: float) -> bool:
     row = db.execute(
-        "SELECT body, created_at, whole FROM jobs WHERE id = ? AND finished_at IS NOT NULL", (job,)
+        "SELECT body, runs, created_at, whole FROM jobs WHERE id = ? AND finished_at IS NOT NULL", (job,)
     ).fetchone()
     if row is None:
         return False
-    body, created_at, whole = row
-    kept = JOB.validate_json(body)
+    body, runs, created_at, whole = row
+    kept = _readable(body)
     keyed = _has_young_key(db, job, created_at=created_at, now=now)
-    if keyed and not whole:
+    if keyed and not (whole and kept):
         return False
-    db.execute("INSERT OR REPLACE INTO pruned VALUES (?, ?)", (job, len(kept.runs)))
-    if keyed:
+    db.execute("INSERT OR REPLACE INTO pruned VALUES (?, ?)", (job, runs))
+    if keyed and kept:
         emptied = JOB.dump_json(replace(kept, output_kept=False))
         db.execute("UPDATE jobs SET size = 0, whole = 0, body = ? WHERE id = ?", (emptied, job))
         return True
     db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+    _delete_hosts(db, job, kept)
+    db.execute("DELETE FROM idempotency WHERE job = ?", (job,))
+    return True
+
+
+def _readable(body: bytes) -> Job | None:
+    """Return the job of a row, or None if the row is damaged: that must not keep it, and all after it, for ever."""
+    try:
+        return JOB.validate_json(body)
+    except ValueError:
+        return None
+
+
+def _delete_hosts(db: sqlite3.Connection, job: str, kept: Job | None) -> None:
+    if kept is None:
+        db.execute("DELETE FROM job_hosts WHERE job = ?", (job,))  # reads the whole table
+        return
     db.executemany(
         "DELETE FROM job_hosts WHERE principal = ? AND host = ? AND command = ? AND state = ? AND job = ?",
         {(kept.principal, run.host, kept.command, kept.state, job) for run in kept.runs},
     )
-    db.execute("DELETE FROM idempotency WHERE job = ?", (job,))
-    return True

@@ -285,6 +285,18 @@ async def test_a_mark_that_cannot_be_written(journal: Journal, monkeypatch: pyte
     assert house.leases.ask(job.id)
 
 
+async def test_a_damaged_row_goes_like_others(journal: Journal, tmp_path: Path) -> None:
+    """A job that cannot be read is removed with all that is known of it, and keeps no other."""
+    jobs = await several(journal, 3)
+    with rows(tmp_path) as db:
+        db.execute("UPDATE jobs SET body = x'00' WHERE id = ?", (jobs[0].id,))
+        db.commit()
+    await House(journal, Limits(days=1, jobs=0, bytes=0)).retention.round()
+    for table, column in (("events", "job"), ("job_hosts", "job"), ("jobs", "id"), ("pruned", "job")):
+        assert names(tmp_path, f"SELECT {column} FROM {table}") == set()  # noqa: S608 - the names stand above
+    assert files(tmp_path) == set()
+
+
 async def test_the_watch_goes_on_after_a_failure(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """One round that fails is not the last."""
     await several(journal, 1)
