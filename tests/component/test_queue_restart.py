@@ -182,6 +182,21 @@ def test_killed_again_and_again_it_still_runs_once(service: Service) -> None:
     assert service.list_jobs(state="queued") == []
 
 
+def test_what_waits_on_stands_in_the_queue_and_can_be_canceled(service: Service) -> None:
+    """After the restart a job that waits has its place, its readers and its cancel, as before."""
+    busy(service)
+    second = service.launch("sleep", {"params": {"seconds": 30}})["id"]
+    job = service.launch("stamp")["id"]
+    next_life(service, how="kill")
+    service.first_line(second)
+    waiting = service.job(job)
+    assert (waiting["state"], waiting["queue"]["position"]) == ("queued", 1)
+    assert service.cancel(job)["state"] == "canceled"
+    assert [event.type for event in service.events(job)] == ["accepted", "exited", "finished"]
+    assert service.cancel(second)["state"] == "canceled"
+    assert kept_rows(service) == []
+
+
 def test_a_canceled_job_does_not_come_back(service: Service) -> None:
     """A cancel of what waits ends it for good."""
     busy(service)
