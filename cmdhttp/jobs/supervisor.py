@@ -27,7 +27,7 @@ from cmdhttp.jobs.live import LiveJob
 from cmdhttp.jobs.places import Places
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
-from cmdhttp.jobs.state import EMPTY, Accepted, Job, Run, RunEnded, State, Tally
+from cmdhttp.jobs.state import EMPTY, Accepted, Job, OnDisconnect, Run, RunEnded, State, Tally
 from cmdhttp.jobs.waiting import Waiting, kept_order
 from cmdhttp.plan.model import LocalTarget, Plan, SshTarget, Step, UnsupportedTarget
 
@@ -168,7 +168,7 @@ class Supervisor:
         kept = False
         try:
             accepted = Accepted(seq=1, ts=job.created_at, job=job)
-            waits = None if at_once else kept_order(order, plan)
+            waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(order, plan)
             replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits)
             kept, live.kept = replay is None, waits is not None
         except (OSError, sqlite3.Error) as error:

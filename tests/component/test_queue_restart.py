@@ -49,7 +49,8 @@ def audit(service: Service) -> list[Document]:
 def test_what_waited_runs_in_its_order(service: Service, how: str) -> None:
     """After a kill and after a stop: each waiting job runs once, the oldest first, and nothing of it stays on disk.
 
-    A call that holds a secret is never written down, and one over the bound is not: nothing of these runs.
+    A call that holds a secret is never written down, and one over the bound, or whose caller is gone for good, is not: nothing
+    of these runs.
     """
     first = busy(service)
     waiting = [service.launch("stamp")["id"] for _ in range(4)]
@@ -57,6 +58,7 @@ def test_what_waited_runs_in_its_order(service: Service, how: str) -> None:
     small = service.launch("cat", {"stdin": "x" * 45000})["id"]
     large = service.launch("cat", {"stdin": "x" * 60000})["id"]
     secret = service.launch("digest", {"stdin": MARK, "params": {"seconds": 0}})["id"]
+    bound = service.launch("stamp", {"on_disconnect": "cancel"})["id"]
     assert len(kept_rows(service)) == 6
     next_life(service, how=how)
     jobs = [service.finished(job, seconds=10) for job in waiting]
@@ -67,7 +69,7 @@ def test_what_waited_runs_in_its_order(service: Service, how: str) -> None:
     assert service.job(first)["state"] == ("lost" if how == "kill" else "canceled")
     assert service.finished(small, seconds=10)["stdout_bytes"] == 45000
     expected = ("failed", "service_restarted") if how == "kill" else ("canceled", "service_stopped")
-    for ended in (service.job(large), service.job(secret)):
+    for ended in (service.job(large), service.job(secret), service.job(bound)):
         assert (ended["state"], ended["error"]["code"], ended["started_at"]) == (*expected, None)
     assert kept_rows(service) == []
     for path in service.data.rglob("*"):
