@@ -5,6 +5,7 @@ kept. Only the end of the file is read, so a start takes no longer for a long hi
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,10 @@ class Tail:
     last: float | None = None
 
     def take(self, line: bytes) -> None:
+        """Learn from one line. Raises ValueError, KeyError or TypeError if it is none of ours."""
         record = json.loads(line)
+        if not isinstance(record, dict):
+            raise TypeError("a record is an object")
         code, job = record.get("code"), record.get("job")
         self.last = datetime.fromisoformat(record["time"]).timestamp()
         if code == Code.SERVICE_STOPPED:
@@ -40,7 +44,10 @@ class Tail:
 
 
 def read_tail(path: Path) -> Tail:
-    """Read what an earlier life left. Blocks. Raises OSError, or ValueError if a line is none of ours."""
+    """Read what an earlier life left. Blocks. Raises OSError.
+
+    A line that is none of ours is passed over: to find such lines is the business of a check of the chain.
+    """
     tail = Tail()
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -48,6 +55,6 @@ def read_tail(path: Path) -> Tail:
         if size > _TAIL:
             file.readline()
         for line in file:
-            if line.endswith(b"\n"):
+            with suppress(ValueError, KeyError, TypeError):
                 tail.take(line)
     return tail

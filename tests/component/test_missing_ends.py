@@ -100,7 +100,7 @@ async def test_only_the_end_of_a_long_log_is_read(tmp_path: Path, monkeypatch: p
         await log.write(Code.JOB_STARTED, {"job": job_id(number), "principal": "p"}, urgent=number == 49)
     log.close()
     with path.open("ab") as file:
-        file.write(b'{"code": "job.en')
+        file.write(b'[1]\n{}\n{"code": "job.ended", "time": 5}\n\xff\n{"code": "job.en')
     monkeypatch.setattr("cmdhttp.audit.tail._TAIL", 1000)
     tail = read_tail(path)
     assert 1 <= len(tail.open) < 10
