@@ -7,6 +7,7 @@ SIGHUP.
 """
 
 import asyncio
+import errno
 import fcntl
 import gc
 import logging
@@ -14,13 +15,15 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskStatus
 from starlette.types import ASGIApp
 
@@ -38,23 +41,31 @@ from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
+from cmdhttp.jobs.database import DAMAGED
 from cmdhttp.jobs.hub import Hub
-from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.journal import DATABASE, Journal
+from cmdhttp.jobs.leases import Leases
+from cmdhttp.jobs.salvage import damage, set_aside
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.missing_ends import record_missing_ends
+from cmdhttp.policy.compiled import Policy
 from cmdhttp.records import certificate_record, end_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
+from cmdhttp.requeue import Requeue
 from cmdhttp.results.library import find_library
 from cmdhttp.results.parsers import Parsers
 from cmdhttp.service import Service
 from cmdhttp.settings import Settings
 from cmdhttp.telemetry.metrics import Metrics
+from cmdhttp.upkeep import Upkeep, make_upkeep
 
 _log = logging.getLogger("cmdhttp.server")
 _DESCRIPTORS = 65536
 _COLLECT_AFTER = 10_000
 _BROKER_SECONDS = 30.0
+_LONGEST_PID = 20
 
 
 def serve(
@@ -79,7 +90,18 @@ def serve(
         ):
             announce()
             _raise_descriptor_limit()
-            asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
+            try:
+                asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
+            except BaseExceptionGroup as group:
+                raise _refusal(group) from None
+
+
+def _refusal(group: BaseException) -> BaseException:
+    """Return why the service cannot start, if that is all that went wrong, out of the groups that tasks wrap it in."""
+    inner = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, ConfigError) else group
 
 
 class _Parts(NamedTuple):
@@ -97,6 +119,7 @@ async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> No
         _brokered(parts.link),
         _running(parts) as house,
         _reloading(house.reloader),
+        house.upkeep.going_on(),
         anyio.create_task_group() as group,
     ):
         stop = anyio.Event()
@@ -132,6 +155,7 @@ class _House:
     hub: Hub
     supervisor: Supervisor
     reloader: Reloader
+    upkeep: Upkeep
 
 
 @asynccontextmanager
@@ -139,9 +163,11 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     settings, source, holder, link = parts
     clock = SystemClock()
     metrics = Metrics(version=__version__)
-    audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
-    journal = Journal(settings.data)
-    hub = Hub(journal)
+    audit = AuditLog(_audit_path(settings), now=clock.now)
+    aside = await _set_aside(settings, clock)
+    journal = Journal(settings.data, reserve=settings.disk_reserve)
+    leases = Leases(monotonic=clock.monotonic)
+    hub = Hub(journal, leases)
 
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
@@ -173,6 +199,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         on_end=on_end,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
+    upkeep = make_upkeep(settings, journal=journal, leases=leases, audit=audit, metrics=metrics, clock=clock)
     reloader = Reloader(
         source=source,
         holder=holder,
@@ -193,12 +220,12 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         clock=clock,
     )
     try:
-        await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
-        policy = holder.current
-        await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
-        metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
-        if recovered := await supervisor.recover():
-            _log.warning("%d jobs of an earlier life had no end; each has one now", recovered)
+        with _told("the audit log"):
+            await _continue_audit(settings, audit, journal, aside)
+            await _record_start(audit, holder.current, metrics, at=clock.now())
+        requeue = Requeue(policy=holder, audit=audit, clock=clock, deadline=settings.queue_deadline)
+        with _told("what an earlier life left"):
+            await _unless_damaged(_recover(supervisor, requeue), settings)
         api = Api(
             service,
             settings=ApiSettings(
@@ -210,19 +237,86 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = _checks(supervisor, journal, audit, holder, reloader, clock, link)
+        checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": upkeep.check}
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
             ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
             reloader=reloader,
+            upkeep=upkeep,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:
         await executors.ssh.aclose()
         journal.close()
         audit.close()
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn a disk that takes no write into a refusal to start that says so."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        hint = "Make room on the disk of the data folder, and let it be one that can be written."
+        raise ConfigError(
+            f"{what} cannot be written: {getattr(error, 'strerror', None) or error}", hint=hint
+        ) from error
+
+
+def _audit_path(settings: Settings) -> Path:
+    return settings.data / "audit" / "audit.jsonl"
+
+
+async def _continue_audit(settings: Settings, audit: AuditLog, journal: Journal, aside: Path | None) -> None:
+    """Record first what a kill kept off the log, or that nobody knows it any more."""
+    if aside is None:
+        await _unless_damaged(record_missing_ends(_audit_path(settings), journal, audit), settings)
+    else:
+        await audit.write(Code.JOBS_SET_ASIDE, {"file": aside.name})
+
+
+async def _record_start(audit: AuditLog, policy: Policy, metrics: Metrics, *, at: float) -> None:
+    await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
+    await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
+    metrics.policy_loaded(digest=policy.digest, at=at, changed=True)
+
+
+async def _set_aside(settings: Settings, clock: Clock) -> Path | None:
+    """Put a damaged job database aside, if the admin said so; returns its new name."""
+    path = settings.data / DATABASE
+    if settings.damaged_database != "set_aside" or not (wrong := await to_thread.run_sync(damage, path)):
+        return None
+    aside = set_aside(path, now=clock.now())
+    _log.warning("the job database is damaged (%s) and was put aside as %s; an empty one takes its place", wrong, aside)
+    return aside
+
+
+async def _unless_damaged(work: Awaitable[object], settings: Settings) -> None:
+    """Do what reads the journal at the start. Raises ConfigError if its database turns out to be damaged."""
+    try:
+        await work
+    except (OSError, sqlite3.Error, BaseExceptionGroup) as caught:
+        error = _first(caught)
+        if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.OperationalError):
+            raise error from None  # no damage: perhaps a disk that takes no write
+        detail = f"the job database {settings.data / DATABASE} cannot be used: {error}"
+        raise ConfigError(detail, hint=DAMAGED) from error
+
+
+def _first(found: BaseException) -> BaseException:
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+async def _recover(supervisor: Supervisor, requeue: Requeue) -> None:
+    ended, waiting = await supervisor.recover(requeue.revive)
+    if ended:
+        _log.warning("%d jobs of an earlier life had no end; each has one now", ended)
+    if waiting:
+        _log.info("%d jobs of an earlier life wait on", waiting)
 
 
 def _checks(
@@ -241,6 +335,8 @@ def _checks(
         return "" if supervisor.accepting else "draining"
 
     async def journal_writable() -> str:
+        if journal.database.damage:
+            return f"damaged: {journal.database.damage}. {DAMAGED}"
         try:
             await journal.probe()
         except Exception as error:  # noqa: BLE001 - whatever it is, the journal is not writable
@@ -358,13 +454,23 @@ def _data_folder(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         hint = "Let it belong to the account that serves (chown -R), or name another folder with --data."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            hint = "It needs a disk that can be written and has room; make some, or name another folder with --data."
         raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, _LONGEST_PID, 0).strip()
+        os.close(descriptor)
+        who = f" (process {int(holder)})" if holder.isdigit() else ""
+        hint = "Stop the other one, or give this one another --data folder."
+        raise ConfigError(f"another cmdhttp uses the data folder {folder}{who}", hint=hint) from error
     except OSError as error:
         os.close(descriptor)
-        hint = "Stop the other one, or give this one another --data folder."
-        raise ConfigError(f"another cmdhttp uses the data folder {folder}", hint=hint) from error
+        hint = "Make room on its disk, or name another folder with --data."
+        raise ConfigError(f"the data folder {folder} cannot be written: {error.strerror}", hint=hint) from error
     try:
         yield
     finally:

@@ -87,6 +87,8 @@ def job_document(
         "audit": {"seq": job.receipt.seq, "head": job.receipt.head} if job.receipt else None,
         "links": _links(job.id),
     }
+    if not job.output_kept:
+        document["output_kept"] = False
     if job.state is State.QUEUED:
         document["queue"] = {"position": position or 1, "reason": "waiting for a free place to run"}
     return document

@@ -64,6 +64,8 @@ class RunErrorCode(StrEnum):
     MAX_FAILURES = "max_failures"
     SERVICE_STOPPED = "service_stopped"
     SERVICE_RESTARTED = "service_restarted"
+    QUEUE_DEADLINE = "queue_deadline"
+    POLICY_CHANGED = "policy_changed"
     RECORD_FAILED = "record_failed"
     INTERNAL = "internal"
 

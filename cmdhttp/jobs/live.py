@@ -42,6 +42,8 @@ class LiveJob:
         self.plan = plan
         self.recorder = recorder
         self.failure: Exception | None = None
+        self.kept = False
+        """Whether the next life of the service finds on disk what this job is to do, for as long as it waits."""
         self.done = anyio.Event()
         self._places = places
         self._make_run = make_run
@@ -89,6 +91,14 @@ class LiveJob:
         for run in list(self._running.values()):
             run.stop.request(reason)
         self._advance()
+
+    def leave(self) -> bool:
+        """Start nothing any more and leave the job as it is, if it has begun to wait and does nothing else."""
+        if self._group is None or self._closing or self._halted is not None or not self.waits:
+            return False
+        self._closing = True
+        self._places.withdraw(self)
+        return True
 
     def place_given(self) -> None:
         """Start the next run in the place that was waited for."""

@@ -74,11 +74,17 @@ class Recorder:
         self._printed_size = 0
 
     async def accept(
-        self, accepted: Accepted, key: IdempotencyKey | None, *, dispatched: Iterable[int]
+        self,
+        accepted: Accepted,
+        key: IdempotencyKey | None,
+        *,
+        dispatched: Iterable[int],
+        order: bytes | None = None,
     ) -> Replay | None:
         """Put a new job on disk, unless its key was used before; then say for what.
 
-        The runs of `dispatched` are marked in the same commit as such that may start now.
+        The runs of `dispatched` are marked in the same commit as such that may start now. `order` is what to keep of the
+        call until one is.
         """
         job = apply(None, accepted)
         for run in dispatched:
@@ -89,7 +95,7 @@ class Recorder:
             self._printed = {}
             self._feed.publish(job, accepted)
 
-        return await self._journal.accept(accepted, job, key=key, on_commit=tell)
+        return await self._journal.accept(accepted, job, key=key, order=order, on_commit=tell)
 
     async def dispatched(self, run: int) -> None:
         """Put on disk that the run may start now."""

@@ -91,6 +91,18 @@ async def test_other_places_get_connections_of_their_own(sshd: Sshd, tmp_path: P
         assert stranger.error.code is RunErrorCode.LOGIN_FAILED
 
 
+async def test_a_connection_that_is_kept_for_no_time(sshd: Sshd) -> None:
+    """With `idle` 0 a connection serves the run that it was opened for, and is closed after it."""
+    executor = SshExecutor(idle=0)
+    async with nothing_left(), closing(executor):
+        with anyio.fail_after(10):
+            for _ in range(3):
+                exited, _ = await run(sh(target_of(sshd), "exit 0"), executor=executor, keep=True)
+                assert exited == Exited(exit_code=0)
+                await settled(executor, open_=0)
+    assert logins(sshd) == 3
+
+
 async def test_idle_connections_close(sshd: Sshd) -> None:
     """What nobody uses is closed after a while; a run that lasts longer than that is left in peace."""
     executor = SshExecutor(idle=0.2)
