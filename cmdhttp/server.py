@@ -38,10 +38,12 @@ from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
+from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.state import Job
-from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.jobs.supervisor import Executors, Supervisor
 from cmdhttp.records import certificate_record, end_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
@@ -164,15 +166,31 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             await audit.write(Code.BROKER_RESTARTED, {"restarts": link.restarts})
 
     link.on_restart = on_restart
+    door = Door(
+        policy=lambda: holder.current,
+        clock=clock,
+        max_running=settings.max_running,
+        max_queued=settings.max_queued,
+    )
     supervisor = Supervisor(
         journal=journal,
         hub=hub,
         executors=executors,
         clock=clock,
-        limits=Limits(max_running=settings.max_running, max_queued=settings.max_queued),
+        door=door,
+        permits=Permits(policy=lambda: holder.current, clock=clock),
         on_end=on_end,
+        on_wait=metrics.waited,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
+    metrics.count_queue(door.admission.waiting)
+
+    async def on_policy() -> None:
+        await (
+            supervisor.policy_changed()
+        )  # before the broker, which may take a while: what was taken away is gone at once
+        await link.policy_changed()
+
     reloader = Reloader(
         source=source,
         holder=holder,
@@ -180,7 +198,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         metrics=metrics,
         clock=clock,
         poll=settings.policy_poll,
-        on_taken=link.policy_changed,
+        on_taken=on_policy,
     )
     service = Service(
         policy=holder,
@@ -197,6 +215,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         policy = holder.current
         await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
         metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
+        door.restore(await journal.spent())
         if recovered := await supervisor.recover():
             _log.warning("%d jobs of an earlier life had no end; each has one now", recovered)
         api = Api(

@@ -62,6 +62,7 @@ class RunErrorCode(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELED = "canceled"
     MAX_FAILURES = "max_failures"
+    POLICY_CHANGED = "policy_changed"
     SERVICE_STOPPED = "service_stopped"
     SERVICE_RESTARTED = "service_restarted"
     RECORD_FAILED = "record_failed"

@@ -9,7 +9,7 @@ makes anything run again.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.database import Database, Queued
 from cmdhttp.jobs.output_log import OutputLog
+from cmdhttp.jobs.rates import Spent
 from cmdhttp.jobs.state import (
     Accepted,
     Dispatched,
@@ -35,7 +36,7 @@ from cmdhttp.jobs.state import (
     apply,
 )
 
-VERSION = 2
+VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,
@@ -49,7 +50,8 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS dispatched (job TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (job, run)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS idempotency (
     principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,
-    PRIMARY KEY (principal, key)) WITHOUT ROWID
+    PRIMARY KEY (principal, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rates (name TEXT PRIMARY KEY, debt REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID
 """
 
 _INSERT_EVENT = """
@@ -113,9 +115,15 @@ class Journal:
         self._database = Database(folder / "jobs.sqlite3", schema=_SCHEMA, version=VERSION)
 
     async def accept(
-        self, accepted: Accepted, job: Job, *, key: IdempotencyKey | None, on_commit: Callable[[], None]
+        self,
+        accepted: Accepted,
+        job: Job,
+        *,
+        key: IdempotencyKey | None,
+        on_commit: Callable[[], None],
+        spent: Iterable[Spent] = (),
     ) -> Replay | None:
-        """Keep a new job, unless its key was used before; then return for what, and keep nothing."""
+        """Keep a new job and what it left of the rates; if its key was used before, return for what, and keep nothing."""
 
         def work(db: sqlite3.Connection) -> Replay | None:
             if key is not None and (replay := _replay(db, key)) is not None:
@@ -129,6 +137,8 @@ class Journal:
             self._insert(db, job.id, accepted)
             if key is not None:
                 db.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key.principal, key.key, key.digest, job.id))
+            rows = [(each.name, each.debt, each.at) for each in spent]
+            db.executemany("INSERT OR REPLACE INTO rates VALUES (?, ?, ?)", rows)
             return None
 
         replay = await self._database.write(work, durable=True)
@@ -192,6 +202,15 @@ class Journal:
         def work(db: sqlite3.Connection) -> list[Job]:
             rows = db.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id").fetchall()
             return [job for (job_id,) in rows if (job := _get(db, job_id)) is not None]
+
+        return await self._database.read(work)
+
+    async def spent(self) -> list[Spent]:
+        """Return what was kept of the rates, each as it was with the last job that it let in."""
+
+        def work(db: sqlite3.Connection) -> list[Spent]:
+            rows = db.execute("SELECT name, debt, at FROM rates").fetchall()
+            return [Spent(name=name, debt=debt, at=at) for name, debt, at in rows]
 
         return await self._database.read(work)
 

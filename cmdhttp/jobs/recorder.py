@@ -22,6 +22,7 @@ from cmdhttp.jobs.database import Queued
 from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.progress import Teller
+from cmdhttp.jobs.rates import Spent
 from cmdhttp.jobs.state import (
     Accepted,
     Dispatched,
@@ -74,11 +75,16 @@ class Recorder:
         self._printed_size = 0
 
     async def accept(
-        self, accepted: Accepted, key: IdempotencyKey | None, *, dispatched: Iterable[int]
+        self,
+        accepted: Accepted,
+        key: IdempotencyKey | None,
+        *,
+        dispatched: Iterable[int],
+        spent: Iterable[Spent] = (),
     ) -> Replay | None:
         """Put a new job on disk, unless its key was used before; then say for what.
 
-        The runs of `dispatched` are marked in the same commit as such that may start now.
+        The runs of `dispatched` are marked in the same commit as such that may start now; `spent` is kept with it, too.
         """
         job = apply(None, accepted)
         for run in dispatched:
@@ -89,7 +95,7 @@ class Recorder:
             self._printed = {}
             self._feed.publish(job, accepted)
 
-        return await self._journal.accept(accepted, job, key=key, on_commit=tell)
+        return await self._journal.accept(accepted, job, key=key, on_commit=tell, spent=spent)
 
     async def dispatched(self, run: int) -> None:
         """Put on disk that the run may start now."""

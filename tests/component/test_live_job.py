@@ -16,11 +16,14 @@ import pytest
 from cmdhttp.clock import SystemClock
 from cmdhttp.errors import Unavailable
 from cmdhttp.execution.model import Emit, Exited, Order, Output, RunContext, Started, Stop, Stopped, StopReason, Stream
+from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.state import Job, OnDisconnect, Run, State
-from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.jobs.supervisor import Executors, Supervisor
 from cmdhttp.plan.model import LocalTarget, Plan, Step
+from tests.unit.policies import compiled
 
 pytestmark = pytest.mark.anyio
 ORDER = Order(principal="p", command="c", policy="sha256:0")
@@ -61,6 +64,13 @@ class Held:
         gate.set()
 
 
+class Permitted(Permits):
+    """Lets every run start that has waited: these steps come from no policy."""
+
+    def renew(self, order: Order, step: Step) -> tuple[Order, Step]:
+        return order, step
+
+
 class Service:
     """A supervisor with four places, of which a job on several hosts may have three."""
 
@@ -70,12 +80,16 @@ class Service:
         self.held = Held()
         self.ended: list[str] = []
         self.stop = anyio.Event()
+        self.policy = compiled("principals: {p: {}}")
+        clock = SystemClock()
+        self.door = Door(policy=lambda: self.policy, clock=clock, max_running=4, max_queued=9)
         self.supervisor = Supervisor(
             journal=self.journal,
             hub=self.hub,
             executors=Executors(local=self.held, ssh=self.held),
-            clock=SystemClock(),
-            limits=Limits(max_running=4, max_queued=9),
+            clock=clock,
+            door=self.door,
+            permits=Permitted(policy=lambda: self.policy, clock=clock),
             on_end=self.on_end,
         )
         self._jobs = 0
@@ -115,14 +129,18 @@ class Service:
             batch=batch or len(hosts),
             max_failures=max_failures,
         )
-        with self.supervisor.place():
-            await self.supervisor.submit(job, plan, ORDER, None)
+        with self.supervisor.admit("p", plan) as ticket:
+            await self.supervisor.submit(ticket, job, plan, ORDER, None)
         return job.id
 
     async def job(self, job_id: str) -> Job:
         found = await self.journal.get(job_id)
         assert found is not None
         return found
+
+    def position(self, job_id: str) -> int | None:
+        place = self.supervisor.queue_place(job_id)
+        return place.position if place else None
 
     async def until(self, started: str) -> None:
         """Wait until exactly these runs have started, in this order."""
@@ -162,7 +180,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
             await anyio.lowlevel.checkpoint()
         yield made
         made.stop.set()
-    assert made.supervisor._places.free == 4
+    assert made.door.admission.free == 4
     assert (made.supervisor.running, made.supervisor.queued) == (0, 0)
     made.journal.close()
 
@@ -182,7 +200,7 @@ async def test_the_next_place_is_for_whoever_has_the_fewest(service: Service) ->
     for host in "xyz":
         await service.submit(host)
     await service.until("abcx")
-    assert [service.supervisor.queue_position(f"job_{number:026}") for number in range(1, 5)] == [None, None, 1, 2]
+    assert [service.position(f"job_{number:026}") for number in range(1, 5)] == [None, None, 1, 2]
     service.held.end("a")
     await service.until("abcxy")
     service.held.end("b")
@@ -243,7 +261,7 @@ async def test_a_cancel_while_all_places_are_taken(service: Service) -> None:
     for host in "wxyz":
         await service.submit(host)
     job = await service.submit("abc")
-    assert service.supervisor.queue_position(job) == 1
+    assert service.position(job) == 1
     await service.supervisor.cancel(job, reason=StopReason.CANCEL, wait=5)
     assert codes(await service.over(job)) == ["canceled"] * 3
     assert service.supervisor.queued == 0
