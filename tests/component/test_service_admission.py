@@ -203,7 +203,7 @@ def test_a_full_queue(service: Limited) -> None:
 
 def test_a_rate_of_a_command(service: Limited) -> None:
     """It counts accepted calls of all callers: no replay, no explain, no refusal and no denial."""
-    key = {"headers": {"Idempotency-Key": "rare"}}
+    key: Any = {"headers": {"Idempotency-Key": "rare"}}
     first = service.run("rare", nap(0), **key)
     for _ in range(3):
         assert as_document(service.run("rare", nap(0), **key))["id"] == as_document(first)["id"]
