@@ -65,12 +65,29 @@ def overall(decisions: Mapping[str, Decision]) -> Verdict:
 
 
 def idempotency_key(principal: Principal, call: Call) -> IdempotencyKey | None:
-    """The key of a call with the digest of its canonical body, or None if it gives no key."""
+    """The key of a call with the digest of its canonical body, or None if it gives no key.
+
+    The order of keys, spaces, escapes, and whether a whole number is written 1, 1.0 or 1e0 make no other body.
+    """
     if call.key is None:
         return None
     stdin = hashlib.sha256(call.wish.stdin).hexdigest() if call.wish.stdin is not None else None
     body = [
-        call.command, call.params, list(call.hosts), stdin, call.wish.timeout, call.on_disconnect, call.labels, call.reason,
+        call.command, _plain(call.params), list(call.hosts), stdin, call.wish.timeout, call.on_disconnect, call.labels,
+        call.reason,
     ]  # fmt: skip
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return IdempotencyKey(principal=principal.name, key=call.key, digest=hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _plain(value: object) -> object:
+    """Return a JSON value in which a number that is whole is an int."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case Mapping():
+            return {name: _plain(each) for name, each in value.items()}
+        case list():
+            return [_plain(each) for each in value]
+        case _:
+            return value

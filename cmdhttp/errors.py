@@ -8,11 +8,13 @@
     ├── Forbidden          not this caller, command, host or value     403
     │   └── NeedsApproval  allowed, but only after others agree
     ├── NotFound           no such job, or not one this caller may read 404
+    ├── Gone               output that is no longer kept               410
     ├── Conflict           an idempotency key with another body        409
     ├── InvalidRequest     parameters fail their types, all at once    422
     ├── RangeError         a byte range outside the output             416
     ├── TooMany            a limit of this caller, command or host     429
     ├── Unavailable        draining, queue full, record not writable   503
+    │   └── NoRoom         the disk is nearly full
     └── ConfigError        the service cannot start as it is set up    (CLI, exit 2)
 
 Low layers raise; the edge renders once and logs once. `code` is stable and documented in `docs/reference/problems.md`;
@@ -136,6 +138,12 @@ class NotFound(CmdHttpError):
     status = 404
 
 
+class Gone(CmdHttpError):
+    code = "no_longer_kept"
+    title = "No longer kept"
+    status = 410
+
+
 class MethodNotAllowed(CmdHttpError):
     code = "method_not_allowed"
     title = "Method not allowed"
@@ -172,6 +180,11 @@ class Unavailable(CmdHttpError):
     title = "The service cannot take the job now"
     status = 503
     retryable = True
+
+
+class NoRoom(Unavailable):
+    code = "no_room"
+    title = "The service's disk is nearly full"
 
 
 class ConfigError(CmdHttpError):

@@ -16,6 +16,7 @@ from cmdhttp.call import Call
 from cmdhttp.clock import rfc3339
 from cmdhttp.errors import Limit
 from cmdhttp.execution.model import CertificateIssued
+from cmdhttp.jobs.pruning import Removed
 from cmdhttp.jobs.state import Job
 from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
@@ -100,6 +101,18 @@ def end_record(job: Job) -> dict[str, object]:
         for run in job.runs
     ]
     return {"job": job.id, "command": job.command, "principal": job.principal, "state": job.state, "runs": runs}
+
+
+def pruned_record(removed: Removed) -> dict[str, object]:
+    """The audit's fields for finished jobs that were removed."""
+    return {
+        "jobs": removed.total,
+        "limits": {why.value: count for why, count in sorted(removed.jobs.items())},
+        "bytes": removed.bytes,
+        "oldest": None if removed.oldest is None else rfc3339(removed.oldest),
+        "newest": None if removed.newest is None else rfc3339(removed.newest),
+        "orphans": removed.orphans,
+    }
 
 
 def certificate_record(issued: CertificateIssued) -> dict[str, object]:

@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +41,17 @@ from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.leases import Leases
 from cmdhttp.jobs.permit import Permits
+from cmdhttp.jobs.pruning import Removed, limits_on
+from cmdhttp.jobs.retention import Retention
+from cmdhttp.jobs.room import Room
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Supervisor
-from cmdhttp.records import certificate_record, end_record
+from cmdhttp.records import certificate_record, end_record, pruned_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
+from cmdhttp.requeue import Requeue
 from cmdhttp.results.library import find_library
 from cmdhttp.results.parsers import Parsers
 from cmdhttp.service import Service
@@ -99,6 +104,7 @@ async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> No
         _brokered(parts.link),
         _running(parts) as house,
         _reloading(house.reloader),
+        _keeping(house),
         anyio.create_task_group() as group,
     ):
         stop = anyio.Event()
@@ -134,6 +140,8 @@ class _House:
     hub: Hub
     supervisor: Supervisor
     reloader: Reloader
+    room: Room
+    retention: Retention
 
 
 @asynccontextmanager
@@ -142,8 +150,11 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     clock = SystemClock()
     metrics = Metrics(version=__version__)
     audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
-    journal = Journal(settings.data)
-    hub = Hub(journal)
+    journal = Journal(settings.data, reserve=settings.disk_reserve)
+    room = journal.room
+    leases = Leases(monotonic=clock.monotonic)
+    hub = Hub(journal, leases)
+    metrics.count_disk(free=lambda: room.free, short=lambda: room.trouble != "")
 
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
@@ -166,31 +177,18 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             await audit.write(Code.BROKER_RESTARTED, {"restarts": link.restarts})
 
     link.on_restart = on_restart
-    door = Door(
-        policy=lambda: holder.current,
-        clock=clock,
-        max_running=settings.max_running,
-        max_queued=settings.max_queued,
-    )
     supervisor = Supervisor(
         journal=journal,
         hub=hub,
         executors=executors,
         clock=clock,
-        door=door,
+        door=_door(settings, holder, metrics, clock),
         permits=Permits(policy=lambda: holder.current, clock=clock),
         on_end=on_end,
         on_wait=metrics.waited,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
-    metrics.count_queue(door.admission.waiting)
-
-    async def on_policy() -> None:
-        await (
-            supervisor.policy_changed()
-        )  # before the broker, which may take a while: what was taken away is gone at once
-        await link.policy_changed()
-
+    retention = _retention(settings, journal, leases, audit, metrics, clock)
     reloader = Reloader(
         source=source,
         holder=holder,
@@ -198,7 +196,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         metrics=metrics,
         clock=clock,
         poll=settings.policy_poll,
-        on_taken=on_policy,
+        on_taken=_one_by_one(supervisor.policy_changed, link.policy_changed),
     )
     service = Service(
         policy=holder,
@@ -215,9 +213,8 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         policy = holder.current
         await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
         metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
-        door.restore(await journal.spent())
-        if recovered := await supervisor.recover():
-            _log.warning("%d jobs of an earlier life had no end; each has one now", recovered)
+        requeue = Requeue(policy=holder, audit=audit, clock=clock, deadline=settings.queue_deadline)
+        await _recover(supervisor, requeue)
         api = Api(
             service,
             settings=ApiSettings(
@@ -229,19 +226,93 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = _checks(supervisor, journal, audit, holder, reloader, clock, link)
+        checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": _disk_check(room)}
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
             ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
             reloader=reloader,
+            room=room,
+            retention=retention,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:
         await executors.ssh.aclose()
         journal.close()
         audit.close()
+
+
+def _door(settings: Settings, holder: PolicyHolder, metrics: Metrics, clock: Clock) -> Door:
+    door = Door(
+        policy=lambda: holder.current,
+        clock=clock,
+        max_running=settings.max_running,
+        max_queued=settings.max_queued,
+    )
+    metrics.count_queue(door.admission.waiting)
+    return door
+
+
+def _one_by_one(*told: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def tell() -> None:
+        for each in told:
+            await each()
+
+    return tell
+
+
+def _retention(
+    settings: Settings, journal: Journal, leases: Leases, audit: AuditLog, metrics: Metrics, clock: Clock
+) -> Retention:
+    async def on_removed(removed: Removed) -> None:
+        metrics.pruned(((why.value, count) for why, count in removed.jobs.items()), size=removed.bytes)
+        try:
+            await audit.write(Code.JOBS_PRUNED, pruned_record(removed), urgent=False)
+        except OSError as error:
+            _log.error("that %d jobs were removed is not in the audit log: %s", removed.total, error.strerror)
+
+    retention = Retention(
+        journal=journal,
+        leases=leases,
+        limits=limits_on(
+            journal.room.total, days=settings.keep_days, jobs=settings.keep_jobs, most=settings.keep_bytes
+        ),
+        clock=clock,
+        every=settings.prune_every,
+        on_removed=on_removed,
+    )
+    metrics.count_kept(
+        jobs=lambda: retention.stored.jobs,
+        files=lambda: retention.stored.files,
+        database=lambda: retention.stored.database,
+    )
+    return retention
+
+
+@asynccontextmanager
+async def _keeping(house: _House) -> AsyncIterator[None]:
+    """Look at the disk, and remove old jobs, until the end of the block."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(house.room.watch)
+        group.start_soon(house.retention.watch)
+        yield
+        group.cancel_scope.cancel()
+
+
+def _disk_check(room: Room) -> Check:
+    async def disk_has_room() -> str:
+        return room.trouble
+
+    return disk_has_room
+
+
+async def _recover(supervisor: Supervisor, requeue: Requeue) -> None:
+    ended, waiting = await supervisor.recover(requeue.revive)
+    if ended:
+        _log.warning("%d jobs of an earlier life had no end; each has one now", ended)
+    if waiting:
+        _log.info("%d jobs of an earlier life wait on", waiting)
 
 
 def _checks(

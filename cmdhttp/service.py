@@ -6,7 +6,8 @@ nothing of it: unknown and forbidden answer alike, and what is wrong with the va
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -22,6 +23,7 @@ from cmdhttp.errors import (
     Conflict,
     FieldError,
     Forbidden,
+    Gone,
     InvalidRequest,
     Limit,
     NeedsApproval,
@@ -34,7 +36,8 @@ from cmdhttp.ids import is_job_id, job_id
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.door import Used
 from cmdhttp.jobs.hub import Hub, Told
-from cmdhttp.jobs.journal import Filter, IdempotencyKey, Journal, Replay
+from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
+from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.rates import RateLeft
 from cmdhttp.jobs.refusals import Arrivals, Refusals
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
@@ -53,6 +56,7 @@ from cmdhttp.telemetry.metrics import Metrics
 _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
 _RETRY_AFTER = 5
+_REMOVAL_PAUSE = 0.01
 
 
 class Service:
@@ -105,6 +109,7 @@ class Service:
             raise
         if key is not None and (replayed := await self._replayed(key)) is not None:
             return replayed
+        self._journal.room.check()
         job = self._new_job(principal, call, plan)
         try:
             with self._arrivals.of(key), self._supervisor.admit(principal.name, plan) as ticket:
@@ -175,6 +180,24 @@ class Service:
             return await self.end(job.id)
         return await self.now(job)
 
+    async def stored(self, principal: Principal, wanted: str) -> Job:
+        """Return a job whose output and events are there to be read. Raises NotFound or Gone."""
+        job = await self._readable(principal, wanted)
+        self.require_stored(job)
+        return job
+
+    def require_stored(self, job: Job) -> None:
+        """Raise Gone if a job's output and events are removed."""
+        if not job.output_kept:
+            raise Gone(
+                "The output, the files and the events of this job are no longer kept; how it ended is.",
+                hint="GET /v1/jobs/{id} says how it ended. Whoever runs the service decides how long output is kept.",
+            )
+
+    def reading(self, job: Job) -> AbstractContextManager[None]:
+        """Keep a job that was already found readable from being removed for the length of the block."""
+        return self._hub.leases.hold(job.id)
+
     async def end(self, wanted: str) -> Job:
         """Wait for the end of a job that was already found readable, or for the service to drain; return it as it is then."""
         return await self._hub.finished(wanted) or await self._existing(wanted)
@@ -184,7 +207,7 @@ class Service:
         jobs = await self._journal.page(wanted)
         return [self._hub.live(job.id) or job for job in jobs if job.principal == principal.name]
 
-    def follow(self, job: Job, *, after: int, silence: float) -> AsyncIterator[Told | None]:
+    def follow(self, job: Job, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
         """Return the events after a number of a job that was already found readable; None after each silence in seconds."""
         return self._hub.follow(job.id, after=after, silence=silence)
 
@@ -354,12 +377,15 @@ class Service:
                 "This idempotency key was used for another request; nothing has run.",
                 hint="Use a new key for a new request, or send the same request again.",
             )
-        return Submitted(job=self._hub.live(replay.job_id) or await self._existing(replay.job_id), replayed=True)
+        while not self._hub.leases.ask(replay.job_id):  # noqa: ASYNC110 - a few milliseconds, and hardly ever
+            await anyio.sleep(_REMOVAL_PAUSE)  # its output is being removed; then it says so
+        job = self._hub.live(replay.job_id) or await self._journal.get(replay.job_id)
+        return Submitted(job=job, replayed=True) if job else None  # it was old, and is gone with its key
 
     async def _readable(self, principal: Principal, wanted: str) -> Job:
         """The one check for reading or stopping a job: it is the caller's own."""
         job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
-        if job is None or job.principal != principal.name:
+        if job is None or job.principal != principal.name or not self._hub.leases.ask(wanted):
             raise NotFound("There is no such job, or this caller may not read it.")
         return job
 

@@ -38,8 +38,14 @@ class Settings:
     inline_max: int = 1 << 20
     max_running: int = 64
     max_queued: int = 1000
+    queue_deadline: float = 600.0
     keep_alive: int = 120
     ssh_idle: float = 60.0
+    keep_days: float = 30.0
+    keep_jobs: int = 1_000_000
+    keep_bytes: int = 20 << 30
+    disk_reserve: int = 512 << 20
+    prune_every: float = 60.0
     log_level: str = "info"
 
     @property
@@ -87,17 +93,28 @@ SETTINGS: Mapping[str, str] = {
     "inline_max": "bytes of each output stream that a JSON answer carries when the call does not say",
     "max_running": "runs at the same time; more wait in the queue",
     "max_queued": "jobs that may wait in the queue; more get 503",
+    "queue_deadline": "seconds after its acceptance up to which a job that waited when the service stopped is run by the next"
+    " start",
     "keep_alive": "seconds that an idle connection is kept; above the 90 s for which tunnels keep theirs",
     "ssh_idle": "seconds that an SSH connection which no run uses is kept open for the next one",
+    "keep_days": "days that a finished job is kept; 0: without end",
+    "keep_jobs": "finished jobs that are kept, the newest; 0: without limit",
+    "keep_bytes": "bytes that finished jobs may take, with their output, artefacts and the database; never more than half of the"
+    " disk; 0: without limit",
+    "disk_reserve": "bytes of the disk that are left free: below that new jobs get 503 and those that run go on; never more than"
+    " a tenth of the disk; 0: none",
+    "prune_every": "seconds between two looks for finished jobs to remove",
     "log_level": "debug, info, warning or error",
 }
 
 _LOWEST: Mapping[str, float] = {
     "policy_poll": 0, "wait": 0, "heartbeat": 0.05, "drain": 0, "body_max": 1024, "inline_max": 0, "max_running": 1,
-    "max_queued": 0, "keep_alive": 1, "ssh_idle": 0,
+    "max_queued": 0, "queue_deadline": 0, "keep_alive": 1, "ssh_idle": 0, "keep_days": 0, "keep_jobs": 0, "keep_bytes": 0,
+    "disk_reserve": 0, "prune_every": 0.1,
 }  # fmt: skip
 _HIGHEST: Mapping[str, float] = {
     "policy_poll": 3600, "wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20, "ssh_idle": 3600,
+    "queue_deadline": 7 * 86400, "keep_days": 36_500, "prune_every": 86_400,
 }  # fmt: skip
 _INTERPRETER = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 _LEVELS = ("debug", "info", "warning", "error")

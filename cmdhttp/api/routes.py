@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from starlette.requests import Request
@@ -28,7 +29,7 @@ from cmdhttp.api.wire import Inline, download_name, job_document
 from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.journal import Filter
+from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.state import Job, Kept
 from cmdhttp.plan.model import Step, UnsupportedTarget
 from cmdhttp.policy.compiled import Command
@@ -91,6 +92,8 @@ class Api:
         call = replace(wanted.call, one_host=media is Media.TEXT)
         submitted = await self._service.submit(_principal(request), call)
         job = submitted.job
+        if media is not Media.JSON:
+            self._service.require_stored(job)
         headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
 
         async def on_gone() -> None:
@@ -175,11 +178,11 @@ class Api:
         query.check()
         if after is None:
             after = last_event_id(request)
-        job = await self._service.get(_principal(request), request.path_params["id"])
+        job = await self._service.stored(_principal(request), request.path_params["id"])
         return self._event_stream(job, media, after=int(after), headers={}, on_gone=None)
 
     async def output(self, request: Request) -> "Response | StreamResponse":
-        job = await self._service.get(_principal(request), request.path_params["id"])
+        job = await self._service.stored(_principal(request), request.path_params["id"])
         name = request.path_params["stream"]
         if name not in list(Stream):
             raise NotFound("There is no such output stream; the streams are stdout and stderr.")
@@ -198,10 +201,10 @@ class Api:
         def read(offset: int, size: int) -> Awaitable[bytes]:
             return self._service.output(job, run, stream, offset=offset, size=size)
 
-        return _stored(request, read, size=size, headers=headers)
+        return _stored(request, read, self._service.reading(job), size=size, headers=headers)
 
     async def artefact(self, request: Request) -> StreamResponse:
-        job = await self._service.get(_principal(request), request.path_params["id"])
+        job = await self._service.stored(_principal(request), request.path_params["id"])
         run = run_index(job, request.query_params.get("host"))
         number = artefact_number(job.runs[run], request.path_params["number"])
         kept = job.runs[run].kept or Kept()
@@ -211,7 +214,8 @@ class Api:
             return self._service.artefact(job, run, number, offset=offset, size=size)
 
         headers = {"accept-ranges": "bytes", "content-disposition": f'attachment; filename="{name}"'}
-        return _stored(request, read, size=kept.artefacts[number].size, headers=headers)
+        size = kept.artefacts[number].size
+        return _stored(request, read, self._service.reading(job), size=size, headers=headers)
 
     # -- what the caller may do
 
@@ -343,25 +347,36 @@ class _WaitResponse:
 
 
 def _stored(
-    request: Request, read: Callable[[int, int], Awaitable[bytes]], *, size: int, headers: dict[str, str]
+    request: Request,
+    read: Callable[[int, int], Awaitable[bytes]],
+    lease: AbstractContextManager[None],
+    *,
+    size: int,
+    headers: dict[str, str],
 ) -> StreamResponse:
-    """Answer with stored bytes, or the one range of them that the request asks for; `read(offset, size)` gives some."""
+    """Answer with stored bytes, or the one range of them that the request asks for; `read(offset, size)` gives some.
+
+    The lease keeps them there until the last is sent.
+    """
     span = byte_range(request.headers.get("range"), size)
     start, end = span or (0, size)
     headers = {**headers, "content-length": str(end - start)}
     if span:
         headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-    chunks = _chunks(read, start=start, end=end)
+    chunks = _chunks(read, lease, start=start, end=end)
     return StreamResponse(chunks, media="application/octet-stream", headers=headers, status=206 if span else 200)
 
 
-async def _chunks(read: Callable[[int, int], Awaitable[bytes]], *, start: int, end: int) -> AsyncGenerator[bytes]:
-    while start < end:
-        data = await read(start, min(_READ, end - start))
-        if not data:
-            return
-        yield data
-        start += len(data)
+async def _chunks(
+    read: Callable[[int, int], Awaitable[bytes]], lease: AbstractContextManager[None], *, start: int, end: int
+) -> AsyncGenerator[bytes]:
+    with lease:
+        while start < end:
+            data = await read(start, min(_READ, end - start))
+            if not data:
+                return
+            yield data
+            start += len(data)
 
 
 def _principal(request: Request) -> Principal:

@@ -5,7 +5,7 @@ stream ends without touching the job (that is the business of whoever passed `on
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -77,7 +77,7 @@ async def until_gone_or(receive: Receive, work: Coroutine[object, object, T], *,
 
 
 async def event_chunks(
-    told: AsyncIterator[Told | None],
+    told: AsyncGenerator[Told | None],
     *,
     job_id: str,
     media: Media,
@@ -87,14 +87,15 @@ async def event_chunks(
 ) -> AsyncGenerator[bytes]:
     """Encode events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`."""
     ended = False
-    async for item in told:
-        if item is None:
-            yield encode_event(heartbeat_document(job_id, now=now()), media)
-            continue
-        last_seq = item.event.seq
-        ended = isinstance(item.event, Finished)
-        document = event_document(item.event, job=await job() if ended else None, job_id=job_id, data=item.data)
-        yield encode_event(document, media)
+    async with aclosing(told):
+        async for item in told:
+            if item is None:
+                yield encode_event(heartbeat_document(job_id, now=now()), media)
+                continue
+            last_seq = item.event.seq
+            ended = isinstance(item.event, Finished)
+            document = event_document(item.event, job=await job() if ended else None, job_id=job_id, data=item.data)
+            yield encode_event(document, media)
     if not ended and not (await job()).state.terminal:
         yield encode_event(interrupted_document(job_id, now=now(), last_seq=last_seq), media)
 

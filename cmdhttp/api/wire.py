@@ -88,6 +88,8 @@ def job_document(
         "audit": {"seq": job.receipt.seq, "head": job.receipt.head} if job.receipt else None,
         "links": _links(job.id),
     }
+    if not job.output_kept:
+        document["output_kept"] = False
     if job.state is State.QUEUED and place is not None:
         document["queue"] = {"position": place.position, "reason": place.reason}
     return document

@@ -62,9 +62,10 @@ class RunErrorCode(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELED = "canceled"
     MAX_FAILURES = "max_failures"
-    POLICY_CHANGED = "policy_changed"
     SERVICE_STOPPED = "service_stopped"
     SERVICE_RESTARTED = "service_restarted"
+    QUEUE_DEADLINE = "queue_deadline"
+    POLICY_CHANGED = "policy_changed"
     RECORD_FAILED = "record_failed"
     INTERNAL = "internal"
 

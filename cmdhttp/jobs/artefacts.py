@@ -8,12 +8,14 @@ service; what a power cut took shows in the sum. (A hundred files that are each 
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anyio import to_thread
 
 from cmdhttp.execution.model import Collected, LeftOut, LeftOutMore
+from cmdhttp.jobs.output_log import batches, remove_if_empty
 from cmdhttp.jobs.state import Artefact, Kept, Omission
 
 NOT_KEPT = "not_kept"
@@ -59,6 +61,19 @@ class ArtefactStore:
     def drop(self, job: str, run: int) -> None:
         """Remove what a run left, as far as it can be removed."""
         shutil.rmtree(self._path(job, run, 0).parent, ignore_errors=True)
+
+    def drop_all(self, job: str) -> None:
+        """Remove all that a job's runs left; what is gone already is no error. Raises OSError. On any thread."""
+        folder = self._path(job, 0, 0).parent.parent
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return
+        remove_if_empty(folder.parent)
+
+    def batches(self, size: int) -> Iterator[list[Path]]:
+        """Yield the folders of all jobs, in lists of up to about `size`, as the disk gives them. On any thread."""
+        return batches(self._root, size)
 
     def _path(self, job: str, run: int, number: int) -> Path:
         return self._root / job[_SHARD] / job / str(run) / f"{number:03}"

@@ -16,6 +16,7 @@ _JOB_DATA = 8 << 20
 """Bytes of JSON that the data of one answer may become, over all its runs."""
 
 _TRUNCATED = Unreadable(DataErrorCode.TRUNCATED, "the run reached its output limit, so a part is missing").parsed()
+_REMOVED = Unreadable(DataErrorCode.TRUNCATED, "the output is no longer kept").parsed()
 _LATE = Unreadable(DataErrorCode.TIMED_OUT, "the parser's turn did not come in time; ask again").parsed()
 
 
@@ -30,6 +31,8 @@ class DataReader:
         """Return one entry a run, in order, or none at all if the job's command declares no parser."""
         if job.parser is None:
             return ()
+        if not job.output_kept:
+            return tuple(_REMOVED if run.ok else Parsed() for run in job.runs)
         found = [_without_reading(run) for run in job.runs]
         if None in found:
             with anyio.move_on_after(_JOB_SECONDS):

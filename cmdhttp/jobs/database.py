@@ -5,19 +5,23 @@ commit). Durable work survives a power cut once it is told of: it is committed w
 survives a kill of the process once it is told of, and a power cut soon after: it is synced with the next durable work, when
 nothing more has come for a tenth of a second, or after some commits. `on_commit` is called on the event loop, in the order
 of the work, only after the commit. Each piece of work stands in a savepoint, so one that fails takes no other with it.
+
+The write-ahead log is kept short: once it is over its limit, the writer waits a moment for the reader and begins it anew.
+Only a foreign program that reads for long can let it grow, and only for as long as it reads.
 """
 
 import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cmdhttp.errors import ConfigError
+from cmdhttp.jobs.schema import STEPS, Step, newer, sign
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -28,6 +32,17 @@ _BATCH = 256
 _QUIET_SECONDS = 0.1
 _MOST_UNSYNCED = 256
 _STOP = None
+
+PAGE = 8192
+"""Bytes: a row of up to a quarter of it needs no page of its own."""
+
+_CACHE_KIB = 16 << 10
+_MOST_WAL = 64 << 20
+_LOOK_EVERY, _TRY_AGAIN = 64, 4096
+"""Commits."""
+_WAIT_FOR_READER_MS = 250
+_INCREMENTAL = 2
+_LOCKED_SECONDS = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,23 +69,17 @@ class _Item:
 class Database:
     """One file, one writer thread, one reader thread."""
 
-    def __init__(self, path: Path, *, schema: str, version: int) -> None:
-        """Open or create. Raises ConfigError if the file is damaged or was written by a newer version.
+    def __init__(self, path: Path, *, steps: Sequence[Step] = STEPS) -> None:
+        """Open or create. Raises ConfigError if the file is damaged, cannot be written, or is of a newer version.
 
-        `schema` makes what is not there yet and leaves the rest as it is.
+        A file of an older version becomes one of this version, at once or not at all.
         """
-        self._path = path
         self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        try:
-            writer = _connect(path)
-            _create(writer, schema=schema, version=version)
-            reader = _connect(path)
-        except sqlite3.Error as error:
-            hint = "Restore the data folder from a backup, or move the file away to start with an empty one."
-            raise ConfigError(f"the job database {path} cannot be used: {error}", hint=hint) from error
+        writer = open_database(path, steps=steps)
+        reader = _connect(path)
         self._threads = [
-            threading.Thread(target=_Writer(writer, self._writes).run, name="journal-writer", daemon=True),
+            threading.Thread(target=_Writer(writer, self._writes, path).run, name="journal-writer", daemon=True),
             threading.Thread(target=_read_all, args=(reader, self._reads), name="journal-reader", daemon=True),
         ]
         for thread in self._threads:
@@ -105,33 +114,108 @@ def _hand_over(
     return future
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
+def open_database(path: Path, *, steps: Sequence[Step] = STEPS) -> sqlite3.Connection:
+    """Return a connection to the database, made or brought to this version. Raises ConfigError; see `Database`."""
+    try:
+        refuse_newer(path, version=len(steps))
+        connection = _connect(path)
+        if _bring_up(connection, steps):
+            _reshape(connection)
+        connection.execute(
+            "BEGIN IMMEDIATE"
+        )  # a file that cannot be written is told of now, and not with the first job
+        sign(connection)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise ConfigError(f"the job database {path} cannot be used: {error}", hint=_way_out(error)) from error
     return connection
 
 
-def _create(connection: sqlite3.Connection, *, schema: str, version: int) -> None:
-    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if found > version:
+def refuse_newer(path: Path, *, version: int = len(STEPS)) -> int:
+    """Return the version of a database, 0 if there is none. Raises ConfigError if it is over `version`; nothing is changed."""
+    if not path.exists():
+        return 0
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_LOCKED_SECONDS)
+    try:
+        found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        writer = newer(connection) if found > version else ""
+    finally:
+        connection.close()
+    if writer:
         raise ConfigError(
-            f"the job database is of version {found}, and this program knows versions up to {version}",
-            hint="Run the newer program again, or start with another data folder.",
+            f"the job database {path} is of version {found}, written by {writer}; this program knows versions up to {version}",
+            hint="Start that program again, restore the data folder as it was before, or serve with another --data folder.",
         )
-    if found < version:
-        connection.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version={version}; COMMIT;")
+    return found
+
+
+def _way_out(error: sqlite3.Error) -> str:
+    match getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]:
+        case "FULL":
+            return "Make room on the disk of the data folder; nothing in it is damaged."
+        case "READONLY" | "CANTOPEN" | "PERM":
+            return "Let the data folder and all in it belong to the account that serves, on a disk that can be written."
+        case "BUSY" | "LOCKED":
+            return "Another program holds the file; end it, and start again."
+        case _:
+            return "Restore the data folder from a backup, or move the file away to start with an empty one."
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCKED_SECONDS)
+    connection.execute(f"PRAGMA page_size={PAGE}")  # these two shape a new file alone
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(
+        "PRAGMA secure_delete=OFF"
+    )  # secrets are never in it, and to write zeros costs as much as to write rows
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    connection.execute(f"PRAGMA journal_size_limit={_MOST_WAL}")
+    return connection
+
+
+def _bring_up(connection: sqlite3.Connection, steps: Sequence[Step]) -> bool:
+    """Take the steps that are due, all or none. Returns whether there was an older version."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        for step in steps[found:]:
+            step(connection)
+        if found < len(steps):
+            connection.execute(f"PRAGMA user_version={len(steps)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return 0 < found < len(steps)
+
+
+def _reshape(connection: sqlite3.Connection) -> None:
+    """Give an older file our page size, and let it shrink from now on. It needs room for a second file for a while.
+
+    Without that room the file stays as it is: it works, and what is freed in it is used again.
+    """
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute(f"PRAGMA page_size={PAGE}")
+        connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
+        connection.execute("VACUUM")
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 class _Writer:
     """The one that commits. It lives on its own thread."""
 
-    def __init__(self, connection: sqlite3.Connection, items: "queue.SimpleQueue[_Item | None]") -> None:
+    def __init__(self, connection: sqlite3.Connection, items: "queue.SimpleQueue[_Item | None]", path: Path) -> None:
         self._connection = connection
         self._items = items
+        self._log = path.with_name(path.name + "-wal")
         self._full = False
         self._unsynced = 0
+        self._unlooked = 0
 
     def run(self) -> None:
         stopping = False
@@ -144,6 +228,9 @@ class _Writer:
                 self._commit(work)
             if self._unsynced > (0 if stopping else _MOST_UNSYNCED):
                 self._sync()
+            self._unlooked += 1
+            if self._unlooked >= _LOOK_EVERY:
+                self._keep_log_short()
         self._connection.close()
 
     def _first(self) -> _Item | None:
@@ -181,6 +268,19 @@ class _Writer:
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             self._set_level(full=True)
             self._connection.execute(f"PRAGMA user_version={version}")
+
+    def _keep_log_short(self) -> None:
+        """Begin the log anew if it is long: what SQLite does by itself fails for as long as there is always a reader."""
+        self._unlooked = 0
+        with suppress(OSError, sqlite3.Error):
+            if self._log.stat().st_size <= _MOST_WAL:
+                return
+            self._connection.execute(f"PRAGMA busy_timeout={_WAIT_FOR_READER_MS}")
+            try:
+                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={int(_LOCKED_SECONDS * 1000)}")
+            self._unlooked = -_TRY_AGAIN if busy else 0
 
     def _set_level(self, *, full: bool) -> None:
         if full is not self._full:

@@ -2,17 +2,21 @@
 
 A feed keeps the newest events of a live job, within a byte budget. A reader that has fallen behind it reads the journal
 until it has caught up, so a slow reader costs a position and nothing else. An event is published only after it is on disk.
-The output of the jobs that ended last is at hand if it is short: whoever waited for the end asks for it at once.
+The output of the jobs that ended last is at hand if it is short: whoever waited for the end asks for it at once. What is
+followed is not removed meanwhile.
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import anyio
 
+from cmdhttp.clock import SystemClock
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.leases import Leases
 from cmdhttp.jobs.state import Finished, Job, Numbered, Output
 
 _KEPT_BYTES = 1 << 20
@@ -101,8 +105,9 @@ class Feed:
 class Hub:
     """The feeds of all live jobs, and the way to follow any job."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, leases: Leases | None = None) -> None:
         self._journal = journal
+        self.leases = leases or Leases(monotonic=SystemClock().monotonic)
         self._feeds: dict[str, Feed] = {}
         self._recent: dict[str, Printed] = {}
         self.draining = False
@@ -149,11 +154,17 @@ class Hub:
             await feed.end()
         return feed.job if feed else await self._journal.get(job_id)
 
-    async def follow(self, job_id: str, *, after: int, silence: float) -> AsyncIterator[Told | None]:
+    async def follow(self, job_id: str, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
         """Yield every event with a number over `after`, in order, none twice, until `Finished` or until the service drains.
 
         None comes after every `silence` seconds without an event.
         """
+        with self.leases.hold(job_id):
+            async with aclosing(self._follow(job_id, after=after, silence=silence)) as events:
+                async for told in events:
+                    yield told
+
+    async def _follow(self, job_id: str, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
         feed = self._feeds.get(job_id)
         while True:
             kept = feed.since(after) if feed else None
@@ -176,6 +187,12 @@ class Hub:
 
     async def follow_output(self, job_id: str, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
         """Yield the bytes of one stream from an offset on, until its run has ended or the service drains."""
+        with self.leases.hold(job_id):
+            async with aclosing(self._follow_output(job_id, run, stream, offset=offset)) as chunks:
+                async for data in chunks:
+                    yield data
+
+    async def _follow_output(self, job_id: str, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
         feed = self._feeds.get(job_id)
         while True:
             job = feed.job if feed else await self._journal.get(job_id)

@@ -5,21 +5,26 @@ the runs that may have started since. A start and output do not rewrite the row,
 end does: what is written for one of them does not grow with their number. That a job was accepted and that a run may start
 survive a power cut once they are told of. All else survives a kill of the service once it is told of, and a power cut a
 moment later: a power cut in between makes a job `lost` that had ended, which costs the caller a look at the host, and never
-makes anything run again.
+makes anything run again. The tables are those of `schema`.
 """
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from cmdhttp.execution.model import Stream
+from cmdhttp.jobs import waiting
 from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.database import Database, Queued
+from cmdhttp.jobs.listing import OPEN, Filter, list_query
 from cmdhttp.jobs.output_log import OutputLog
 from cmdhttp.jobs.rates import Spent
+from cmdhttp.jobs.room import Room
+from cmdhttp.jobs.schema import blocks
+from cmdhttp.jobs.seal import read_seal
 from cmdhttp.jobs.state import (
     Accepted,
     Dispatched,
@@ -35,30 +40,16 @@ from cmdhttp.jobs.state import (
     Tally,
     apply,
 )
+from cmdhttp.jobs.waiting import Waiting
 
-VERSION = 3
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, principal TEXT NOT NULL, command TEXT NOT NULL, state TEXT NOT NULL,
-    created_at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS jobs_principal ON jobs (principal, id);
-CREATE INDEX IF NOT EXISTS jobs_open ON jobs (id) WHERE state IN ('queued', 'running');
-CREATE TABLE IF NOT EXISTS job_hosts (host TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (host, job)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS events (
-    job TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (job, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS dispatched (job TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (job, run)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS idempotency (
-    principal TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, job TEXT NOT NULL,
-    PRIMARY KEY (principal, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rates (name TEXT PRIMARY KEY, debt REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID
-"""
+DATABASE = "jobs.sqlite3"
+"""The file's name in the data folder."""
 
 _INSERT_EVENT = """
 INSERT INTO events SELECT ?1, ?2, ?3, ?4 WHERE ?2 = 1 + coalesce((SELECT max(seq) FROM events WHERE job = ?1), 0)
 """
 
-_JOB: TypeAdapter[Job] = TypeAdapter(Job)
+JOB: TypeAdapter[Job] = TypeAdapter(Job)
 _KINDS: dict[str, TypeAdapter[Numbered]] = {
     kind.__name__: TypeAdapter(kind) for kind in (Accepted, Started, Output, RunEnded, Progress, Finished)
 }
@@ -91,28 +82,21 @@ class Chunk:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which jobs to list, newest first. `before` is the id that the last page ended with; times are Unix seconds."""
-
-    principal: str
-    limit: int
-    before: str | None = None
-    states: Sequence[State] = ()
-    command: str | None = None
-    host: str | None = None
-    since: float | None = None
-    until: float | None = None
-
-
 class Journal:
     """The records of one data folder. Every method but `close` may be called on the event loop only."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open or create. Raises ConfigError if the folder's database cannot be used."""
+    def __init__(self, folder: Path, *, reserve: int = 0) -> None:
+        """Open or create. Raises ConfigError if the folder's database cannot be used. `reserve`: bytes, see `Room`."""
+        self.room = Room(folder, reserve=reserve)
         self.output = OutputLog(folder / "output")
         self.artefacts = ArtefactStore(folder / "artefacts")
-        self._database = Database(folder / "jobs.sqlite3", schema=_SCHEMA, version=VERSION)
+        self._database = Database(folder / DATABASE)
+        self._seal = read_seal(folder)
+
+    @property
+    def database(self) -> Database:
+        """For what works on the rows of many jobs."""
+        return self._database
 
     async def accept(
         self,
@@ -120,23 +104,26 @@ class Journal:
         job: Job,
         *,
         key: IdempotencyKey | None,
-        on_commit: Callable[[], None],
+        order: bytes | None = None,
         spent: Iterable[Spent] = (),
+        on_commit: Callable[[], None],
     ) -> Replay | None:
-        """Keep a new job and what it left of the rates; if its key was used before, return for what, and keep nothing."""
+        """Keep a new job, unless its key was used before; then return for what, and keep nothing.
+
+        `order` is what to keep of the call while the job waits, `spent` what it leaves of the rates.
+        """
+        sealed = None if key is None else self._sealed(key)
 
         def work(db: sqlite3.Connection) -> Replay | None:
-            if key is not None and (replay := _replay(db, key)) is not None:
+            if sealed is not None and (replay := _replay(db, sealed)) is not None:
                 return replay
-            db.execute(
-                "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?)",
-                (job.id, job.principal, job.command, job.state, job.created_at, _JOB.dump_json(job)),
-            )
-            hosts = {(run.host, job.id) for run in job.runs}
-            db.executemany("INSERT INTO job_hosts VALUES (?, ?)", hosts)
+            _insert_job(db, job)
             self._insert(db, job.id, accepted)
-            if key is not None:
-                db.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key.principal, key.key, key.digest, job.id))
+            if order is not None:
+                waiting.keep(db, job.id, order)
+            if sealed is not None:
+                values = (sealed.principal, sealed.key, sealed.digest, job.id)
+                db.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", values)
             rows = [(each.name, each.debt, each.at) for each in spent]
             db.executemany("INSERT OR REPLACE INTO rates VALUES (?, ?, ?)", rows)
             return None
@@ -155,12 +142,13 @@ class Journal:
             for event in events:
                 if isinstance(event, Dispatched):
                     _mark(db, job, event)
+                    waiting.drop(db, job.id)
                 else:
                     self._insert(db, job.id, event)
             if _changes_row(job, events):
-                db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, _JOB.dump_json(job), job.id))
-            if job.state.terminal and len(job.runs) > 1:
-                db.execute("DELETE FROM dispatched WHERE job = ?", (job.id,))
+                _update_job(db, job)
+            if job.state.terminal:
+                waiting.drop(db, job.id)
             if chunk is not None:
                 self.output.append(job.id, chunk.run, chunk.stream, offset=chunk.offset, data=chunk.data)
 
@@ -180,7 +168,8 @@ class Journal:
 
     async def replay(self, key: IdempotencyKey) -> Replay | None:
         """Return for what the key was used before, if it was."""
-        return await self._database.read(lambda db: _replay(db, key))
+        sealed = self._sealed(key)
+        return await self._database.read(lambda db: _replay(db, sealed))
 
     async def get(self, job_id: str) -> Job | None:
         """Return the job as its row and the events after it say."""
@@ -214,12 +203,21 @@ class Journal:
 
         return await self._database.read(work)
 
+    async def waiting(self) -> list[tuple[Job, Waiting]]:
+        """Return every job that waits and of which it is kept what was asked, in the order of their coming."""
+
+        def work(db: sqlite3.Connection) -> list[tuple[Job, Waiting]]:
+            found = [(_get(db, job_id), order) for job_id, order in waiting.in_order(db)]
+            return [(job, order) for job, order in found if job is not None]
+
+        return await self._database.read(work)
+
     async def page(self, wanted: Filter) -> list[Job]:
         """Return a page of jobs, newest first."""
-        query, values = _list_query(wanted)
+        query, values = list_query(wanted)
 
         def work(db: sqlite3.Connection) -> list[Job]:
-            return [_JOB.validate_json(body) for (body,) in db.execute(query, values)]
+            return [JOB.validate_json(body) for (body,) in db.execute(query, values)]
 
         return await self._database.read(work)
 
@@ -234,6 +232,9 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
+    def _sealed(self, key: IdempotencyKey) -> IdempotencyKey:
+        return replace(key, digest=self._seal.of(key.digest))
+
     def _insert(self, db: sqlite3.Connection, job_id: str, event: Numbered) -> None:
         """Insert after the event before. Refuse one after an event that is missing: a gap in the numbers would never heal."""
         kind = type(event).__name__
@@ -241,6 +242,42 @@ class Journal:
         if db.execute(_INSERT_EVENT, row).rowcount == 0:
             last = db.execute("SELECT max(seq) FROM events WHERE job = ?", (job_id,)).fetchone()[0] or 0
             raise OSError(f"event {event.seq} cannot follow event {last}")
+
+
+def _insert_job(db: sqlite3.Connection, job: Job) -> None:
+    db.execute(
+        "INSERT INTO jobs (id, principal, command, state, created_at, runs, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (job.id, job.principal, job.command, job.state, job.created_at, len(job.runs), JOB.dump_json(job)),
+    )
+    hosts = {(job.principal, run.host, job.command, OPEN, job.id) for run in job.runs}
+    db.executemany("INSERT INTO job_hosts VALUES (?, ?, ?, ?, ?)", hosts)
+
+
+def _update_job(db: sqlite3.Connection, job: Job) -> None:
+    """Write a job's row, and at its end what lists and the removal of old jobs know of it."""
+    if not job.state.terminal:
+        db.execute("UPDATE jobs SET state = ?, body = ? WHERE id = ?", (job.state, JOB.dump_json(job), job.id))
+        return
+    finished = job.created_at if job.finished_at is None else job.finished_at
+    db.execute(
+        "UPDATE jobs SET state = ?, body = ?, size = ?, finished_at = ? WHERE id = ?",
+        (job.state, JOB.dump_json(job), bytes_kept(job), finished, job.id),
+    )
+    hosts = {(job.state, job.principal, run.host, job.command, OPEN, job.id) for run in job.runs}
+    db.executemany(
+        "UPDATE job_hosts SET state = ? WHERE principal = ? AND host = ? AND command = ? AND state = ? AND job = ?",
+        hosts,
+    )
+    if len(job.runs) > 1:
+        db.execute("DELETE FROM dispatched WHERE job = ?", (job.id,))
+
+
+def bytes_kept(job: Job) -> int:
+    """Return the bytes on disk that the output and the artefacts of a job take."""
+    files = [file for run in job.runs if run.kept for file in run.kept.artefacts]
+    return sum(blocks(each.size) for run in job.runs for each in (run.stdout, run.stderr)) + sum(
+        blocks(file.size) for file in files
+    )
 
 
 def _mark(db: sqlite3.Connection, job: Job, event: Dispatched) -> None:
@@ -267,7 +304,7 @@ def _get(db: sqlite3.Connection, job_id: str) -> Job | None:
     row = db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         return None
-    job = _JOB.validate_json(row[0])
+    job = JOB.validate_json(row[0])
     if job.state.terminal:
         return job
     for (run,) in db.execute("SELECT run FROM dispatched WHERE job = ?", (job_id,)):
@@ -282,21 +319,3 @@ def _events(db: sqlite3.Connection, job_id: str, *, after: int, limit: int) -> l
         "SELECT kind, body FROM events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", (job_id, after, limit)
     )
     return [_KINDS[kind].validate_json(body) for kind, body in rows]
-
-
-def _list_query(wanted: Filter) -> tuple[str, list[object]]:
-    conditions: list[tuple[str, object]] = [("principal = ?", wanted.principal)]
-    optional: tuple[tuple[str, object], ...] = (
-        ("id < ?", wanted.before),
-        ("command = ?", wanted.command),
-        ("id IN (SELECT job FROM job_hosts WHERE host = ?)", wanted.host),
-        ("created_at >= ?", wanted.since),
-        ("created_at < ?", wanted.until),
-    )
-    conditions += [(text, value) for text, value in optional if value is not None]
-    where = " AND ".join(text for text, _ in conditions)
-    values = [value for _, value in conditions]
-    if wanted.states:
-        where += f" AND state IN ({', '.join('?' * len(wanted.states))})"
-        values += list(wanted.states)
-    return f"SELECT body FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?", [*values, wanted.limit]  # noqa: S608

@@ -49,6 +49,8 @@ class LiveJob:
         self.order = order
         self.recorder = recorder
         self.failure: Exception | None = None
+        self.kept = False
+        """Whether the next life of the service finds on disk what this job is to do, for as long as it waits."""
         self.done = anyio.Event()
         self.ticket = ticket
         self._admission = admission
@@ -83,6 +85,12 @@ class LiveJob:
         self.ticket.holder = self
         return list(self._running)
 
+    def take_over(self) -> None:
+        """Take the places that the ticket has, for a job that is on disk already: none of its runs is marked there."""
+        self.ticket.holder = self
+        for run in self.ticket.held:
+            self.place_given(run)
+
     def begin(self, group: "TaskGroup") -> None:
         """Start what has its place, which is on disk already for the first ones, and then all the rest in its turn."""
         self._group = group
@@ -101,6 +109,14 @@ class LiveJob:
         """Start no more runs, because of the error; those under way go on."""
         self._refused = self._refused or error
         self._close_if_over()
+
+    def leave(self) -> bool:
+        """Start nothing any more and leave the job as it is, if it has begun to wait and does nothing else."""
+        if self._group is None or self._closing or self._stopped or self.ticket.started:
+            return False
+        self._closing = True
+        self._admission.withdraw(self.ticket)
+        return True
 
     def place_given(self, run: int) -> None:
         """Start a run in its place; before the job is on disk it only has it."""

@@ -7,6 +7,8 @@ belong on the journal's threads.
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -80,12 +82,27 @@ class OutputLog:
             size += len(data)
         return Tally(size=size, sha256=digest.hexdigest())
 
+    def drop(self, job: str, runs: int) -> None:
+        """Remove all that a job's runs have printed; what is gone already is no error. Raises OSError. On any thread."""
+        for run in range(runs):
+            for stream in Stream:
+                self.path(job, run, stream).unlink(missing_ok=True)
+        remove_if_empty(self._root / job[_SHARD])
+
+    def batches(self, size: int) -> Iterator[list[Path]]:
+        """Yield the paths of all files, in lists of up to about `size`, as the disk gives them. On any thread."""
+        return batches(self._root, size)
+
     def _create(self, path: Path) -> _Open:
         try:
             descriptor = os.open(path, _NEW, 0o600)
         except FileNotFoundError:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, _NEW, 0o600)
+            try:
+                descriptor = os.open(path, _NEW, 0o600)
+            except FileNotFoundError:  # an empty folder was removed just now, with the last old job in it
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                descriptor = os.open(path, _NEW, 0o600)
         file = _Open(descriptor, 0, hashlib.sha256())
         self._open[path] = file
         return file
@@ -96,3 +113,27 @@ class OutputLog:
             return Tally(sha256=hashlib.sha256().hexdigest())
         os.close(file.descriptor)
         return Tally(size=file.size, sha256=file.digest.hexdigest())
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder with nothing in it, if it is one."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def batches(root: Path, size: int) -> Iterator[list[Path]]:
+    """Yield what lies two levels below a folder, in lists of up to about `size`."""
+    try:
+        shards = sorted(entry.path for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return
+    batch: list[Path] = []
+    for shard in shards:
+        with suppress(FileNotFoundError), os.scandir(shard) as entries:
+            for entry in entries:
+                batch.append(Path(entry.path))
+                if len(batch) >= size:
+                    yield batch
+                    batch = []
+    if batch:
+        yield batch

@@ -125,7 +125,7 @@ class Receipt:
 class Job:
     """One accepted call. `last_seq` is the number of its newest event; `parser` reads the stdout of its runs as data.
 
-    `collects` says that its runs may leave files.
+    `collects` says that its runs may leave files; `output_kept` is False once its output, artefacts and events are removed.
     """
 
     id: str
@@ -148,6 +148,7 @@ class Job:
     receipt: Receipt | None = None
     parser: str | None = None
     collects: bool = False
+    output_kept: bool = True
 
     @property
     def ok(self) -> bool:

@@ -2,7 +2,8 @@
 
 A job is on disk before it is told of, and marked on disk before a run of it may start, in one commit where there is a place
 for the run at once; a cancel is over only when the executor has seen the end or has said that it cannot. After a kill of the
-service, `recover` gives every job that was under way its one true end.
+service, `recover` gives every job that was under way its one true end, and lets what only waited wait on. A stop leaves what
+waits to the next life too.
 """
 
 import logging
@@ -30,6 +31,7 @@ from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
 from cmdhttp.jobs.state import EMPTY, Accepted, Job, Run, RunEnded, State, Tally
 from cmdhttp.jobs.ticket import Claim, Place, Ticket
+from cmdhttp.jobs.waiting import Waiting, kept_order
 from cmdhttp.plan.model import LocalTarget, Plan, SshTarget, Step, UnsupportedTarget
 
 if TYPE_CHECKING:
@@ -71,6 +73,18 @@ class Executors:
                 return self.unsupported
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revived:
+    """What a job that waited in an earlier life is to run now."""
+
+    plan: Plan
+    order: Order
+
+
+Revive = Callable[[Job, Waiting], Awaitable[Revived | RunError]]
+"""Says what a job that waited in an earlier life may run now, or why it may not."""
+
+
 class Supervisor:
     """Accepts jobs, runs them, ends them."""
 
@@ -96,19 +110,28 @@ class Supervisor:
         self._on_end = on_end
         self._on_wait = on_wait
         self._live: dict[str, LiveJob] = {}
+        self._revived: list[LiveJob] = []
         self._group: TaskGroup | None = None
         self._arriving = 0
         self.accepting = False
 
     async def serve(self, *, until: anyio.Event, drain: float) -> None:
-        """Run jobs until `until` is set; then give them `drain` seconds, end the rest, and return with none left."""
+        """Run jobs until `until` is set; then give them `drain` seconds, end the rest, and return with none left.
+
+        What only waits is left as it is, for the next life, if it may be kept.
+        """
         async with anyio.create_task_group() as group:
             self._group = group
+            for live in self._revived:
+                live.begin(group)
+            self._revived.clear()
             self.accepting = True
             await until.wait()
             self.accepting = False
+            self._leave_waiting()
             with anyio.move_on_after(drain):
                 await self._idle()
+            self._leave_waiting()
             for live in list(self._live.values()):
                 live.halt(StopReason.SHUTDOWN)
             await self._idle()
@@ -143,8 +166,9 @@ class Supervisor:
         try:
             accepted = Accepted(seq=1, ts=job.created_at, job=job)
             spent = self.door.spent(ticket)
-            replay = await live.recorder.accept(accepted, key, dispatched=at_once, spent=spent)
-            kept = replay is None
+            waits = None if at_once else kept_order(order, plan)
+            replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
+            kept, live.kept = replay is None, waits is not None
         except (OSError, sqlite3.Error) as error:
             _log.error("the journal cannot be written: %s", error)
             raise Unavailable("The job cannot be recorded; nothing has run.", retry_after=_RETRY_AFTER) from error
@@ -189,12 +213,38 @@ class Supervisor:
             if (error := self._refused(live)) is not None:
                 live.refuse(error)
 
-    async def recover(self) -> int:
-        """Give every job that an earlier life left unfinished its end. Returns how many there were."""
-        jobs = await self._journal.unfinished()
-        for job in jobs:
-            await self._settle(job, cut_off=_CUT_OFF, not_started=_NOT_STARTED)
-        return len(jobs)
+    async def recover(self, revive: Revive) -> tuple[int, int]:
+        """Give what an earlier life left under way its end, and a place in the queue to what waited, in the order of before.
+
+        Returns how many got an end and how many wait.
+        """
+        self.door.restore(await self._journal.spent())
+        waiting = await self._journal.waiting()
+        known = {job.id for job, _ in waiting}
+        left = [job for job in await self._journal.unfinished() if job.id not in known]
+        async with anyio.create_task_group() as group:  # many commits at once are one
+            for job in left:
+                group.start_soon(self._end_recovered, job, _CUT_OFF, _NOT_STARTED)
+        for job, asked in waiting:
+            found = await revive(job, asked)
+            if isinstance(found, RunError):
+                await self._end_recovered(job, found, found)
+                continue
+            ticket = self.door.enter_again(_claim(job.principal, found.plan))
+            live = self._live[job.id] = self._new(ticket, job, found.plan, found.order)
+            live.take_over()
+            live.kept = True
+            self._revived.append(live)
+        return len(left) + len(waiting) - len(self._revived), len(self._revived)
+
+    async def _end_recovered(self, job: Job, cut_off: RunError, not_started: RunError) -> None:
+        await self._on_end(await self._settle(job, cut_off=cut_off, not_started=not_started))
+
+    def _leave_waiting(self) -> None:
+        """Let go of what waits and will be found on disk."""
+        for live in list(self._live.values()):
+            if live.kept and live.leave():
+                self._forget(live)
 
     def _refused(self, live: LiveJob) -> RunError | None:
         """Why a job that waits may not run any more on any of its hosts."""
@@ -205,7 +255,7 @@ class Supervisor:
         return errors[0] if len(errors) == len(renewed) else None
 
     def _new(self, ticket: Ticket, job: Job, plan: Plan, order: Order) -> LiveJob:
-        since = self._clock.monotonic()
+        since = self._clock.monotonic() - max(self._clock.now() - job.created_at, 0.0)
         recorder = Recorder(
             job=job,
             journal=self._journal,

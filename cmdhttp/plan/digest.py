@@ -1,10 +1,10 @@
-"""One number for a step: who made the same step from the same policy gets the same one. Pure."""
+"""One number for a step, and one for a plan: who makes the same from a policy gets the same one. Pure."""
 
 import hashlib
 import json
 from dataclasses import asdict
 
-from cmdhttp.plan.model import Step
+from cmdhttp.plan.model import Plan, Step
 
 
 def step_digest(step: Step) -> str:
@@ -28,4 +28,29 @@ def step_digest(step: Step) -> str:
         step.unplaced,
         asdict(step.collect) if step.collect else None,
     ]
+    return _sum(told)
+
+
+def plan_digest(plan: Plan) -> str:
+    """Return the sha256 of all that a plan says, as hex, but of which policy it is: another one may give the same plan."""
+    told = [
+        plan.command,
+        dict(plan.shown_params),
+        [[step_digest(step), _secret_sums(step), step.redact] for step in plan.steps],
+        sorted(plan.success_codes),
+        plan.max_parallel,
+        plan.batch,
+        plan.max_failures,
+        plan.parser,
+    ]
+    return _sum(told)
+
+
+def _secret_sums(step: Step) -> list[str | None]:
+    """What a step's own digest leaves out."""
+    stdin = None if step.stdin is None else hashlib.sha256(step.stdin).hexdigest()
+    return [stdin, *(hashlib.sha256(mask).hexdigest() for mask in step.masks)]
+
+
+def _sum(told: object) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -53,8 +53,8 @@ class Metrics:
         self._running = Gauge("cmdhttp_jobs_running", "Jobs that run.", registry=registry)
         self._queued = Gauge("cmdhttp_jobs_queued", "Jobs that have started nothing yet.", registry=registry)
         self._refusals = Counter("cmdhttp_refusals_total", "Calls that a limit refused.", ["limit"], registry=registry)
-        for limit in Limit:
-            self._refusals.labels(limit.value)
+        for each in Limit:
+            self._refusals.labels(each.value)
         self._waits = Histogram(
             "cmdhttp_queue_wait_seconds",
             "From acceptance to the start of a job's first run.",
@@ -64,6 +64,15 @@ class Metrics:
         self._durations = Histogram(
             "cmdhttp_job_duration_seconds", "From acceptance to the end.", buckets=_BOUNDS, registry=registry
         )
+
+        self._kept = Gauge("cmdhttp_jobs_kept", "Finished jobs that are kept.", registry=registry)
+        self._kept_bytes = Gauge("cmdhttp_kept_bytes", "Bytes that they take.", ["what"], registry=registry)
+        self._pruned = Counter("cmdhttp_jobs_pruned_total", "Finished jobs removed.", ["limit"], registry=registry)
+        for limit in ("age", "count", "bytes"):
+            self._pruned.labels(limit)
+        self._pruned_bytes = Counter("cmdhttp_pruned_bytes_total", "Bytes of files removed.", registry=registry)
+        self._free = Gauge("cmdhttp_disk_free_bytes", "Free space of the data folder's disk.", registry=registry)
+        self._short = Gauge("cmdhttp_disk_short", "1 if it is below the reserve, else 0.", registry=registry)
 
     def text(self) -> bytes:
         """Everything as it is now, in the text format of Prometheus."""
@@ -115,6 +124,23 @@ class Metrics:
 
     def waited(self, seconds: float) -> None:
         self._waits.observe(seconds)
+
+    def pruned(self, jobs: Iterable[tuple[str, int]], *, size: int) -> None:
+        """Each entry is a limit and how many jobs were over it; `size` in bytes."""
+        for limit, count in jobs:
+            self._pruned.labels(limit).inc(count)
+        self._pruned_bytes.inc(size)
+
+    def count_kept(self, *, jobs: Callable[[], int], files: Callable[[], int], database: Callable[[], int]) -> None:
+        """Ask these whenever the metrics are read; the last two tell bytes."""
+        self._kept.set_function(jobs)
+        self._kept_bytes.labels("files").set_function(files)
+        self._kept_bytes.labels("database").set_function(database)
+
+    def count_disk(self, *, free: Callable[[], int], short: Callable[[], bool]) -> None:
+        """Ask these whenever the metrics are read; `free` tells bytes."""
+        self._free.set_function(free)
+        self._short.set_function(short)
 
     def count_connections(self, figures: Callable[[], SshFigures]) -> None:
         """Ask this whenever the metrics are read."""

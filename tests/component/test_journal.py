@@ -13,7 +13,9 @@ import pytest
 
 from cmdhttp.errors import ConfigError
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.journal import Chunk, Filter, IdempotencyKey, Journal, Replay
+from cmdhttp.ids import job_id
+from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
+from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.state import (
     Accepted,
     Dispatched,
@@ -48,7 +50,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 
 def new_job(number: int, *, principal: str = "p", command: str = "c", hosts: tuple[str, ...] = ("h",)) -> Job:
     return Job(
-        id=f"job_{number:026d}",
+        id=job_id(unix_ms=number * 1000, entropy=bytes(10)),
         command=command,
         principal=principal,
         credential="k",
@@ -281,20 +283,6 @@ async def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     (other / "jobs.sqlite3").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigError, match="cannot be used"):
         Journal(other)
-
-
-async def test_an_older_database_is_taken_over(tmp_path: Path) -> None:
-    """What a version before has written is read, and what it did not know is made."""
-    older = Journal(tmp_path)
-    job = await new(older)
-    older.close()
-    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
-        db.execute("DROP TABLE dispatched")
-        db.execute("PRAGMA user_version=1")
-    db.close()
-    newer = Journal(tmp_path)
-    assert [each.id for each in await newer.unfinished()] == [job.id]
-    newer.close()
 
 
 async def test_the_runs_of_several_are_marked_one_by_one(journal: Journal) -> None:

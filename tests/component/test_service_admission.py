@@ -17,6 +17,7 @@ import pytest
 from tests.support.service import Document, Service, as_document, wait_until
 
 NAP = {"type": "number", "min": 0, "max": 30, "default": "0"}
+FLAGS: Any = {"max-running": "4", "max-queued": "8", "policy-poll": "0.05"}
 SLEEP: Document = {
     "script": 'date +%s.%N; sleep "$P_SECONDS"; date +%s.%N',
     "params": {"seconds": NAP},
@@ -75,7 +76,7 @@ class Limited(Service):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     folder = tmp_path_factory.mktemp("admission")
-    with Limited.running(folder, **{"max-running": "4", "max-queued": "8", "policy-poll": "0.05"}) as running:
+    with Limited.running(folder, **FLAGS) as running:
         yield running
 
 
