@@ -9,7 +9,6 @@ waits that could run. A job on several hosts never gets the last quarter of the 
 its own never the last quarter of the queue.
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 from cmdhttp.errors import Limit, TooMany, Unavailable
 from cmdhttp.jobs.pace import Pace
-from cmdhttp.jobs.ticket import Claim, Place, Ticket, Waits
+from cmdhttp.jobs.ticket import Claim, Lane, Place, Ticket, Waits
 from cmdhttp.policy.compiled import Concurrency, Quota
 
 _LEFT_TO_OTHERS = 4
@@ -39,15 +38,31 @@ class _Queue:
 
     members: int = 0
     fresh: dict[int, Ticket] = field(default_factory=dict)
+    lanes: dict[Lane, dict[int, Ticket]] = field(default_factory=dict)
     under_way: dict[int, Ticket] = field(default_factory=dict)
     places: int = 0
     started: int = 0
     served: int = 0
 
     def in_order(self, *, full: bool) -> Iterable[Ticket]:
-        """Those that wait, in the order of their turn; if the principal may start no more jobs, only those that have started."""
-        going = sorted((ticket for ticket in self.under_way.values() if ticket.waits), key=_turn)
-        return going if full else heapq.merge(self.fresh.values(), going, key=_turn)
+        """The first of each lane, in the order of their turn; if the principal may start no more jobs, only what has started."""
+        found = [ticket for ticket in self.under_way.values() if ticket.waits]
+        if not full:
+            found += [next(iter(lane.values())) for lane in self.lanes.values()]
+        return sorted(found, key=_turn)
+
+    def add(self, ticket: Ticket, lane: Lane) -> None:
+        """It waits to start."""
+        ticket.lane = lane
+        self.fresh[ticket.seq] = ticket
+        self.lanes.setdefault(lane, {})[ticket.seq] = ticket
+
+    def remove(self, ticket: Ticket) -> None:
+        """It does not, or not any more."""
+        if self.fresh.pop(ticket.seq, None) is not None:
+            del self.lanes[ticket.lane][ticket.seq]
+            if not self.lanes[ticket.lane]:
+                del self.lanes[ticket.lane]
 
 
 class Admission:
@@ -87,10 +102,11 @@ class Admission:
         self._count += 1
         queue = self._queues.setdefault(claim.principal, _Queue())
         queue.members += 1
-        queue.fresh[ticket.seq] = ticket
+        queue.add(ticket, self._lane(ticket))
         self._wait_for_turn(ticket, 1)
         self._claim(ticket, ticket.open, 1)
-        self._deal(now)
+        if not self._full(claim.principal):  # nobody else waits for what it may have
+            self._fill(ticket, now)
         return ticket
 
     def leave(self, ticket: Ticket, *, now: float) -> None:
@@ -124,6 +140,10 @@ class Admission:
 
     def rules_changed(self, *, now: float) -> None:
         """Another policy is in force: start what may start by its limits."""
+        for queue in self._queues.values():
+            for ticket in list(queue.fresh.values()):
+                queue.remove(ticket)
+                queue.add(ticket, self._lane(ticket))
         self._deal(now)
 
     # -- what can be seen
@@ -211,6 +231,10 @@ class Admission:
         finally:
             self._dealing = False
 
+    def _fill(self, ticket: Ticket, now: float) -> None:
+        while self.free and (run := self._startable(ticket)) is not None:
+            self._give(ticket, run, now)
+
     def _next(self) -> tuple[Ticket, int] | None:
         for principal in sorted(self._queues, key=self._rank):
             for ticket in self._queues[principal].in_order(full=self._full(principal)):
@@ -251,6 +275,13 @@ class Admission:
         hosts, most = ticket.claim.hosts, limits.per_host
         return next((run for run in ticket.wants if self._on_host[command, hosts[run]] < most), None)
 
+    def _lane(self, ticket: Ticket) -> Lane:
+        """Jobs on one host that the same limits hold back are in one lane."""
+        claim, limits = ticket.claim, self._rules.concurrency(ticket.claim.command)
+        if len(claim.hosts) > 1:
+            return (ticket.seq,)
+        return (claim.command, *(claim.hosts if limits and limits.per_host is not None else ()))
+
     def _full(self, principal: str) -> bool:
         most = self._rules.quota(principal).concurrency
         queue = self._queues.get(principal)
@@ -265,7 +296,7 @@ class Admission:
         ticket.held[run] = now
         if not ticket.started:
             ticket.started = True
-            del queue.fresh[ticket.seq]
+            queue.remove(ticket)
             queue.under_way[ticket.seq] = ticket
             queue.started += 1
         self._served += 1
@@ -288,7 +319,7 @@ class Admission:
     def _drop(self, ticket: Ticket) -> None:
         """It waits no more."""
         self._wait_for_turn(ticket, -int(ticket.waits))
-        self._queues[ticket.claim.principal].fresh.pop(ticket.seq, None)
+        self._queues[ticket.claim.principal].remove(ticket)
         ticket.wants, ticket.most = {}, 0
 
     def _wait_for_turn(self, ticket: Ticket, change: int, *, served: bool = False) -> None:

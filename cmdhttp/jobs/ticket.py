@@ -26,6 +26,10 @@ class Claim:
     batch: int = 1
 
 
+Lane = tuple[str | int, ...]
+"""Jobs that wait in one lane may start or not for the same reasons: if its first one may not, none may."""
+
+
 class Holder(Protocol):
     def place_given(self, run: int) -> None:
         """The run may start now, in the place that is this holder's."""
@@ -49,6 +53,7 @@ class Ticket:
     started: bool = False
     holder: Holder | None = None
     rates: tuple[str, ...] = ()
+    lane: Lane = ()
 
     @property
     def waits(self) -> bool:
