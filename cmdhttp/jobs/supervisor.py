@@ -250,9 +250,13 @@ class Supervisor:
         """Why a job that waits may not run any more on any of its hosts."""
         if live.ticket.started or live.done.is_set():
             return None
-        renewed = [self._permits.renew(live.order, step) for step in live.plan.steps]
-        errors = [error for error in renewed if isinstance(error, RunError)]
-        return errors[0] if len(errors) == len(renewed) else None
+        first = None
+        for step in live.plan.steps:
+            found = self._permits.renew(live.order, step)
+            if not isinstance(found, RunError):
+                return None
+            first = first or found
+        return first
 
     def _new(self, ticket: Ticket, job: Job, plan: Plan, order: Order) -> LiveJob:
         since = self._clock.monotonic() - max(self._clock.now() - job.created_at, 0.0)
