@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskStatus
 from starlette.types import ASGIApp
 
@@ -38,16 +40,20 @@ from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
+from cmdhttp.jobs.database import DAMAGED
 from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
-from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.journal import DATABASE, Journal
 from cmdhttp.jobs.leases import Leases
 from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.pruning import Removed, limits_on
 from cmdhttp.jobs.retention import Retention
 from cmdhttp.jobs.room import Room
+from cmdhttp.jobs.salvage import damage, set_aside
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Supervisor
+from cmdhttp.missing_ends import record_missing_ends
+from cmdhttp.policy.compiled import Policy
 from cmdhttp.records import certificate_record, end_record, pruned_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
@@ -62,6 +68,7 @@ _log = logging.getLogger("cmdhttp.server")
 _DESCRIPTORS = 65536
 _COLLECT_AFTER = 10_000
 _BROKER_SECONDS = 30.0
+_LONGEST_PID = 20
 
 
 def serve(
@@ -149,12 +156,13 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     settings, source, holder, link = parts
     clock = SystemClock()
     metrics = Metrics(version=__version__)
-    audit = AuditLog(settings.data / "audit" / "audit.jsonl", now=clock.now)
+    audit_path = settings.data / "audit" / "audit.jsonl"
+    audit = AuditLog(audit_path, now=clock.now)
+    aside = await _set_aside(settings, clock)
     journal = Journal(settings.data, reserve=settings.disk_reserve)
-    room = journal.room
     leases = Leases(monotonic=clock.monotonic)
     hub = Hub(journal, leases)
-    metrics.count_disk(free=lambda: room.free, short=lambda: room.trouble != "")
+    metrics.count_disk(free=lambda: journal.room.free, short=lambda: journal.room.trouble != "")
 
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
@@ -209,12 +217,13 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         clock=clock,
     )
     try:
-        await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
-        policy = holder.current
-        await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
-        metrics.policy_loaded(digest=policy.digest, at=clock.now(), changed=True)
+        if aside is None:
+            await _unless_damaged(record_missing_ends(audit_path, journal, audit), settings)
+        else:
+            await audit.write(Code.JOBS_SET_ASIDE, {"file": aside.name})
+        await _record_start(audit, holder.current, metrics, at=clock.now())
         requeue = Requeue(policy=holder, audit=audit, clock=clock, deadline=settings.queue_deadline)
-        await _recover(supervisor, requeue)
+        await _unless_damaged(_recover(supervisor, requeue), settings)
         api = Api(
             service,
             settings=ApiSettings(
@@ -226,14 +235,17 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": _disk_check(room)}
+        checks = {
+            **_checks(supervisor, journal, audit, holder, reloader, clock, link),
+            "disk": _disk_check(journal.room),
+        }
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
             ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
             reloader=reloader,
-            room=room,
+            room=journal.room,
             retention=retention,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
@@ -307,6 +319,31 @@ def _disk_check(room: Room) -> Check:
     return disk_has_room
 
 
+async def _record_start(audit: AuditLog, policy: Policy, metrics: Metrics, *, at: float) -> None:
+    await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
+    await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
+    metrics.policy_loaded(digest=policy.digest, at=at, changed=True)
+
+
+async def _set_aside(settings: Settings, clock: Clock) -> Path | None:
+    """Put a damaged job database aside, if the admin said so; returns its new name."""
+    path = settings.data / DATABASE
+    if settings.damaged_database != "set_aside" or not (wrong := await to_thread.run_sync(damage, path)):
+        return None
+    aside = set_aside(path, now=clock.now())
+    _log.warning("the job database is damaged (%s) and was put aside as %s; an empty one takes its place", wrong, aside)
+    return aside
+
+
+async def _unless_damaged(work: Awaitable[object], settings: Settings) -> None:
+    """Do what reads the journal at the start. Raises ConfigError if its database turns out to be damaged."""
+    try:
+        await work
+    except* sqlite3.DatabaseError as errors:
+        detail = f"the job database {settings.data / DATABASE} cannot be used: {errors.exceptions[0]}"
+        raise ConfigError(detail, hint=DAMAGED) from errors
+
+
 async def _recover(supervisor: Supervisor, requeue: Requeue) -> None:
     ended, waiting = await supervisor.recover(requeue.revive)
     if ended:
@@ -331,6 +368,8 @@ def _checks(
         return "" if supervisor.accepting else "draining"
 
     async def journal_writable() -> str:
+        if journal.database.damage:
+            return f"damaged: {journal.database.damage}. {DAMAGED}"
         try:
             await journal.probe()
         except Exception as error:  # noqa: BLE001 - whatever it is, the journal is not writable
@@ -451,10 +490,18 @@ def _data_folder(folder: Path) -> Iterator[None]:
         raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, _LONGEST_PID, 0).strip()
+        os.close(descriptor)
+        who = f" (process {int(holder)})" if holder.isdigit() else ""
+        hint = "Stop the other one, or give this one another --data folder."
+        raise ConfigError(f"another cmdhttp uses the data folder {folder}{who}", hint=hint) from error
     except OSError as error:
         os.close(descriptor)
-        hint = "Stop the other one, or give this one another --data folder."
-        raise ConfigError(f"another cmdhttp uses the data folder {folder}", hint=hint) from error
+        hint = "Make room on its disk, or name another folder with --data."
+        raise ConfigError(f"the data folder {folder} cannot be written: {error.strerror}", hint=hint) from error
     try:
         yield
     finally:

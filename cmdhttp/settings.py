@@ -46,6 +46,7 @@ class Settings:
     keep_bytes: int = 20 << 30
     disk_reserve: int = 512 << 20
     prune_every: float = 60.0
+    damaged_database: str = "refuse"
     log_level: str = "info"
 
     @property
@@ -104,6 +105,7 @@ SETTINGS: Mapping[str, str] = {
     "disk_reserve": "bytes of the disk that are left free: below that new jobs get 503 and those that run go on; never more than"
     " a tenth of the disk; 0: none",
     "prune_every": "seconds between two looks for finished jobs to remove",
+    "damaged_database": "refuse or set_aside: what to do at the start when the job database is damaged",
     "log_level": "debug, info, warning or error",
 }
 
@@ -117,7 +119,10 @@ _HIGHEST: Mapping[str, float] = {
     "queue_deadline": 7 * 86400, "keep_days": 36_500, "prune_every": 86_400,
 }  # fmt: skip
 _INTERPRETER = re.compile(r"[a-z][a-z0-9._-]{0,31}")
-_LEVELS = ("debug", "info", "warning", "error")
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "damaged_database": ("refuse", "set_aside"),
+}
 
 
 def variable(name: str) -> str:
@@ -139,9 +144,9 @@ def read_settings(environ: Mapping[str, str], given: Mapping[str, str]) -> Setti
 
 def _parse(name: str, text: str, *, origin: str) -> object:
     default = getattr(Settings(), name)
-    if name == "log_level":
-        if text not in _LEVELS:
-            raise ConfigError(f"{origin} must be one of {', '.join(_LEVELS)}")
+    if name in _CHOICES:
+        if text not in _CHOICES[name]:
+            raise ConfigError(f"{origin} must be one of {', '.join(_CHOICES[name])}", hint=SETTINGS[name])
         return text
     if name == "interpreters":
         return read_interpreters(text, origin=origin)

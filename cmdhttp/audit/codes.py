@@ -21,4 +21,5 @@ class Code(StrEnum):
     JOB_CANCEL = "job.cancel"
     JOB_ENDED = "job.ended"
     JOBS_PRUNED = "jobs.pruned"
+    JOBS_SET_ASIDE = "jobs.set_aside"
     CERTIFICATE_ISSUED = "certificate.issued"

@@ -33,6 +33,14 @@ _QUIET_SECONDS = 0.1
 _MOST_UNSYNCED = 256
 _STOP = None
 
+DAMAGED = (
+    "Stop the service. Restore the data folder from a backup, or start it once with --damaged-database set_aside: that puts the"
+    " file aside and begins with an empty one."
+)
+"""What to do about a file that is damaged."""
+
+_DAMAGE = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+
 PAGE = 8192
 """Bytes: a row of up to a quarter of it needs no page of its own."""
 
@@ -50,13 +58,16 @@ class _Item:
     work: Work[Any]
     durable: bool
     on_commit: Callable[[], None] | None
+    on_error: Callable[[Exception], None]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
 
     def settle(self) -> None:
-        if self.error is None and self.on_commit is not None:
+        if self.error is not None:
+            self.on_error(self.error)
+        elif self.on_commit is not None:
             self.on_commit()
         if self.future.cancelled():
             return
@@ -76,6 +87,7 @@ class Database:
         """
         self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self.damage = ""
         writer = open_database(path, steps=steps)
         reader = _connect(path)
         self._threads = [
@@ -87,11 +99,17 @@ class Database:
 
     def write(self, work: Work[T], *, durable: bool, on_commit: Callable[[], None] | None = None) -> Queued[T]:
         """Queue `work` at once, in order; the future is done after its commit. Raises what `work` raises."""
-        return _hand_over(self._writes, work, durable=durable, on_commit=on_commit)
+        return _hand_over(self._writes, work, durable=durable, on_commit=on_commit, on_error=self._look)
 
     def read(self, work: Work[T]) -> Queued[T]:
         """Run a query on the reader's connection."""
-        return _hand_over(self._reads, work, durable=False, on_commit=None)
+        return _hand_over(self._reads, work, durable=False, on_commit=None, on_error=self._look)
+
+    def _look(self, error: Exception) -> None:
+        """Remember that the file is damaged: what is whole in it works on, and whoever runs the service has to know."""
+        name = getattr(error, "sqlite_errorname", "")
+        if any(name.startswith(one) for one in _DAMAGE):
+            self.damage = str(error)
 
     def close(self) -> None:
         """Finish what is queued and close. Blocks until both threads have ended."""
@@ -107,10 +125,11 @@ def _hand_over(
     *,
     durable: bool,
     on_commit: Callable[[], None] | None,
+    on_error: Callable[[Exception], None],
 ) -> Queued[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    items.put(_Item(work=work, durable=durable, on_commit=on_commit, loop=loop, future=future))
+    items.put(_Item(work=work, durable=durable, on_commit=on_commit, on_error=on_error, loop=loop, future=future))
     return future
 
 
@@ -158,7 +177,7 @@ def _way_out(error: sqlite3.Error) -> str:
         case "BUSY" | "LOCKED":
             return "Another program holds the file; end it, and start again."
         case _:
-            return "Restore the data folder from a backup, or move the file away to start with an empty one."
+            return DAMAGED
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -45,6 +45,8 @@ from cmdhttp.jobs.waiting import Waiting
 DATABASE = "jobs.sqlite3"
 """The file's name in the data folder."""
 
+_MOST_ENDED = 100_000
+
 _INSERT_EVENT = """
 INSERT INTO events SELECT ?1, ?2, ?3, ?4 WHERE ?2 = 1 + coalesce((SELECT max(seq) FROM events WHERE job = ?1), 0)
 """
@@ -202,6 +204,11 @@ class Journal:
             return [Spent(name=name, debt=debt, at=at) for name, debt, at in rows]
 
         return await self._database.read(work)
+
+    async def ended_since(self, moment: float) -> list[str]:
+        """Return the ids of the jobs that have ended since a time in Unix seconds."""
+        query = "SELECT id FROM jobs WHERE finished_at >= ? ORDER BY finished_at LIMIT ?"
+        return await self._database.read(lambda db: [row[0] for row in db.execute(query, (moment, _MOST_ENDED))])
 
     async def waiting(self) -> list[tuple[Job, Waiting]]:
         """Return every job that waits and of which it is kept what was asked, in the order of their coming."""

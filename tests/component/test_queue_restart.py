@@ -13,7 +13,9 @@ MARK = "private-words-of-a-call"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service.running(tmp_path_factory.mktemp("queue") / "service", **{"max-running": "1", "drain": "0"}) as running:
+    with Service.running(
+        tmp_path_factory.mktemp("queue") / "service", remotes=None, **{"max-running": "1", "drain": "0"}
+    ) as running:
         yield running
 
 

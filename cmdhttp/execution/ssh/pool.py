@@ -21,6 +21,7 @@ from cmdhttp.execution.ssh.login.dial import Dialed, Dialer, close
 from cmdhttp.plan.model import SshTarget
 
 _MOST_LINKS = 4
+_LEAST_IDLE = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _BACKED_OFF = frozenset({RunErrorCode.CONNECT_FAILED, RunErrorCode.LOGIN_FAILED, RunErrorCode.LOGIN_SHELL_FAILED})
 
@@ -301,9 +302,14 @@ class Pool:
         place.wake()
 
     def _end_idle(self, link: Link) -> None:
-        if link in self._homes and link.users == 0:
-            self._drop(link)
-            self._end(link, "idle")
+        place = self._homes.get(link)
+        if place is None or link.users:
+            return
+        if place.callers:  # somebody waited for it to open and has not had a turn of the loop since
+            link.idle = asyncio.get_running_loop().call_later(max(self._idle, _LEAST_IDLE), self._end_idle, link)
+            return
+        self._drop(link)
+        self._end(link, "idle")
 
     def _drop(self, link: Link) -> None:
         """Lend a link no more."""
