@@ -84,7 +84,9 @@ class Admission:
         self._claimed: Counter[str] = Counter()
         self._claimed_on: Counter[tuple[str, str]] = Counter()
         self._turns: dict[str, dict[str, int]] = {}
-        """Of each command, how many jobs wait for it by principal, in the order of their turn."""
+        """Of each command, how many jobs wait for it by principal, in the order of their coming."""
+        self._served_by: dict[str, dict[str, int]] = {}
+        """Of each command that runs or is waited for, when it last served each principal."""
 
     # -- in and out
 
@@ -252,7 +254,8 @@ class Admission:
         claim = ticket.claim
         if self._rules.concurrency(claim.command) is None:
             return ticket, run
-        for principal in self._turns[claim.command]:
+        served = self._served_by.get(claim.command, {})
+        for principal in sorted(self._turns[claim.command], key=lambda name: served.get(name, 0)):
             if principal == claim.principal:
                 return ticket, run
             for other in self._queues[principal].in_order(full=self._full(principal)):
@@ -292,7 +295,7 @@ class Admission:
         self._wait_for_turn(ticket, -1)
         del ticket.wants[run]
         ticket.most -= 1
-        self._wait_for_turn(ticket, int(ticket.waits), served=True)
+        self._wait_for_turn(ticket, int(ticket.waits))
         ticket.held[run] = now
         if not ticket.started:
             ticket.started = True
@@ -301,6 +304,7 @@ class Admission:
             queue.started += 1
         self._served += 1
         queue.served = self._served
+        self._served_by.setdefault(ticket.claim.command, {})[ticket.claim.principal] = self._served
         self._hold(ticket, run, 1)
         if ticket.holder is not None:
             ticket.holder.place_given(run)
@@ -322,19 +326,22 @@ class Admission:
         self._queues[ticket.claim.principal].remove(ticket)
         ticket.wants, ticket.most = {}, 0
 
-    def _wait_for_turn(self, ticket: Ticket, change: int, *, served: bool = False) -> None:
-        """Count who waits for a command; whoever was served goes to the end."""
+    def _wait_for_turn(self, ticket: Ticket, change: int) -> None:
+        """Count who waits for a command."""
         command, principal = ticket.claim.command, ticket.claim.principal
         turns = self._turns.setdefault(command, {})
         left = turns.get(principal, 0) + change
         if left:
-            if served:
-                turns.pop(principal, None)
             turns[principal] = left
         else:
             turns.pop(principal, None)
         if not turns:
             del self._turns[command]
+            self._forget_if_idle(command)
+
+    def _forget_if_idle(self, command: str) -> None:
+        if not self._running[command] and command not in self._turns:
+            self._served_by.pop(command, None)
 
     def _let_go(self, ticket: Ticket, run: int) -> None:
         del ticket.held[run]
@@ -345,6 +352,7 @@ class Admission:
         self._queues[ticket.claim.principal].places += change
         _add(self._running, ticket.claim.command, change)
         _add(self._on_host, _key(ticket, run), change)
+        self._forget_if_idle(ticket.claim.command)
         if change > 0:
             self._under_way[ticket.seq, run] = ticket
         else:

@@ -318,3 +318,22 @@ def test_a_flood_of_refusals_is_cheap(service: Limited) -> None:
     assert service.metric('cmdhttp_refusals_total{limit="host_busy"}') >= 1100
     with sqlite3.connect(service.data / "jobs.sqlite3") as database:
         assert database.execute("SELECT count(*) FROM jobs").fetchone()[0] == len(service.records("job.started"))
+
+
+def test_limits_and_turns_after_a_kill(service: Limited) -> None:
+    """What waited keeps its order, its host to itself and its turns, and a rate is not begun anew."""
+    service.launch("one", nap(30))
+    jobs = [("ann", service.launch("one", nap(0.3))), ("ann", service.launch("one", nap(0.3)))]
+    jobs.append(("cid", service.launch("one", nap(0.3), principal="cid")))
+    left = service.run("rare", nap(0)).status_code
+    service.kill()
+    service.start()
+    service.end_orphans()
+    ended = [service.job(job["id"], wait=15, principal=principal) for principal, job in jobs]
+    assert [job["state"] for job in ended] == ["succeeded"] * 3
+    first, second, others = (span(job) for job in ended)
+    assert first[1] <= others[0] < others[1] <= second[0], "one at a time, and the other caller's before the second"
+    with service.client() as client:
+        rate = as_document(client.get("/v1/commands/rare"))["limits"]["rate"]
+    assert left in (200, 429)
+    assert rate["left"] < 3

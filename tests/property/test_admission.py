@@ -130,7 +130,7 @@ def test_every_law_after_every_step(data: st.DataObject) -> None:
     assert len(house.told) == len(set(house.told)), "no run starts twice"
     assert (house.admission.free, house.admission.queued, house.admission.started) == (house.places, 0, 0)
     books = vars(house.admission)
-    kept = ("_queues", "_under_way", "_running", "_on_host", "_claimed", "_claimed_on", "_turns")
+    kept = ("_queues", "_under_way", "_running", "_on_host", "_claimed", "_claimed_on", "_turns", "_served_by")
     assert not any(books[name] for name in kept)
 
 

@@ -145,6 +145,19 @@ def test_turns_at_a_command_whoever_holds_more_elsewhere() -> None:
     assert house.starts == "ah b1h"
 
 
+def test_who_has_it_now_is_not_next() -> None:
+    """The turn at a command is of whoever was served by it longest ago, not of whoever has waited longest."""
+    house = House(Rules(concurrencies={"c": busy(per_host=1)}), places=8)
+    running = house.enter("a0", principal="a")
+    house.enter("a1", principal="a")
+    house.enter("b0", principal="b")
+    house.enter("a2", principal="a")
+    running.end()
+    while house.jobs:
+        next(job for job in house.jobs if job.running).end()
+    assert house.starts == "a0h b0h a1h a2h"
+
+
 def test_what_gave_way_at_a_command_is_next_there() -> None:
     """The place of whoever holds fewest serves the one whose turn it is at the command; then it is its own turn."""
     house = House(Rules(concurrencies={"c": busy(total=1)}), places=2)
