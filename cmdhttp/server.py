@@ -93,7 +93,22 @@ def serve(
         ):
             announce()
             _raise_descriptor_limit()
-            asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
+            with _ungrouped():
+                asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
+
+
+@contextmanager
+def _ungrouped() -> Iterator[None]:
+    """Let what kept the service from its start out of the task groups around it, for whoever prints it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException | None = group.subgroup(ConfigError)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is None:
+            raise
+        raise error from None
 
 
 class _Parts(NamedTuple):
@@ -156,8 +171,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     settings, source, holder, link = parts
     clock = SystemClock()
     metrics = Metrics(version=__version__)
-    audit_path = settings.data / "audit" / "audit.jsonl"
-    audit = AuditLog(audit_path, now=clock.now)
+    audit = AuditLog(_audit_path(settings), now=clock.now)
     aside = await _set_aside(settings, clock)
     journal = Journal(settings.data, reserve=settings.disk_reserve)
     leases = Leases(monotonic=clock.monotonic)
@@ -217,10 +231,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         clock=clock,
     )
     try:
-        if aside is None:
-            await _unless_damaged(record_missing_ends(audit_path, journal, audit), settings)
-        else:
-            await audit.write(Code.JOBS_SET_ASIDE, {"file": aside.name})
+        await _continue_audit(settings, audit, journal, aside)
         await _record_start(audit, holder.current, metrics, at=clock.now())
         requeue = Requeue(policy=holder, audit=audit, clock=clock, deadline=settings.queue_deadline)
         await _unless_damaged(_recover(supervisor, requeue), settings)
@@ -317,6 +328,18 @@ def _disk_check(room: Room) -> Check:
         return room.trouble
 
     return disk_has_room
+
+
+def _audit_path(settings: Settings) -> Path:
+    return settings.data / "audit" / "audit.jsonl"
+
+
+async def _continue_audit(settings: Settings, audit: AuditLog, journal: Journal, aside: Path | None) -> None:
+    """Record first what a kill kept off the log, or that nobody knows it any more."""
+    if aside is None:
+        await _unless_damaged(record_missing_ends(_audit_path(settings), journal, audit), settings)
+    else:
+        await audit.write(Code.JOBS_SET_ASIDE, {"file": aside.name})
 
 
 async def _record_start(audit: AuditLog, policy: Policy, metrics: Metrics, *, at: float) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.service import Service, free_port, run_program
 
+pytestmark = pytest.mark.timeout(90)  # each test starts the program several times
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -82,7 +84,7 @@ def test_a_damaged_database_is_refused_and_put_aside_on_demand(service: Service,
 
 def test_damage_in_a_page_that_is_read_later(service: Service) -> None:
     """Damage that the start does not meet is told by readiness once it is met, and the next start can put it aside."""
-    for _ in range(40):
+    for _ in range(8):
         service.result("count", {"params": {"to": 3}})
     service.stop()
     path = service.data / "jobs.sqlite3"

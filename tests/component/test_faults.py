@@ -35,8 +35,8 @@ def test_killed_again_and_again(tmp_path: Path, part: int) -> None:
         load.start()
         try:
             for number in range(rounds):
-                time.sleep(chance.uniform(0.02, 0.35))
-                front = number % 6 == 5
+                time.sleep(chance.uniform(0.02, 0.25))
+                front = number % 8 == 7
                 service.shoot(front=front, broker=not front or chance.random() < 0.5)
         finally:
             load.finish()

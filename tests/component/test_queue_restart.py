@@ -10,6 +10,8 @@ from tests.support.service import Document, Service
 
 MARK = "private-words-of-a-call"
 
+pytestmark = pytest.mark.timeout(90)  # each test starts the program several times
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
