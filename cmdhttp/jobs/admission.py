@@ -165,10 +165,6 @@ class Admission:
         queue = self._queues.get(principal)
         return (queue.started, len(queue.fresh)) if queue else (0, 0)
 
-    def runs_of(self, command: str) -> int:
-        """How many runs of a command are under way."""
-        return self._running[command]
-
     def place(self, ticket: Ticket) -> Place | None:
         """Where a job stands that has started nothing, as if places were dealt out to the principals in turn."""
         own = self._queues.get(ticket.claim.principal)
