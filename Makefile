@@ -59,9 +59,9 @@ mutants: ## Whether a test fails for every change of the policy engine (MUTANTS=
 	.venv-mutants/bin/mutmut run --max-children $(JOBS) $(MUTANTS)
 	@.venv-mutants/bin/python scripts/mutants.py $(MUTANTS)
 
-bench: ## Measure, side by side with peers (BENCH=policy, local or ssh for a part, BENCH_ARGS="--quick --json")
+bench: ## Measure, side by side with peers (BENCH=policy, jobs, local or ssh for a part, BENCH_ARGS="--quick --json")
 	@scripts/bootstrap.sh bench
-	$(if $(filter-out policy,$(or $(BENCH),all)),@scripts/ensure-peers.sh $(BENCH))
+	$(if $(filter-out policy jobs jobs.%,$(or $(BENCH),all)),@scripts/ensure-peers.sh $(BENCH))
 	$(if $(filter ssh ssh.% all,$(or $(BENCH),all)),@scripts/ensure-sshd.sh)
 	@exec .venv-bench/bin/python -m benchmarks $(BENCH_ARGS) $(BENCH)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from benchmarks import policy
+from benchmarks.jobs import live
 from benchmarks.jobs import run as jobs
 from benchmarks.local import run as local
 from benchmarks.local.servers import Missing
@@ -20,14 +21,16 @@ from benchmarks.ssh import run as ssh
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Report]]] = {
     "policy": policy.run,
-    "local": local.run,
-    **{f"local.{part}": partial(local.run, parts=(part,)) for part in local.PARTS},
     "jobs": jobs.run,
     **{f"jobs.{part}": partial(jobs.run, parts=(part,)) for part in jobs.PARTS},
+    "live": live.run,
+    **{f"jobs.{part}": partial(live.run, parts=(part,)) for part in live.PARTS},
+    "local": local.run,
+    **{f"local.{part}": partial(local.run, parts=(part,)) for part in local.PARTS},
     "ssh": ssh.run,
     **{f"ssh.{part}": partial(ssh.run, parts=(part,)) for part in ssh.PARTS},
 }
-_ALL = ("policy", "local", "jobs", "ssh")
+_ALL = ("policy", "jobs", "live", "local", "ssh")
 _ROUNDS = 7
 _QUICK_ROUNDS = 1
 _TERMINATED = 128 + signal.SIGTERM

@@ -14,7 +14,7 @@
     ├── RangeError         a byte range outside the output             416
     ├── TooMany            a limit of this caller, command or host     429
     ├── Unavailable        draining, queue full, record not writable   503
-    │   └── NoRoom         the disk is nearly full
+    │   └── NoSpace        the disk is nearly full
     └── ConfigError        the service cannot start as it is set up    (CLI, exit 2)
 
 Low layers raise; the edge renders once and logs once. `code` is stable and documented in `docs/reference/problems.md`;
@@ -182,8 +182,8 @@ class Unavailable(CmdHttpError):
     retryable = True
 
 
-class NoRoom(Unavailable):
-    code = "no_room"
+class NoSpace(Unavailable):
+    code = "no_space"
     title = "The service's disk is nearly full"
 
 

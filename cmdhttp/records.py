@@ -108,6 +108,7 @@ def pruned_record(removed: Removed) -> dict[str, object]:
     return {
         "jobs": removed.total,
         "limits": {why.value: count for why, count in sorted(removed.jobs.items())},
+        "emptied": removed.emptied,
         "bytes": removed.bytes,
         "oldest": None if removed.oldest is None else rfc3339(removed.oldest),
         "newest": None if removed.newest is None else rfc3339(removed.newest),

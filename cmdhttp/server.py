@@ -7,6 +7,7 @@ SIGHUP.
 """
 
 import asyncio
+import errno
 import fcntl
 import gc
 import logging
@@ -46,15 +47,12 @@ from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import DATABASE, Journal
 from cmdhttp.jobs.leases import Leases
 from cmdhttp.jobs.permit import Permits
-from cmdhttp.jobs.pruning import Removed, limits_on
-from cmdhttp.jobs.retention import Retention
-from cmdhttp.jobs.room import Room
 from cmdhttp.jobs.salvage import damage, set_aside
 from cmdhttp.jobs.state import Job
 from cmdhttp.jobs.supervisor import Executors, Supervisor
 from cmdhttp.missing_ends import record_missing_ends
 from cmdhttp.policy.compiled import Policy
-from cmdhttp.records import certificate_record, end_record, pruned_record
+from cmdhttp.records import certificate_record, end_record
 from cmdhttp.reload.reloader import PolicyHolder, Reloader
 from cmdhttp.reload.source import PolicySource
 from cmdhttp.requeue import Requeue
@@ -63,6 +61,7 @@ from cmdhttp.results.parsers import Parsers
 from cmdhttp.service import Service
 from cmdhttp.settings import Settings
 from cmdhttp.telemetry.metrics import Metrics
+from cmdhttp.upkeep import Upkeep, make_upkeep
 
 _log = logging.getLogger("cmdhttp.server")
 _DESCRIPTORS = 65536
@@ -93,22 +92,18 @@ def serve(
         ):
             announce()
             _raise_descriptor_limit()
-            with _ungrouped():
+            try:
                 asyncio.run(_serve(_Parts(settings, source, holder, link), api=api, ops=ops))
+            except BaseExceptionGroup as group:
+                raise _refusal(group) from None
 
 
-@contextmanager
-def _ungrouped() -> Iterator[None]:
-    """Let what kept the service from its start out of the task groups around it, for whoever prints it."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException | None = group.subgroup(ConfigError)
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if error is None:
-            raise
-        raise error from None
+def _refusal(group: BaseException) -> BaseException:
+    """Return why the service cannot start, if that is all that went wrong, out of the groups that tasks wrap it in."""
+    inner = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, ConfigError) else group
 
 
 class _Parts(NamedTuple):
@@ -126,7 +121,7 @@ async def _serve(parts: _Parts, *, api: socket.socket, ops: socket.socket) -> No
         _brokered(parts.link),
         _running(parts) as house,
         _reloading(house.reloader),
-        _keeping(house),
+        house.upkeep.going_on(),
         anyio.create_task_group() as group,
     ):
         stop = anyio.Event()
@@ -162,8 +157,7 @@ class _House:
     hub: Hub
     supervisor: Supervisor
     reloader: Reloader
-    room: Room
-    retention: Retention
+    upkeep: Upkeep
 
 
 @asynccontextmanager
@@ -176,7 +170,6 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     journal = Journal(settings.data, reserve=settings.disk_reserve)
     leases = Leases(monotonic=clock.monotonic)
     hub = Hub(journal, leases)
-    metrics.count_disk(free=lambda: journal.room.free, short=lambda: journal.room.trouble != "")
 
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
@@ -210,7 +203,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         on_wait=metrics.waited,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
-    retention = _retention(settings, journal, leases, audit, metrics, clock)
+    upkeep = make_upkeep(settings, journal=journal, leases=leases, audit=audit, metrics=metrics, clock=clock)
     reloader = Reloader(
         source=source,
         holder=holder,
@@ -231,10 +224,12 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         clock=clock,
     )
     try:
-        await _continue_audit(settings, audit, journal, aside)
-        await _record_start(audit, holder.current, metrics, at=clock.now())
+        with _told("the audit log"):
+            await _continue_audit(settings, audit, journal, aside)
+            await _record_start(audit, holder.current, metrics, at=clock.now())
         requeue = Requeue(policy=holder, audit=audit, clock=clock, deadline=settings.queue_deadline)
-        await _unless_damaged(_recover(supervisor, requeue), settings)
+        with _told("what an earlier life left"):
+            await _unless_damaged(_recover(supervisor, requeue), settings)
         api = Api(
             service,
             settings=ApiSettings(
@@ -246,18 +241,14 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             now=clock.now,
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
-        checks = {
-            **_checks(supervisor, journal, audit, holder, reloader, clock, link),
-            "disk": _disk_check(journal.room),
-        }
+        checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": upkeep.check}
         yield _House(
             api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
             ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
             hub=hub,
             supervisor=supervisor,
             reloader=reloader,
-            room=journal.room,
-            retention=retention,
+            upkeep=upkeep,
         )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:
@@ -285,49 +276,16 @@ def _one_by_one(*told: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[
     return tell
 
 
-def _retention(
-    settings: Settings, journal: Journal, leases: Leases, audit: AuditLog, metrics: Metrics, clock: Clock
-) -> Retention:
-    async def on_removed(removed: Removed) -> None:
-        metrics.pruned(((why.value, count) for why, count in removed.jobs.items()), size=removed.bytes)
-        try:
-            await audit.write(Code.JOBS_PRUNED, pruned_record(removed), urgent=False)
-        except OSError as error:
-            _log.error("that %d jobs were removed is not in the audit log: %s", removed.total, error.strerror)
-
-    retention = Retention(
-        journal=journal,
-        leases=leases,
-        limits=limits_on(
-            journal.room.total, days=settings.keep_days, jobs=settings.keep_jobs, most=settings.keep_bytes
-        ),
-        clock=clock,
-        every=settings.prune_every,
-        on_removed=on_removed,
-    )
-    metrics.count_kept(
-        jobs=lambda: retention.stored.jobs,
-        files=lambda: retention.stored.files,
-        database=lambda: retention.stored.database,
-    )
-    return retention
-
-
-@asynccontextmanager
-async def _keeping(house: _House) -> AsyncIterator[None]:
-    """Look at the disk, and remove old jobs, until the end of the block."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(house.room.watch)
-        group.start_soon(house.retention.watch)
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn a disk that takes no write into a refusal to start that says so."""
+    try:
         yield
-        group.cancel_scope.cancel()
-
-
-def _disk_check(room: Room) -> Check:
-    async def disk_has_room() -> str:
-        return room.trouble
-
-    return disk_has_room
+    except (OSError, sqlite3.Error) as error:
+        hint = "Make room on the disk of the data folder, and let it be one that can be written."
+        raise ConfigError(
+            f"{what} cannot be written: {getattr(error, 'strerror', None) or error}", hint=hint
+        ) from error
 
 
 def _audit_path(settings: Settings) -> Path:
@@ -362,9 +320,18 @@ async def _unless_damaged(work: Awaitable[object], settings: Settings) -> None:
     """Do what reads the journal at the start. Raises ConfigError if its database turns out to be damaged."""
     try:
         await work
-    except* sqlite3.DatabaseError as errors:
-        detail = f"the job database {settings.data / DATABASE} cannot be used: {errors.exceptions[0]}"
-        raise ConfigError(detail, hint=DAMAGED) from errors
+    except (OSError, sqlite3.Error, BaseExceptionGroup) as caught:
+        error = _first(caught)
+        if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.OperationalError):
+            raise error from None  # no damage: perhaps a disk that takes no write
+        detail = f"the job database {settings.data / DATABASE} cannot be used: {error}"
+        raise ConfigError(detail, hint=DAMAGED) from error
+
+
+def _first(found: BaseException) -> BaseException:
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 async def _recover(supervisor: Supervisor, requeue: Requeue) -> None:
@@ -510,6 +477,8 @@ def _data_folder(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         hint = "Let it belong to the account that serves (chown -R), or name another folder with --data."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            hint = "It needs a disk that can be written and has room; make some, or name another folder with --data."
         raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

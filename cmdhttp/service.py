@@ -221,7 +221,7 @@ class Service:
 
     async def output(self, job: Job, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         """Return output bytes of a job that was already found readable."""
-        if size == 0:
+        if size == 0 or not job.output_kept:
             return b""
         if (printed := self._hub.printed(job.id)) is not None:
             return printed.get((run, stream), b"")[offset : offset + size]

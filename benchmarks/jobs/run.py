@@ -1,199 +1,171 @@
-"""Jobs: how many are accepted a second and what durability adds, what followers cost, and how long a start after a kill takes.
+"""Jobs that are kept: lists, single jobs, the start and the removal of old ones, with a long history and with a short one.
 
-Only our own service is measured: nothing else here keeps jobs. It is known by its flags and its HTTP alone, but for the
-folder that a kill has left, which is made with its journal.
+The journal is asked as the service asks it, without HTTP. The history is made up; see `history`.
 """
 
-import json
-import re
-import resource
-import selectors
-import shutil
-import socket
-import subprocess
-import sys
+import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.figures import Column, Sheet, race
-from benchmarks.local import family
-from benchmarks.local.contenders import Cmdhttp
-from benchmarks.local.http import Call, WrongAnswer, ask, connect, load, request
-from benchmarks.local.programs import FULL, programs
-from benchmarks.local.servers import ROOT, Place, Running, running
+from benchmarks.figures import Aim, Aims, Column, Sheet, percentile, race
+from benchmarks.jobs.history import RARE, fill, principal
 from benchmarks.measure import Report
+from cmdhttp.clock import SystemClock
+from cmdhttp.jobs import pruning
+from cmdhttp.jobs.database import Work
+from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.leases import Leases
+from cmdhttp.jobs.listing import Filter
+from cmdhttp.jobs.retention import Retention
+from cmdhttp.jobs.state import State
 
-PARTS = ("accept", "followers", "recovery")
-_CLIENTS = 64
-_SECONDS, _QUICK_SECONDS = 1.5, 0.3
-_FOLLOWERS, _QUICK_FOLLOWERS = 1000, 100
-_UNDER_WAY, _QUICK_UNDER_WAY = 1000, 100
-_LINES = 40
-_READ = 1 << 16
-_PATIENCE = 60.0
-_SEQ = re.compile(rb'"seq":(\d+)')
-_DESCRIPTORS = 8192
-
-
-class Jobs(Cmdhttp):
-    """The service with its data at a given place and with further flags; `ticks` prints a line every 50 ms."""
-
-    def __init__(self, data: Path | None = None, **flags: str) -> None:
-        super().__init__(programs(FULL))
-        self._data = data
-        self._flags = flags
-
-    def prepare(self, place: Place) -> list[list[str]]:
-        (command,) = super().prepare(place)
-        if self._data is not None:
-            command[command.index("--data") + 1] = str(self._data)
-        return [[*command, *(part for name, value in self._flags.items() for part in (f"--{name}", value))]]
-
-    def policy(self, token: Mapping[str, str]) -> dict[str, object]:
-        made = super().policy(token)
-        script = f"i=0; while [ $i -lt {_LINES} ]; do echo line $i; i=$((i + 1)); sleep 0.05; done"
-        plain = {"effect": "read", "on": "local", "timeout": "10m"}
-        made["commands"]["ticks"] = {**plain, "script": script, "interpreter": "sh"}
-        made["roles"]["all"][0]["commands"].append("ticks")
-        return made
-
-    def launch(self, port: int, command: str, body: Mapping[str, object]) -> str:
-        """Start a job; returns its id."""
-        sent = json.dumps({**body, "wait": 0}).encode()
-        answer = ask(port, request("POST", f"/v1/run/{command}", headers=self.headers, body=sent))
-        if answer.status != 202:  # noqa: PLR2004 - accepted
-            raise WrongAnswer(f"{answer.status}: {answer.body[:300]!r}")
-        return str(json.loads(answer.body)["id"])
+PARTS = ("lists", "prune")
+_SHORT, _LONG, _QUICK_LONG = 1000, 1_000_000, 50_000
+_GOES = 25
+_PRUNED = 20_000
+_MOST_MS = 20.0
+P50, WORST = Column(name="p50", unit="ms"), Column(name="worst", unit="ms")
 
 
 def run(*, rounds: int, quick: bool, parts: Sequence[str] = PARTS) -> Iterator[Report]:
-    """Measure these parts. Raises WrongAnswer."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
-    measure: dict[str, Callable[[], Sheet]] = {
-        "accept": lambda: _accept(rounds, _QUICK_SECONDS if quick else _SECONDS),
-        "followers": lambda: _followers(rounds, _QUICK_FOLLOWERS if quick else _FOLLOWERS),
-        "recovery": lambda: _recovery(rounds, _QUICK_UNDER_WAY if quick else _UNDER_WAY),
+    """Measure these parts, then say which aims are met."""
+    size = _QUICK_LONG if quick else _LONG
+    with tempfile.TemporaryDirectory() as folder:
+        short, long = Path(folder) / "short", Path(folder) / "long"
+        newest = time.time()
+        fill(short, jobs=_SHORT, newest=newest)
+        some = fill(long, jobs=size, newest=newest)
+        aims: list[Aim] = []
+        if "lists" in parts:
+            sheet = _lists(long, some, newest=newest, jobs=size, rounds=rounds)
+            yield sheet
+            aims += [
+                Aim(what=f"{row.name}: worst", unit="ms", wanted=_MOST_MS, found=sheet.figure(row.name, "worst").median)
+                for row in sheet.rows
+            ]
+            yield _starts({"1,000 jobs": short, f"{size:,} jobs": long}, rounds=rounds)
+        if "prune" in parts:
+            yield _prune(long, keep=size - min(_PRUNED, size // 2))
+        if aims:
+            yield Aims(title="Aims", aims=tuple(aims))
+
+
+def _lists(folder: Path, some: Sequence[str], *, newest: float, jobs: int, rounds: int) -> Sheet:
+    old = newest - jobs * 0.9
+    filters = {
+        "newest page": Filter(principal=principal(1), limit=51),
+        "state": Filter(principal=principal(1), limit=51, states=(State.FAILED,)),
+        "a rare state": Filter(principal=principal(1), limit=51, states=(State.LOST,)),
+        "command": Filter(principal=principal(1), limit=51, command="service.status-3"),
+        "a rare command": Filter(principal=principal(1), limit=51, command=RARE),
+        "host": Filter(principal=principal(1), limit=51, host="web-3"),
+        "host and a rare state": Filter(principal=principal(1), limit=51, host="web-3", states=(State.LOST,)),
+        "since and until, long ago": Filter(principal=principal(1), limit=51, since=old, until=old + 5000),
+        "all of these": Filter(
+            principal=principal(1),
+            limit=51,
+            host="web-3",
+            command="service.status-3",
+            states=(State.FAILED,),
+            since=old,
+        ),
+        "a page of 200": Filter(principal=principal(1), limit=201),
     }
-    for part in parts:
-        yield measure[part]()
+    with asyncio.Runner() as runner:
+        journal = runner.run(_opened(folder))
+
+        def goes(ask: Callable[[int], Awaitable[object]]) -> tuple[float, float]:
+            async def take() -> list[float]:
+                found = []
+                for go in range(_GOES):
+                    start = time.perf_counter()
+                    await ask(go)
+                    found.append((time.perf_counter() - start) * 1000)
+                return sorted(found)
+
+            taken = runner.run(take())
+            return percentile(taken, 0.5), taken[-1]
+
+        work: dict[str, Callable[[], Sequence[float]]] = {
+            name: lambda wanted=wanted: goes(lambda _go: journal.page(wanted))  # type: ignore[misc]
+            for name, wanted in filters.items()
+        }
+        work["one job"] = lambda: goes(lambda go: journal.get(some[go * 37 % len(some)]))
+        try:
+            return race(f"Lists and jobs, {jobs:,} finished jobs", (P50, WORST), work, rounds=rounds)
+        finally:
+            journal.close()
 
 
-# -- accepting
+async def _opened(folder: Path) -> Journal:
+    return Journal(folder)
 
 
-def _accept(rounds: int, seconds: float) -> Sheet:
-    """The one place is taken, so that a call is accepted and nothing else: two syncs, of the audit log and of the journal."""
+def _starts(folders: dict[str, Path], *, rounds: int) -> Sheet:
+    def start(folder: Path) -> tuple[float]:
+        async def take() -> float:
+            began = time.perf_counter()
+            journal = Journal(folder)
+            await journal.unfinished()
+            taken = time.perf_counter() - began
+            journal.close()
+            return taken * 1000
 
-    def accepted(folder: str | None) -> Sequence[float]:
-        with tempfile.TemporaryDirectory(dir=folder, prefix="cmdhttp-bench-") as name:
-            us = Jobs(Path(name) / "data", **{"max-running": "1", "max-queued": "1000000", "drain": "0"})
-            with running(us) as up:
-                us.launch(up.port, "sleep", {"params": {"seconds": 600}})
-                sent = request("POST", "/v1/run/true", headers=us.headers, body=b'{"wait": 0}')
-                seen = load(up.port, Call(request=sent, holds=b'"state":"queued"'), clients=_CLIENTS, seconds=seconds)
-        return seen.rate, seen.p50 * 1000, seen.p99 * 1000
+        return (asyncio.run(take()),)
 
-    title = f"Accepted jobs, {_CLIENTS} clients: on a disk, and in memory, where a sync costs nothing"
-    columns = (
-        Column(name="accepted", unit="1/s"),
-        Column(name="p50", unit="ms"),
-        Column(name="p99", unit="ms"),
-    )
-    work = {"data on disk": lambda: accepted(None), "data in memory": lambda: accepted("/dev/shm")}  # noqa: S108
-    notes = ("What durability adds to a call is the difference of the rows.",)
-    return race(title, columns, work, rounds=rounds, notes=notes)
+    work = {name: lambda folder=folder: start(folder) for name, folder in folders.items()}
+    title = "The start: opening the journal, and looking for what has not ended"
+    return race(title, (Column(name="took", unit="ms"),), work, rounds=rounds)
 
 
-# -- following
+def _prune(folder: Path, *, keep: int) -> Sheet:
+    """Remove the oldest, once, and time each hold of the writer, on its own thread."""
+    held: list[float] = []
+    spent: list[float] = []
+
+    async def take() -> float:
+        journal, clock = Journal(folder), SystemClock()
+        real = journal.database.write
+
+        def timed(work: Work[object], *, durable: bool) -> Awaitable[object]:
+            def both(db: object) -> object:
+                start, busy = time.perf_counter(), time.thread_time()
+                try:
+                    return work(db)  # type: ignore[arg-type]
+                finally:
+                    held.append((time.perf_counter() - start) * 1000)
+                    spent.append((time.thread_time() - busy) * 1000)
+
+            return real(both, durable=durable)
+
+        journal.database.write = timed  # type: ignore[method-assign,assignment]
+        limits = pruning.Limits(days=0, jobs=keep, bytes=0)
+        retention = Retention(
+            journal=journal,
+            leases=Leases(monotonic=clock.monotonic),
+            limits=limits,
+            clock=clock,
+            every=60,
+            on_removed=_nothing,
+        )
+        before = (await journal.database.read(pruning.stored)).jobs
+        began = time.perf_counter()
+        await retention.round()
+        rate = (before - retention.stored.jobs) / (time.perf_counter() - began)
+        journal.close()
+        return rate
+
+    rate = asyncio.run(take())
+    taken = sorted(held)
+    names = ("hold p50", "p99", "worst", "cpu p99", "cpu worst")
+    columns = (*(Column(name=name, unit="ms") for name in names), Column(name="jobs", unit="1/s"))
+    busy = sorted(spent)
+    figures = (percentile(taken, 0.5), percentile(taken, 0.99), taken[-1], percentile(busy, 0.99), busy[-1], rate)
+    note = f"{len(taken)} pieces of work; the commits after them are apart from these."
+    return race("Removing the oldest", columns, {"the writer": lambda: figures}, rounds=1, notes=(note,))
 
 
-def _followers(rounds: int, count: int) -> Sheet:
-    def followed(many: int) -> Sequence[float]:
-        us = Jobs()
-        with running(us) as up:
-            return _follow(us, up, many)
-
-    title = f"Followers of one job that prints {_LINES} lines, 50 ms apart"
-    columns = (
-        Column(name="memory", unit="MB"),
-        Column(name="processor", unit="s"),
-        Column(name="last after", unit="ms"),
-    )
-    notes = (
-        "Memory is that of the front above idle, while all follow. The last event reaches the last follower so long after it"
-        " reached the first. Each follower is checked: every number once, in order, to the end.",
-    )
-    work = {"1 follower": lambda: followed(1), f"{count:,} followers": lambda: followed(count)}
-    return race(title, columns, work, rounds=rounds, notes=notes)
-
-
-def _follow(us: Jobs, up: Running, count: int) -> Sequence[float]:
-    front = up.roots
-    idle, cpu = family.resident(front), family.cpu(front)
-    job = us.launch(up.port, "ticks", {})
-    sent = request("GET", f"/v1/jobs/{job}/events", headers={**us.headers, "Accept": "application/x-ndjson"})
-    with ExitStack() as stack, selectors.DefaultSelector() as selector:
-        held: dict[socket.socket, bytearray] = {}
-        for _ in range(count):
-            connection = stack.enter_context(connect(up.port))
-            connection.sendall(sent)
-            held[connection] = bytearray()
-            selector.register(connection, selectors.EVENT_READ)
-        ends, most = _read_all(selector, held, lambda: family.resident(front))
-    for seen in held.values():
-        numbers = [int(number) for number in _SEQ.findall(bytes(seen))]
-        if numbers != list(range(1, len(numbers) + 1)) or b'"type":"finished"' not in seen:
-            raise WrongAnswer(f"a follower saw {numbers[:5]}...{numbers[-5:]}")
-    return (most - idle) / 1e6, family.cpu(front) - cpu, (ends[-1] - ends[0]) * 1000
-
-
-def _read_all(
-    selector: selectors.BaseSelector, held: dict[socket.socket, bytearray], memory: Callable[[], int]
-) -> tuple[list[float], int]:
-    """Read until all have their last event; returns when each had, and the most memory that was seen."""
-    ends: list[float] = []
-    most, give_up = 0, time.monotonic() + _PATIENCE
-    while len(ends) < len(held):
-        if time.monotonic() > give_up:
-            raise WrongAnswer(f"{len(held) - len(ends)} followers have no end")
-        for key, _ in selector.select(0.2):
-            connection = key.fileobj
-            if not isinstance(connection, socket.socket):
-                continue
-            data = connection.recv(_READ)
-            held[connection] += data
-            if not data or b'"type":"finished"' in held[connection][-_READ:]:
-                ends.append(time.monotonic())
-                selector.unregister(connection)
-        most = max(most, memory())
-    return ends, most
-
-
-# -- starting again
-
-
-def _recovery(rounds: int, count: int) -> Sheet:
-    def started(jobs: int) -> Sequence[float]:
-        with tempfile.TemporaryDirectory(prefix="cmdhttp-bench-") as name:
-            data = Path(name) / "data"
-            data.mkdir(mode=0o700)
-            if jobs:
-                command = [sys.executable, "-m", "benchmarks.jobs.unfinished", str(data), str(jobs)]
-                subprocess.run(command, cwd=ROOT, check=True)
-            before = time.perf_counter()
-            with running(Jobs(data)):
-                took = time.perf_counter() - before
-            shutil.rmtree(data)
-        return (took,)
-
-    title = f"From the start to the first answer after a kill with {count:,} running jobs"
-    notes = (
-        "The processes of the runs are no part of it: a guard of each has ended them within a second of the kill.",
-    )
-    work = {"nothing to recover": lambda: started(0), f"{count:,} jobs": lambda: started(count)}
-    return race(title, (Column(name="start", unit="s"),), work, rounds=rounds, notes=notes)
+async def _nothing(_removed: pruning.Removed) -> None:
+    pass

@@ -337,12 +337,13 @@ class _WaitResponse:
         self._on_gone = on_gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone, job = await until_gone_or(receive, self._service.end(self._job.id), wait=self._wait)
-        if gone:
-            if self._on_gone is not None:
-                await self._on_gone()
-            return
-        response = await self._reply(job or await self._service.now(self._job))
+        with self._service.reading(self._job):
+            gone, job = await until_gone_or(receive, self._service.end(self._job.id), wait=self._wait)
+            if gone:
+                if self._on_gone is not None:
+                    await self._on_gone()
+                return
+            response = await self._reply(job or await self._service.now(self._job))
         await response(scope, receive, send)
 
 

@@ -47,7 +47,11 @@ class AuditLog:
             self._head, torn = _continue(self._descriptor)
             self._whole = os.fstat(self._descriptor).st_size
         except (OSError, ValueError) as error:
-            hint = "Move the file away to keep it as evidence; a new chain begins then."
+            hint = (
+                "Let it belong to the account that serves, on a disk that can be written and has room."
+                if isinstance(error, OSError)
+                else "Move the file away to keep it as evidence; a new chain begins then."
+            )
             raise ConfigError(f"the audit log {path} cannot be continued: {error}", hint=hint) from error
         self._written = self._head
         self._unsynced: list[tuple[_Item, Head]] = []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from cmdhttp import __version__
 from cmdhttp.cli.host_verbs import add_host_verbs
+from cmdhttp.cli.jobs_prune import add_prune
 from cmdhttp.cli.policy_verbs import add_policy_verbs
 from cmdhttp.cli.starter_verbs import add_starter_verbs
 from cmdhttp.cli.text import print_error, visible
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_test(verbs)
     add_policy_verbs(verbs)
     add_host_verbs(verbs)
+    _add_jobs(verbs)
     _add_token(verbs)
     return parser
 
@@ -138,6 +140,11 @@ def _add_test(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("-k", dest="only", metavar="NAME", help="run only the tests whose name has this text")
     parser.add_argument("--json", action="store_true", help="print tests and coverage as JSON")
     parser.set_defaults(run=_test)
+
+
+def _add_jobs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser("jobs", help="remove old jobs", description="Remove old jobs.")
+    add_prune(parser.add_subparsers(required=True, metavar="prune"))
 
 
 def _add_token(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -172,6 +172,8 @@ def _way_out(error: sqlite3.Error) -> str:
     match getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]:
         case "FULL":
             return "Make room on the disk of the data folder; nothing in it is damaged."
+        case "IOERR":  # also what SQLite says when there is no room for the file that its readers share
+            return "Make room on the disk of the data folder, if it is full; else look at the disk's health."
         case "READONLY" | "CANTOPEN" | "PERM":
             return "Let the data folder and all in it belong to the account that serves, on a disk that can be written."
         case "BUSY" | "LOCKED":

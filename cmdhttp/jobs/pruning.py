@@ -21,13 +21,14 @@ from cmdhttp.ids import is_job_id
 from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.journal import JOB
 from cmdhttp.jobs.output_log import OutputLog
+from cmdhttp.jobs.state import Job
 
 KEY_SECONDS = 86_400.0
 """How long an idempotency key leads to its job, whatever the limits are."""
 
 _DAY = 86_400.0
-_SLICE_JOBS, _SLICE_RUNS = 64, 200
-_SLICE_EVENTS = 500
+_SLICE_JOBS, _SLICE_RUNS = 32, 200
+_SLICE_EVENTS = 250
 
 
 class Why(StrEnum):
@@ -61,20 +62,25 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Victim:
-    """A job that a limit asks to remove. `size` is what its files take."""
+    """A job that a limit asks to remove. `size` is what its files take; a `keyed` one keeps its row."""
 
     id: str
     finished_at: float
     runs: int
     size: int
     why: Why
+    keyed: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Removed:
-    """What was removed: jobs by the limit that they were over, and files without a job. Times are Unix seconds."""
+    """What was removed: jobs by the limit that they were over, and files without a job. Times are Unix seconds.
+
+    `emptied` is how many of the jobs keep their row.
+    """
 
     jobs: Counter[Why] = field(default_factory=Counter)
+    emptied: int = 0
     bytes: int = 0
     orphans: int = 0
     oldest: float | None = None
@@ -83,13 +89,14 @@ class Removed:
     def add(self, victims: Sequence[Victim]) -> None:
         for victim in victims:
             self.jobs[victim.why] += 1
+            self.emptied += victim.keyed
             self.bytes += victim.size
             self.oldest = victim.finished_at if self.oldest is None else self.oldest
             self.newest = victim.finished_at
 
     def clear(self) -> None:
         self.jobs.clear()
-        self.bytes = self.orphans = 0
+        self.emptied = self.bytes = self.orphans = 0
         self.oldest = self.newest = None
 
     @property
@@ -145,7 +152,7 @@ def find(db: sqlite3.Connection, *, limits: Limits, now: float, after: Place, go
         keyed = _has_young_key(db, job, created_at=created_at, now=now)
         if keyed and not whole:
             continue
-        victims.append(Victim(id=job, finished_at=finished_at, runs=job_runs, size=size, why=why))
+        victims.append(Victim(id=job, finished_at=finished_at, runs=job_runs, size=size, why=why, keyed=keyed))
         runs += job_runs
         jobs -= not keyed
         taken -= size + each
@@ -186,7 +193,10 @@ def give_back(db: sqlite3.Connection, *, pages: int, spare: int) -> bool:
     free = int(db.execute("PRAGMA freelist_count").fetchone()[0])
     if free <= spare:
         return False
-    db.execute(f"PRAGMA incremental_vacuum({min(pages, free - spare)})").fetchall()
+    for _ in range(
+        min(pages, free - spare)
+    ):  # sqlite3 takes one step of a statement without columns, and a step is a page
+        db.execute("PRAGMA incremental_vacuum(1)")
     return int(db.execute("PRAGMA freelist_count").fetchone()[0]) < free
 
 
@@ -232,24 +242,39 @@ def _has_young_key(db: sqlite3.Connection, job: str, *, created_at: float, now: 
 
 def _mark(db: sqlite3.Connection, job: str, *, now: float) -> bool:
     row = db.execute(
-        "SELECT body, created_at, whole FROM jobs WHERE id = ? AND finished_at IS NOT NULL", (job,)
+        "SELECT body, runs, created_at, whole FROM jobs WHERE id = ? AND finished_at IS NOT NULL", (job,)
     ).fetchone()
     if row is None:
         return False
-    body, created_at, whole = row
-    kept = JOB.validate_json(body)
+    body, runs, created_at, whole = row
+    kept = _readable(body)
     keyed = _has_young_key(db, job, created_at=created_at, now=now)
-    if keyed and not whole:
+    if keyed and not (whole and kept):
         return False
-    db.execute("INSERT OR REPLACE INTO pruned VALUES (?, ?)", (job, len(kept.runs)))
-    if keyed:
+    db.execute("INSERT OR REPLACE INTO pruned VALUES (?, ?)", (job, runs))
+    if keyed and kept:
         emptied = JOB.dump_json(replace(kept, output_kept=False))
         db.execute("UPDATE jobs SET size = 0, whole = 0, body = ? WHERE id = ?", (emptied, job))
         return True
     db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+    _delete_hosts(db, job, kept)
+    db.execute("DELETE FROM idempotency WHERE job = ?", (job,))
+    return True
+
+
+def _readable(body: bytes) -> Job | None:
+    """Return the job of a row, or None if the row is damaged: that must not keep it, and all after it, for ever."""
+    try:
+        return JOB.validate_json(body)
+    except ValueError:
+        return None
+
+
+def _delete_hosts(db: sqlite3.Connection, job: str, kept: Job | None) -> None:
+    if kept is None:
+        db.execute("DELETE FROM job_hosts WHERE job = ?", (job,))  # reads the whole table
+        return
     db.executemany(
         "DELETE FROM job_hosts WHERE principal = ? AND host = ? AND command = ? AND state = ? AND job = ?",
         {(kept.principal, run.host, kept.command, kept.state, job) for run in kept.runs},
     )
-    db.execute("DELETE FROM idempotency WHERE job = ?", (job,))
-    return True

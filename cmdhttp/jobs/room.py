@@ -10,7 +10,7 @@ from pathlib import Path
 
 from anyio import sleep, to_thread
 
-from cmdhttp.errors import NoRoom
+from cmdhttp.errors import NoSpace
 
 _EVERY = 1.0
 _SMALL_DISK_SHARE = 10
@@ -51,9 +51,9 @@ class Room:
             await sleep(_EVERY)
 
     def check(self) -> None:
-        """Raise NoRoom if no new job may be accepted."""
+        """Raise NoSpace if no new job may be accepted."""
         if self.trouble:
-            raise NoRoom(
+            raise NoSpace(
                 "The service's disk is nearly full; nothing has run.",
                 hint="Try again later. Whoever runs the service sees why in its /readyz.",
                 retry_after=_RETRY_AFTER,

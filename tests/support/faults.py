@@ -108,9 +108,9 @@ class Load:
         self._over = threading.Event()
         self._calls = 0
         self._lock = threading.Lock()
-        work: list[Callable[[random.Random], None]] = [self._call_again_and_again] * 4 + [
-            self._follow_again_and_again
-        ] * 3
+        work: list[Callable[[random.Random], None]] = []
+        work += [self._call_again_and_again] * 4
+        work += [self._follow_again_and_again] * 3
         self._threads = [
             threading.Thread(target=self._guarded, args=(each, random.Random(f"{seed}.{number}")))
             for number, each in enumerate(work)
