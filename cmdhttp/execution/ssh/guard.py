@@ -341,9 +341,9 @@ class Guard(asyncssh.SSHClientSession[bytes]):
 
     def _news(self, kind: str, body: bytes) -> None:
         run = self._runs.get(self._number)
-        if kind == "H" and self.echo is None:
-            if len(body) < _HELLO:
-                raise ValueError("a hello that is too short")
+        if kind == "H":
+            if self.echo is not None or len(body) < _HELLO:
+                raise ValueError("one hello too many, or too short a one")
             self.adopts = body[0] == 1
             self.echo = body[_HELLO:].split(b"\0")[:-1]
             self.greeted.set()
