@@ -174,8 +174,11 @@ def newer(db: sqlite3.Connection) -> str:
 
 
 def sign(db: sqlite3.Connection) -> None:
-    """Say which program has written the database last, for one that may not know its version."""
-    db.execute("INSERT OR REPLACE INTO written_by VALUES (1, ?)", (__version__,))
+    """Say which program has written the database last, for one that may not know its version. A new name alone is written."""
+    db.execute(
+        "INSERT OR REPLACE INTO written_by SELECT 1, ?1 WHERE ?1 NOT IN (SELECT program FROM written_by)",
+        (__version__,),
+    )
 
 
 def _finished_at(body: bytes) -> float | None:
