@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 from cmdhttp import __version__
 from cmdhttp.cli.host_verbs import add_host_verbs
+from cmdhttp.cli.jobs import add_job_verbs
 from cmdhttp.cli.policy_verbs import add_policy_verbs
+from cmdhttp.cli.run import add_run_verb
 from cmdhttp.cli.starter_verbs import add_starter_verbs
 from cmdhttp.cli.text import print_error, visible
 from cmdhttp.errors import CmdHttpError
@@ -51,10 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options. argparse leaves over a NAME=VALUE that stands behind a flag; it belongs to the values before it."""
+    """The options. argparse leaves over a value that stands behind a flag; it belongs to the values before it."""
     parser = _parser()
     options, late = parser.parse_known_args(arguments)
-    if late and not (hasattr(options, "values") and all("=" in text and text[0] != "-" for text in late)):
+    if late and not (
+        hasattr(options, "values") and all(("=" in text or "@" in text) and text[0] != "-" for text in late)
+    ):
         parser.error(visible(f"unrecognized arguments: {' '.join(late)}"))
     if late:
         options.values = [*options.values, *late]
@@ -73,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_test(verbs)
     add_policy_verbs(verbs)
     add_host_verbs(verbs)
+    add_run_verb(verbs)
+    add_job_verbs(verbs)
     _add_token(verbs)
     return parser
 

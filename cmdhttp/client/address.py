@@ -57,9 +57,7 @@ def read_address(text: str, *, origin: str) -> Address:
     dots = {".", ".."} & set(prefix.split("/"))
     if parts.query or parts.fragment or not _PREFIX.fullmatch(prefix) or dots:
         raise ConfigError(f"{origin} has a path, query or fragment that cannot be used", hint=_FORM)
-    return Address(
-        host=parts.hostname, port=port or _PORTS[parts.scheme], tls=parts.scheme == "https", prefix=prefix
-    )
+    return Address(host=parts.hostname, port=port or _PORTS[parts.scheme], tls=parts.scheme == "https", prefix=prefix)
 
 
 def read_proxy(text: str, *, origin: str) -> Address:

@@ -7,8 +7,8 @@ its end, a redirect, a page of something in between. What the service refuses is
 import http.client
 import json
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -101,20 +101,19 @@ class Caller:
         self._proxy = proxy
 
     @contextmanager
-    def open(self, request: Request) -> Iterator[Answer]:
+    def open(self, request: Request, *, sending: Callable[[], None] = lambda: None) -> Iterator[Answer]:
         """Send a request and yield the answer. Raises Refused or Unreachable.
 
-        A `Cut` says that the service may have the request; another `Unreachable`, that it does not.
+        `sending` is called at the last moment at which the service cannot have the request. A `Cut` says that it may have it.
         """
         try:
-            connection = connect(
-                self._address, timeout=_CONNECT_SECONDS, context=self._context, proxy=self._proxy
-            )
+            connection = connect(self._address, timeout=_CONNECT_SECONDS, context=self._context, proxy=self._proxy)
         except ssl.SSLCertVerificationError as error:
             raise NotTrusted(f"the certificate of the service does not hold: {error.verify_message}") from error
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the service cannot be reached: {_reason(error)}") from error
         try:
+            sending()
             yield self._answer(connection, request)
         finally:
             connection.close()
@@ -132,10 +131,9 @@ class Caller:
         sock = cast("Any", connection.sock)  # kept, because http.client lets go of it
         try:
             sock.settimeout(request.silence)
-            try:
+            # Refused before the body was read: the answer, if there is one, says why.
+            with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(request.method, target, body=request.body, headers=headers)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # refused before the body was read: the answer, if there is one, says why
             response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Cut(f"no answer came: {_reason(error)}") from error
@@ -203,5 +201,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return "it ended too early"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-

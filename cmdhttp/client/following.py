@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from cmdhttp.client.exchange import NDJSON, Answer, Caller, Cut, Request
-from cmdhttp.client.failures import CallFailed, Document, Refused, Unreachable
+from cmdhttp.client.failures import CallFailed, Document, Refused
 from cmdhttp.client.patience import Patience
 from cmdhttp.ids import is_job_id
 
@@ -93,8 +93,9 @@ class Following:
 
     def _connection(self, request: Request) -> Iterator[Event]:
         """Yield what is new on one connection. Raises CallFailed or OutOfTime."""
+        before = self.uncertain
         try:
-            with self._caller.open(replace(request, silence=self._patient())) as answer:
+            with self._caller.open(replace(request, silence=self._patient()), sending=self._sending) as answer:
                 for line in self._lines(answer):
                     event = _read(line)
                     if event.type == "interrupted":
@@ -102,13 +103,13 @@ class Following:
                     self._patience.progress()
                     if self._is_new(event):
                         yield event
-        except Cut:
-            self.uncertain = not self.job_id
-            raise
         except Refused as refused:
-            if refused.nothing_ran is False:
-                self.uncertain = not self.job_id
+            if refused.nothing_ran:
+                self.uncertain = before
             raise
+
+    def _sending(self) -> None:
+        self.uncertain = not self.job_id
 
     def _lines(self, answer: Answer) -> Iterator[bytes]:
         held: list[bytes] = []
@@ -121,7 +122,7 @@ class Following:
             held.append(rest)
             size += len(rest)
             if size > _LONGEST_LINE:
-                raise Unreachable(f"an event has more than {_LONGEST_LINE} bytes")
+                raise Cut(f"an event has more than {_LONGEST_LINE} bytes")
 
     def _is_new(self, event: Event) -> bool:
         if (number := event.document.get("seq")) is None:
@@ -153,12 +154,12 @@ def _read(line: bytes) -> Event:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unreachable("the stream holds a line that is no event; is the URL that of the service?")
+        raise Cut("the stream holds a line that is no event; is the URL that of the service?")
     return Event(line=line, document=document)
 
 
 def _job_id(event: Event) -> str:
     found = event.document.get("job_id")
     if not isinstance(found, str) or not is_job_id(found):
-        raise Unreachable("the service named no job; is the URL that of the service?")
+        raise Cut("the service named no job; is the URL that of the service?")
     return found

@@ -1,0 +1,129 @@
+"""`cmdhttp jobs output` and `cmdhttp jobs fetch`: kept bytes, to the screen or into files."""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from cmdhttp.cli.calls import requests
+from cmdhttp.cli.calls.landing import Landing, NotPut
+from cmdhttp.cli.calls.screen import Screen
+from cmdhttp.cli.calls.telling import ended
+from cmdhttp.cli.calls.way import caller_of, patience_of
+from cmdhttp.client.downloading import TERMINAL, followed_bytes, kept_bytes
+from cmdhttp.client.exchange import Caller
+from cmdhttp.client.failures import Document
+from cmdhttp.client.patience import insist
+from cmdhttp.errors import ConfigError
+
+_NOT_ALL = 1
+
+
+def print_output(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print one output stream of one run; returns the exit code. Raises ConfigError."""
+    identity = requests.job_id(options.id)
+    caller, screen = caller_of(options, environ), Screen(raw=options.raw)
+    path = f"/v1/jobs/{identity}/output/{options.stream}"
+    query = {"host": options.host} if options.host else {}
+
+    def size_at_end() -> int | None:
+        job = insist(lambda: caller.ask(requests.one_job(identity)), patience_of(options))
+        return _size(job, options) if job.get("state") in TERMINAL else None
+
+    def work() -> int:
+        patience = patience_of(options)
+        if options.follow:
+            pieces = followed_bytes(caller, path=path, query=query, size_at_end=size_at_end, patience=patience)
+        else:
+            pieces = kept_bytes(caller, path=path, query=query, size=size_at_end(), patience=patience)
+        for piece in pieces:
+            screen.output("stdout", piece)
+        return 0
+
+    return ended(screen, work, as_json=False)
+
+
+def fetch_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Download the files of a job into a folder; returns the exit code. Raises ConfigError."""
+    identity = requests.job_id(options.id)
+    caller, screen = caller_of(options, environ), Screen(quiet=options.json)
+    folder = Path(options.folder or identity)
+
+    def work() -> int:
+        job = insist(lambda: caller.ask(requests.one_job(identity)), patience_of(options))
+        files = list(_files(job, only=options.host))
+        told = []
+        with Landing.at(folder) as landing:
+            for file in files:
+                told.append(_fetched(file, landing, caller, options))
+                if not options.json:
+                    _tell(screen, told[-1])
+        if options.json:
+            screen.plain(json.dumps({"folder": str(folder), "files": told}).encode())
+        elif not files:
+            screen.say("cmdhttp: the job has left no files" + ("" if job.get("state") in TERMINAL else " yet"))
+        return _NOT_ALL if any(entry["error"] for entry in told) else 0
+
+    return ended(screen, work, as_json=options.json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """`parts` are the folders and the name that it should get."""
+
+    host: str
+    name: str
+    parts: tuple[str, ...]
+    size: int
+    sha256: str
+    path: str
+    query: Mapping[str, str]
+
+
+def _files(job: Document, *, only: str | None) -> Iterator[_File]:
+    """Yield the files that a job names. Raises ConfigError for a host that it did not run on."""
+    several = isinstance(job.get("runs"), list)
+    runs = [run for run in (job["runs"] if several else [job]) if only in (None, run.get("host"))]
+    if not runs:
+        raise ConfigError(f"the job did not run on '{only}'")
+    for run in runs:
+        for number, entry in enumerate(run.get("artefacts") or []):
+            link = urlsplit(str(entry.get("link")))
+            host, name = str(run.get("host")), str(entry.get("name"))
+            yield _File(
+                host=host,
+                name=name,
+                parts=(*((host,) if several else ()), *name.split("/")),
+                size=int(entry.get("bytes", 0)),
+                sha256=str(entry.get("sha256")),
+                path=f"/v1/jobs/{job.get('id')}/artefacts/{number}",
+                query=dict(parse_qsl(link.query)),
+            )
+
+
+def _fetched(file: _File, landing: Landing, caller: Caller, options: argparse.Namespace) -> Document:
+    told: Document = {"host": file.host, "name": file.name, "bytes": file.size, "sha256": file.sha256}
+    try:
+        pieces = kept_bytes(caller, path=file.path, query=file.query, size=file.size, patience=patience_of(options))
+        path = landing.put(file.parts, pieces, sha256=file.sha256)
+    except NotPut as problem:
+        return told | {"path": None, "error": str(problem)}
+    return told | {"path": path, "error": None}
+
+
+def _tell(screen: Screen, told: Document) -> None:
+    if told["error"]:
+        screen.say(f"cmdhttp: {told['name']}: {told['error']}")
+    else:
+        screen.text(str(told["path"]))
+
+
+def _size(job: Document, options: argparse.Namespace) -> int | None:
+    runs = job.get("runs")
+    for run in runs if isinstance(runs, list) else [job]:
+        if options.host in (None, run.get("host")) and not (runs and options.host is None):
+            size = run.get(f"{options.stream}_bytes")
+            return size if isinstance(size, int) else None
+    return None

@@ -1,0 +1,113 @@
+"""A job's events become what a person or a program sees: output, the progress line, and the finished job."""
+
+from base64 import b64decode
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+from cmdhttp.cli.calls.screen import STDERR, STDOUT, Screen
+from cmdhttp.client.failures import Document, Unreachable
+from cmdhttp.client.following import Event
+
+
+class Damaged(Unreachable):
+    """The output that was received is not the output that is kept."""
+
+    retryable = False
+
+
+class Watcher:
+    """Shows one job. `shows` is the output; `whole` says that the events are followed from the first, so sums can be checked."""
+
+    def __init__(self, screen: Screen, *, shows: bool, whole: bool = True) -> None:
+        self._screen = screen
+        self._shows = shows
+        self._whole = whole
+        self._offsets: dict[tuple[str, str], int] = {}
+        self._sums: dict[tuple[str, str], Any] = {}
+        self._several = False
+        self.job: Document = {}
+
+    def watch(self, events: Iterable[Event]) -> Document:
+        """Show events to the last; returns the finished job. Raises CallFailed, OutOfTime and OutputLost."""
+        for event in events:
+            self.see(event)
+        return self.job
+
+    def knows(self, job: Document) -> None:
+        """Take up what is known of a job whose first events are not followed."""
+        self.job = job
+        self._several = isinstance(job.get("runs"), list)
+
+    def see(self, event: Event) -> None:
+        document = event.document
+        match event.type:
+            case "accepted":
+                self.knows(_object(document.get("job")))
+                self._waiting(self.job)
+            case "output":
+                self._output(document)
+            case "started" if not self._several:
+                self._screen.progress("")
+            case "exited" if self._several:
+                self._screen.host_end(str(document.get("host")))
+            case "progress":
+                self._progress(document)
+            case "finished":
+                self._screen.progress("")
+                self.job = _object(document.get("job"))
+                self._check_sums()
+            case _:
+                pass  # a heartbeat, or an event of a later version
+
+    def _output(self, document: Document) -> None:
+        host, stream, offset = document.get("host"), document.get("stream"), document.get("offset")
+        if not isinstance(host, str) or stream not in (STDOUT, STDERR) or not isinstance(offset, int):
+            raise Damaged("an event of output does not say of what it is")
+        data, place = _bytes(document), (host, str(stream))
+        if offset != self._offsets.get(place, 0 if self._whole else offset):
+            raise Damaged(f"the output of {host} has a gap before byte {offset}")
+        self._offsets[place] = offset + len(data)
+        self._sums.setdefault(place, sha256()).update(data)
+        if self._shows and self._several:
+            self._screen.host_output(host, place[1], data)
+        elif self._shows:
+            self._screen.output(place[1], data)
+
+    def _check_sums(self) -> None:
+        """Raise Damaged if what was shown has another sum than what is kept."""
+        runs = self.job.get("runs")
+        for run in runs if isinstance(runs, list) else [self.job]:
+            for stream, expected in _object(run.get("sha256")).items():
+                seen = self._sums.get((str(run.get("host")), stream))
+                if self._whole and expected and (seen or sha256()).hexdigest() != expected:
+                    raise Damaged(f"the {stream} of {run.get('host')} is not what the service has kept")
+
+    def _waiting(self, job: Document) -> None:
+        if queue := _object(job.get("queue")):
+            self._screen.progress(f"waiting: position {queue.get('position')}, {queue.get('reason')}")
+
+    def _progress(self, document: Document) -> None:
+        if "queue" in document:
+            self._waiting(document)
+            return
+        done, total = document.get("hosts_done"), document.get("hosts_total")
+        if total is None:
+            return
+        batches = document.get("batches")
+        batch = f", batch {document.get('batch')} of {batches}" if isinstance(batches, int) and batches > 1 else ""
+        self._screen.progress(f"{done} of {total} hosts done, {document.get('hosts_failed')} failed{batch}")
+
+
+def _bytes(document: Document) -> bytes:
+    text, encoded = document.get("text"), document.get("base64")
+    try:
+        if isinstance(text, str):
+            return text.encode()
+        return b64decode(encoded if isinstance(encoded, str) else "!", validate=True)
+    except ValueError:
+        raise Damaged("an event of output does not hold any") from None
+
+
+def _object(value: object) -> Document:
+    return value if isinstance(value, dict) else {}
