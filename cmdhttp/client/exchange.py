@@ -8,7 +8,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -47,6 +47,9 @@ class Answer:
         self._sock = sock
         self._left = response.length
         self.status = response.status
+
+    def close(self) -> None:
+        self._response.close()
 
     def header(self, name: str) -> str:
         return self._response.getheader(name) or ""
@@ -112,18 +115,19 @@ class Caller:
             raise NotTrusted(f"the certificate of the service does not hold: {error.verify_message}") from error
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the service cannot be reached: {_reason(error)}") from error
-        try:
+        with closing(connection):
             sending()
-            yield self._answer(connection, request)
-        finally:
-            connection.close()
+            with closing(self._response(connection, request)) as answer:
+                if answer.status not in _OK:
+                    raise _refusal(answer)
+                yield answer
 
     def ask(self, request: Request) -> Document:
         """Return the JSON object that answers a request. Raises Refused or Unreachable."""
         with self.open(request) as answer:
             return answer.document()
 
-    def _answer(self, connection: http.client.HTTPConnection, request: Request) -> Answer:
+    def _response(self, connection: http.client.HTTPConnection, request: Request) -> Answer:
         headers = {**self._headers, "Accept": request.accept, "Connection": "close", **request.headers}
         if request.body is not None:
             headers["Content-Type"] = JSON
@@ -137,10 +141,7 @@ class Caller:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Cut(f"no answer came: {_reason(error)}") from error
-        answer = Answer(response, sock=sock)
-        if response.status not in _OK:
-            raise _refusal(answer)
-        return answer
+        return Answer(response, sock=sock)
 
 
 class Cut(Unreachable):

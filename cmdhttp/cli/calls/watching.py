@@ -84,8 +84,9 @@ class Watcher:
                     raise Damaged(f"the {stream} of {run.get('host')} is not what the service has kept")
 
     def _waiting(self, job: Document) -> None:
-        if queue := _object(job.get("queue")):
-            self._screen.progress(f"waiting: position {queue.get('position')}, {queue.get('reason')}")
+        queue = _object(job.get("queue"))
+        if isinstance(position := queue.get("position"), int) and position > 1:  # every job is first for a moment
+            self._screen.progress(f"waiting: position {position}, {queue.get('reason')}")
 
     def _progress(self, document: Document) -> None:
         if "queue" in document:
