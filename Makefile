@@ -43,6 +43,7 @@ check: setup-dev ## Lint, format, types, direction of imports, contract and docu
 test: setup-dev ## The whole test suite (PYTEST_ARGS="-k name" for a part of it)
 	@scripts/ensure-sshd.sh
 	@scripts/ensure-shells.sh
+	@scripts/ensure-netns.sh
 ifeq ($(PYTEST_ARGS),)
 	$(BIN)/coverage run --source cmdhttp/policy,cmdhttp/plan -m pytest -p no:hypothesispytest tests/unit
 	$(BIN)/coverage report --fail-under=100

@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncssh
 
-from cmdhttp.execution.ssh import algorithms
+from cmdhttp.execution.ssh.login import algorithms
 
 _READ = 1 << 18
 

@@ -22,7 +22,7 @@ from benchmarks.local.http import Call, request
 from benchmarks.local.programs import WORD
 from benchmarks.local.servers import ROOT, Place, Streamed, find
 from benchmarks.ssh.fleet import Fleet
-from cmdhttp.execution.ssh.algorithms import KEY_EXCHANGE
+from cmdhttp.execution.ssh.login.algorithms import KEY_EXCHANGE
 
 PARALLEL = 64
 FIRST, FLEET = "h0", "group:fleet"

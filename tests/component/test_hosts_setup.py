@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cmdhttp.execution.ssh.dial import Dialer, close
+from cmdhttp.execution.ssh.login.dial import Dialer, close
 from cmdhttp.plan.model import Certificate, KeyFile, SshTarget
 from tests.support.cli import cmdhttp
 from tests.support.sshd import Sshd, make_key, sshd_path

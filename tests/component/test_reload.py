@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,7 +224,8 @@ def test_a_bind_mount(tmp_path: Path) -> None:
 
 def test_hangups(tmp_path: Path) -> None:
     """With `policy_poll` 0 only SIGHUP makes it read the policy, changed or not; no SIGHUP ends the program, ever."""
-    with ReloadingService.running(tmp_path / "service", **{"policy-poll": "0", "drain": "5"}) as service:
+    flags: dict[str, Any] = {"policy-poll": "0", "drain": "5"}
+    with ReloadingService.running(tmp_path / "service", **flags) as service:
         service.hang_up()
         wait_until(lambda: service.loads("unchanged") == 1, "the policy was read again")
         service.put("B")

@@ -271,7 +271,8 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
     """
     secret = "stdin-canary-4f7d1c"
     answers: list[str] = []
-    with Service.running(tmp_path / "service", **{"log-level": "debug"}) as service:
+    flags: dict[str, Any] = {"log-level": "debug"}
+    with Service.running(tmp_path / "service", **flags) as service:
         canaries = [secret.encode(), *(token.encode() for token in service.tokens.values())]
         spills = [service.launch("spill", {"stdin": secret + "\n", "hosts": [host]})["id"] for host in ("local", "far")]
         for host in ("local", "far"):

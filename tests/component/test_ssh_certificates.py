@@ -30,10 +30,10 @@ from cmdhttp.execution.model import (
     Stop,
 )
 from cmdhttp.execution.ssh import SshExecutor
-from cmdhttp.execution.ssh.certificates import Issued, Issuer, Purpose
-from cmdhttp.execution.ssh.dial import Dialed, Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed
-from cmdhttp.execution.ssh.signers import KeySigner
+from cmdhttp.execution.ssh.login.certificates import Issued, Issuer, Purpose
+from cmdhttp.execution.ssh.login.dial import Dialed, Dialer, close
+from cmdhttp.execution.ssh.login.signers import KeySigner
 from cmdhttp.plan.model import Agent, AgentSigner, Certificate, KeyFile, KeyVariable, Shell, SshTarget, Step
 from tests.support.agent import Agent as RunningAgent
 from tests.support.leaks import nothing_left

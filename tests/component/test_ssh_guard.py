@@ -90,7 +90,7 @@ class Link:
             elif kind == "z":
                 return out, OVER.unpack(body)
             else:
-                assert kind in "sc", (kind, body)
+                assert kind in "sce", (kind, body)
 
     def until(self, wanted: str) -> bytes:
         while True:

@@ -12,9 +12,9 @@ import asyncssh
 import pytest
 
 from cmdhttp.execution.model import RunError, RunErrorCode
-from cmdhttp.execution.ssh import agents, credentials
-from cmdhttp.execution.ssh.dial import Dialed, Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed, at_jump
+from cmdhttp.execution.ssh.login import agents, credentials
+from cmdhttp.execution.ssh.login.dial import Dialed, Dialer, close
 from cmdhttp.plan.model import (
     Agent,
     AgentSigner,

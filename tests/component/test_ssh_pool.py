@@ -282,7 +282,7 @@ async def later(stop: Stop) -> None:
 async def test_one_connection_to_the_jump_host(sshd: Sshd, tmp_path: Path) -> None:
     """Hosts behind one jump host share the connection to it, which stays as long as any of them is open."""
     with Sshd.start(tmp_path / "behind") as first, Sshd.start(tmp_path / "beyond") as second:
-        executor = SshExecutor(idle=0.3)
+        executor = SshExecutor(idle=1.5)
         jump = target_of(sshd)
         async with nothing_left(), closing(executor):
             for server in (first, second, first):

@@ -84,6 +84,16 @@ class Escape:
         """Two forks, a session of its own, and no descriptor left open."""
         self._detach(self._live)
 
+    def nulled(self) -> None:
+        """A daemon by the book: two forks, a session of its own, and /dev/null in the place of the streams."""
+
+        def settle() -> None:
+            for _ in range(3):
+                os.open(os.devnull, os.O_RDWR)
+            self._live()
+
+        self._detach(settle)
+
     def unbound(self) -> None:
         """The same, and it is told of no parent's death."""
 
@@ -186,7 +196,7 @@ class Escape:
         os._exit(0)
 
 
-KINDS = ("deaf", "session", "daemon", "unbound", "hopper", "stranger", "holder")
+KINDS = ("deaf", "session", "daemon", "nulled", "unbound", "hopper", "stranger", "holder")
 """Those that leave the processes of the service alone."""
 
 HOSTILE = ("killer", "strange_killer", "freezer", "deep_freezer")

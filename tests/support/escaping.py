@@ -23,7 +23,7 @@ from tests.support.sshd import is_alive
 SURVIVAL_SECONDS = 1.0
 _QUIET_WALKS = 3
 _QUIET_PAUSE = 0.02
-_PLAIN = {"type": "string", "pattern": "[A-Za-z0-9_./-]+"}
+PLAIN = {"type": "string", "pattern": "[A-Za-z0-9_./-]+"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +54,23 @@ class EscapeService(Service):
             "params": {
                 "kind": {"type": "enum", "values": [*KINDS, *HOSTILE]},
                 "stay": {"type": "enum", "values": ["yes", "no"]},
-                "file": _PLAIN,
-                "mark": _PLAIN,
+                "file": PLAIN,
+                "mark": PLAIN,
             },
             "timeout": "40s",
             "on": "local",
         },
     }
 
+    @property
+    def hideout(self) -> Path:
+        """Where escapees say that they have got away."""
+        return self.folder / "escapees"
+
     def attempts(self, kinds: Sequence[str] = KINDS, *, stay: bool = True) -> list[Attempt]:
         """One attempt of each kind, with marks that are on no other process of this machine."""
         column = uuid.uuid4().hex
-        folder = self.folder / "escapees"
+        folder = self.hideout
         folder.mkdir(exist_ok=True)
         return [
             Attempt(kind=kind, mark=f"escapee-{column}-{kind}", file=folder / f"{column}-{kind}", stay=stay)

@@ -48,7 +48,7 @@ class ManyHosts(Service):
         """Run the service and what its hosts need."""
         with silence() as port:
             cls.silent_port = port
-            with cls.running(folder, **flags) as service:
+            with cls.running(folder, remotes=None, **flags) as service:
                 yield service
 
     def write_policy(self) -> None:

@@ -29,6 +29,8 @@ Media = Literal["application/x-ndjson", "text/event-stream"]
 NDJSON: Media = "application/x-ndjson"
 SSE: Media = "text/event-stream"
 _WAIT = 10.0
+_START = 30.0
+_LONG_POLL = 5.0
 _ROOT = Path(__file__).parents[2]
 _FREE_TEXT = r"[^\x00-\x1f]*"
 _BOTH = ["local", "far"]
@@ -137,6 +139,23 @@ COMMANDS: Mapping[str, Document] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """An SSH host of the policy. `recorded` is the text of its known_hosts file."""
+
+    address: str
+    port: int
+    account: str
+    key: Path
+    recorded: str
+
+    @classmethod
+    def of(cls, sshd: Sshd, *, port: int | None = None) -> "Remote":
+        """A real server, or what stands in front of it at another port of the same address."""
+        recorded = sshd.recorded().replace(f"]:{sshd.port} ", f"]:{port or sshd.port} ")
+        return cls(address=sshd.address, port=port or sshd.port, account=sshd.account, key=sshd.key, recorded=recorded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One event of a stream: its exact bytes as text, and the document in them."""
 
@@ -174,21 +193,26 @@ class Service:
         self.listen = f"127.0.0.1:{free_port()}"
         self.ops = f"127.0.0.1:{free_port()}"
         self.prefix: list[str] = []
+        self.remotes: dict[str, Remote] = {}
         self.flags = {"heartbeat": "5", "drain": "0.3", "wait": "15", **flags}
         self._process: subprocess.Popen[bytes] | None = None
         self._orphans: list[int] = []
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, folder: Path, *, prefix: Sequence[str] = (), **flags: str) -> Iterator[Self]:
+    def running(
+        cls, folder: Path, *, prefix: Sequence[str] = (), remotes: Mapping[str, Remote] | None = None, **flags: str
+    ) -> Iterator[Self]:
         """Start sshd and the service; stop both and check that the service left nothing and logged no error.
 
-        `prefix` is a program and its arguments that starts the service, like unshare.
+        `prefix` is a program and its arguments that starts the service, like unshare; `remotes` are further SSH hosts by
+        name, on which every command that runs on 'far' may run too.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with Sshd.start(folder / "sshd", listen=cls.sshd_listens) as sshd:
             service = cls(folder, sshd, flags=flags)
             service.prefix = list(prefix)
+            service.remotes = dict(remotes or {})
             try:
                 service.write_policy()
                 service.start()
@@ -235,6 +259,10 @@ class Service:
         (self.secrets / "other_key").write_text((self.folder / "other_key").read_text())
         (self.policies / "known_hosts").write_text(self.sshd.recorded())
         (self.policies / "changed_hosts").write_text(self.sshd.recorded(self.folder / "other_key.pub"))
+        for name, remote in self.remotes.items():
+            (self.secrets / f"key_{name}").touch(mode=0o600)
+            (self.secrets / f"key_{name}").write_text(remote.key.read_text())
+            (self.policies / f"hosts_{name}").write_text(remote.recorded)
         principals = {name: {"tokens": [self.new_token(name)]} for name in ("ann", "bob", "old")}
         principals["old"]["tokens"][0]["expires"] = "2020-01-01T00:00:00Z"
         (self.policies / "policy.yaml").write_text(json.dumps(self._policy(principals), indent=1))
@@ -269,7 +297,7 @@ class Service:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        give_up = time.monotonic() + _WAIT
+        give_up = time.monotonic() + _START
         while not self.ready():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"the service did not start:\n{self.log}")
@@ -357,6 +385,17 @@ class Service:
         with self.client(principal) as client:
             return as_document(client.get(f"/v1/jobs/{job_id}", params={"wait": wait}))
 
+    def finished(self, job_id: str, *, seconds: float) -> Document:
+        """Return a job once it has ended. Raises AssertionError if it does not end in time."""
+        give_up = time.monotonic() + seconds
+        while True:
+            left = give_up - time.monotonic()
+            job = self.job(job_id, wait=round(min(max(left, 0), _LONG_POLL), 1))
+            if job["state"] not in ("queued", "running"):
+                return job
+            if left <= 0:
+                raise AssertionError(f"not ended within {seconds} s: {job}")
+
     def list_jobs(self, **filters: str | int) -> list[Document]:
         with self.client() as client:
             jobs: list[Document] = as_document(client.get("/v1/jobs", params=filters))["jobs"]
@@ -422,7 +461,9 @@ class Service:
                 spec["interpreter"] = "sh"
             if spec["on"] == "*":
                 spec["on"] = ["local", "far", "down", "changed", "stranger"]
-        everywhere = ["local", "far", "down", "changed", "stranger"]
+            if "far" in spec["on"]:
+                spec["on"] = [*spec["on"], *self.remotes]
+        everywhere = ["local", "far", "down", "changed", "stranger", *self.remotes]
         public = [name for name in commands if name != "private"]
         return {
             "version": 1,
@@ -430,12 +471,17 @@ class Service:
                 "good": login,
                 "changed": {**login, "host_keys": {"known_hosts": "changed_hosts"}},
                 "stranger": {**login, "auth": {"key": "file:other_key"}},
+                **{name: _profile(name, remote) for name, remote in self.remotes.items()},
             },
             "hosts": {
                 "far": {**here, "labels": {"role": "web"}},
                 "down": {**here, "port": free_port()},
                 "changed": {**here, "ssh": "changed"},
                 "stranger": {**here, "ssh": "stranger"},
+                **{
+                    name: {"address": remote.address, "port": remote.port, "ssh": name}
+                    for name, remote in self.remotes.items()
+                },
             },
             "commands": commands,
             "principals": principals,
@@ -445,6 +491,11 @@ class Service:
             },
             "grants": [{"to": ["ann"], "roles": ["all"]}, {"to": ["bob"], "roles": ["few"]}],
         }
+
+
+def _profile(name: str, remote: Remote) -> Document:
+    auth = {"key": f"file:key_{name}"}
+    return {"user": remote.account, "auth": auth, "host_keys": {"known_hosts": f"hosts_{name}"}}
 
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:

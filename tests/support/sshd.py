@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _ADDRESS = "127.0.0.1"
@@ -31,6 +32,24 @@ _PASSWORD_HASH = "$6$cmdhttptest$2AZ9uPiY1XSd1H/mYJHjTM2bpU21OMUnWuJ5XrD8hYK9.CP
 _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && shift 2 && exec "$@"'
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is special about the machine that a server seems to be; all of it counts only when run as root.
+
+    `setup` is a piece of shell that runs in the server's own mount namespace before it starts, with the folders of the
+    server's public files and of its configuration as `$1` and `$2`; `prefix` is a program with its arguments that starts
+    the server, like nsenter; `address` is where it listens.
+    """
+
+    uid: int = _MADE_UP_UID
+    setup: str = ":"
+    prefix: tuple[str, ...] = ()
+    address: str = _ADDRESS
+
+
+_PLAIN = Machine()
+
+
 class Sshd:
     """One server. `key` logs in at `account`; `known_hosts` holds the server's key, however often that is rotated."""
 
@@ -42,11 +61,15 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
-        listen: str = _ADDRESS,
+        listen: str | None = None,
+        machine: Machine = _PLAIN,
     ) -> None:
-        self.address = _ADDRESS
-        self._listen = listen
+        if machine != _PLAIN and os.getuid() != 0:
+            raise RuntimeError("A server on a machine of its own needs root. Hint: run the tests as root.")
+        self.address = machine.address
+        self._listen = listen or machine.address
         self.port = _free_port()
+        self._machine = machine
         self.folder = folder
         self.key = folder / "user_key"
         self.known_hosts = folder / "known_hosts"
@@ -68,16 +91,17 @@ class Sshd:
         shell: str = "/bin/sh",
         home: str = "/",
         password: bool = False,
-        listen: str = _ADDRESS,
+        listen: str | None = None,
+        machine: Machine = _PLAIN,
     ) -> Iterator["Sshd"]:
-        """Start a server with `config` as further lines of its sshd_config.
+        """Start a server with `config` as further lines of its sshd_config, or in place of ours.
 
         `shell` and `home` count only when run as root, and only root can give the account the password `PASSWORD`.
         `{open}` in a line stands for the server's folder that every account may read, see `put`.
         With `listen=EVERY_LOOPBACK` every address of 127.0.0.0/8 leads to it, and with 0.0.0.0 those of the machine do, too.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        server = cls(folder, config=config, shell=shell, home=home, password=password, listen=listen)
+        server = cls(folder, config=config, shell=shell, home=home, password=password, listen=listen, machine=machine)
         try:
             server._prepare()
             server.up()
@@ -133,7 +157,7 @@ class Sshd:
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         give_up = time.monotonic() + _WAIT
-        while not _greets(self.port):
+        while not _greets(self.address, self.port):
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"sshd did not start:\n{self.log}")
             time.sleep(0.02)
@@ -152,7 +176,22 @@ class Sshd:
         """Kill the server's half of every connection; commands that it started stay."""
         if self._process is None:
             raise RuntimeError("sshd is not running")
-        _end([pid for pid in descendants(self._process.pid) if _name(pid) == "sshd"])
+        _end([pid for pid in descendants(self._process.pid) if _is_sshd(pid)])
+
+    def crash(self) -> None:
+        """Kill the listener and its half of every connection at one moment; commands that they started stay."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        family = [process.pid, *(pid for pid in descendants(process.pid) if _is_sshd(pid))]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        _end(family)
 
     def _prepare(self) -> None:
         if os.getuid() == 0:
@@ -189,13 +228,16 @@ class Sshd:
             if self._password:
                 raise RuntimeError("only root can give an account a password. Hint: run the tests as root.")
             return command
-        made_up = f"{_MADE_UP}:x:{_MADE_UP_UID}:{_MADE_UP_UID}::{self._home}:{self._shell}\n"
+        uid = self._machine.uid
+        made_up = f"{_MADE_UP}:x:{uid}:{uid}::{self._home}:{self._shell}\n"
         accounts = self.put("passwd", Path("/etc/passwd").read_text() + made_up)
         shadow = self.folder / "shadow"
         shadow.touch(mode=0o600)
         shadow.write_text(f"{_MADE_UP}:{_PASSWORD_HASH if self._password else '*'}:20000:0:99999:7:::\n")
-        namespace = ["unshare", "--mount", "--propagation", "private"]
-        return [*namespace, "sh", "-c", _WITH_ACCOUNTS, "sh", str(accounts), str(shadow), *command]
+        namespace = [*self._machine.prefix, "unshare", "--mount", "--propagation", "private"]
+        setup = f"set -e\n{self._machine.setup}\nshift 2\n{_WITH_ACCOUNTS}"
+        folders = [str(self._open_folder), str(self.folder)]
+        return [*namespace, "sh", "-c", setup, "sh", *folders, str(accounts), str(shadow), *command]
 
 
 def sshd_path() -> str:
@@ -243,8 +285,8 @@ def _status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _name(pid: int) -> str:
-    return _status(pid).get("Name", "")
+def _is_sshd(pid: int) -> bool:
+    return _status(pid).get("Name", "").startswith("sshd")
 
 
 def _end(pids: Sequence[int]) -> None:
@@ -265,9 +307,9 @@ def _free_port() -> int:
         return port
 
 
-def _greets(port: int) -> bool:
+def _greets(address: str, port: int) -> bool:
     try:
-        with socket.create_connection((_ADDRESS, port), timeout=1) as probe:
+        with socket.create_connection((address, port), timeout=1) as probe:
             return probe.recv(4) == b"SSH-"
     except OSError:
         return False

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from cmdhttp.cli.hosts.places import behind, profile_of
 from cmdhttp.cli.hosts.sudoers import Rules, inner_of, rules_for
-from cmdhttp.execution.ssh.public import public_half, read_file
+from cmdhttp.execution.ssh.login.public import public_half, read_file
 from cmdhttp.policy.compiled import (
     AgentLogin,
     CertificateLogin,

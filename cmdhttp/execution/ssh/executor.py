@@ -15,14 +15,14 @@ import asyncssh
 
 from cmdhttp.errors import BadValue
 from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
-from cmdhttp.execution.ssh.certificates import OnIssue
-from cmdhttp.execution.ssh.dial import Dialed, Dialer
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost
 from cmdhttp.execution.ssh.greeting import Hello
 from cmdhttp.execution.ssh.guard import WINDOW as GUARD_WINDOW
 from cmdhttp.execution.ssh.guard import Guard, Start
 from cmdhttp.execution.ssh.guarded import Guarded
 from cmdhttp.execution.ssh.link import Link, check_echo, new_token, shell_failed
+from cmdhttp.execution.ssh.login.certificates import OnIssue
+from cmdhttp.execution.ssh.login.dial import Dialed, Dialer
 from cmdhttp.execution.ssh.pool import Figures, Pool
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.run import Patience, Run

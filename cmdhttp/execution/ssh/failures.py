@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from cmdhttp.execution.model import CertificateIssued, RunError, RunErrorCode
-from cmdhttp.execution.ssh import hostcerts
-from cmdhttp.execution.ssh.trust import Trust
+from cmdhttp.execution.ssh.login import hostcerts
+from cmdhttp.execution.ssh.login.trust import Trust
 
 _KEY_HINT = (
     "Compare the host's key with the known_hosts file of its SSH profile. If the host was rebuilt on purpose, record "

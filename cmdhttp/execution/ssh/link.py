@@ -15,10 +15,10 @@ import anyio
 import asyncssh
 
 from cmdhttp.execution.model import RunErrorCode, Stream
-from cmdhttp.execution.ssh.dial import Dialed
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused
 from cmdhttp.execution.ssh.greeting import Hello
 from cmdhttp.execution.ssh.guard import WINDOW, Guard
+from cmdhttp.execution.ssh.login.dial import Dialed
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.session import RunSession
 from cmdhttp.plan.model import Shell, SshTarget

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from cmdhttp.execution.model import RunErrorCode
-from cmdhttp.execution.ssh.dial import Dialed, Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed, at_jump, unreachable
 from cmdhttp.execution.ssh.link import TUNNELS, Link, prepare
+from cmdhttp.execution.ssh.login.dial import Dialed, Dialer, close
 from cmdhttp.plan.model import SshTarget
 
 _MOST_LINKS = 4

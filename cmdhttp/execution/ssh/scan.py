@@ -18,12 +18,12 @@ import anyio
 import asyncssh
 from asyncssh.public_key import SSHOpenSSHCertificate
 
-from cmdhttp.execution.ssh import algorithms
-from cmdhttp.execution.ssh.dial import Dialer, close
 from cmdhttp.execution.ssh.failures import ConnectFailed, Progress, from_exception, out_of_time
-from cmdhttp.execution.ssh.hostcerts import refuse_unfit
-from cmdhttp.execution.ssh.public import read_file
-from cmdhttp.execution.ssh.trust import KnownHosts, Trust, read_authorities
+from cmdhttp.execution.ssh.login import algorithms
+from cmdhttp.execution.ssh.login.dial import Dialer, close
+from cmdhttp.execution.ssh.login.hostcerts import refuse_unfit
+from cmdhttp.execution.ssh.login.public import read_file
+from cmdhttp.execution.ssh.login.trust import KnownHosts, Trust, read_authorities
 from cmdhttp.plan.model import SshTarget
 
 _CERTIFICATE = "-cert-v01@openssh.com"

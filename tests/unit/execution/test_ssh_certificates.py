@@ -8,10 +8,10 @@ from typing import Any
 import asyncssh
 import pytest
 
-from cmdhttp.execution.ssh.certificates import Issued, Issuer, Purpose
-from cmdhttp.execution.ssh.hostcerts import refuse_unfit
-from cmdhttp.execution.ssh.signers import KeySigner
-from cmdhttp.execution.ssh.wire import Reader, string
+from cmdhttp.execution.ssh.login.certificates import Issued, Issuer, Purpose
+from cmdhttp.execution.ssh.login.hostcerts import refuse_unfit
+from cmdhttp.execution.ssh.login.signers import KeySigner
+from cmdhttp.execution.ssh.login.wire import Reader, string
 from cmdhttp.plan.model import Certificate, KeyFile, SshTarget
 
 CA = asyncssh.generate_private_key("ssh-ed25519")

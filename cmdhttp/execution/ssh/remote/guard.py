@@ -343,9 +343,9 @@ class Guard:
         run.warden = None
         run.limit = float("inf")
         if kind == "":
-            self.bury(link, run)
-            return
-        self.keep(link, run.pid)
+            body = self.bury(link, run)
+        else:
+            self.keep(link, run.pid)
         if kind == "f":
             self.drop(run)
             self.say("f", run.number, body)
@@ -358,15 +358,14 @@ class Guard:
         if not run.pipes and run.number in self.runs:
             self.finish(run)
 
-    def bury(self, link: _socket.socket, run: Run) -> None:
-        """A warden has died: what it had adopted is ours now."""
+    def bury(self, link: _socket.socket, run: Run) -> bytes:
+        """A warden has died: what it had adopted is ours now. Returns the end of its run, of which nobody saw the status."""
         link.close()
         send_signal(run.pid, _signal.SIGKILL)
         self.wardens.discard(run.pid)
         alive = kill_all(self.ends, self.wardens, 2.0)
         self.ends.clear()
-        run.over = OVER.pack(0, 0, alive, NOBODY)
-        run.close_at = time.monotonic()
+        return OVER.pack(0, 0, alive, NOBODY)
 
     def finish(self, run: Run) -> None:
         self.drop(run)

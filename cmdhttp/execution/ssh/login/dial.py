@@ -16,12 +16,13 @@ import anyio
 import asyncssh
 
 from cmdhttp.clock import Clock, SystemClock
-from cmdhttp.execution.ssh import algorithms, failures
-from cmdhttp.execution.ssh.certificates import Issuer, OnIssue, Purpose
-from cmdhttp.execution.ssh.credentials import CredentialFiles, Credentials
+from cmdhttp.execution.ssh import failures
 from cmdhttp.execution.ssh.failures import ConnectFailed, Progress
-from cmdhttp.execution.ssh.logins import Login, LoginClient, prepared
-from cmdhttp.execution.ssh.reach import connect_tcp, own_address
+from cmdhttp.execution.ssh.login import algorithms
+from cmdhttp.execution.ssh.login.certificates import Issuer, OnIssue, Purpose
+from cmdhttp.execution.ssh.login.credentials import CredentialFiles, Credentials
+from cmdhttp.execution.ssh.login.logins import Login, LoginClient, prepared
+from cmdhttp.execution.ssh.login.reach import connect_tcp, own_address
 from cmdhttp.plan.model import Certificate, SshTarget
 
 _CLOSE_WITHIN = 2.0

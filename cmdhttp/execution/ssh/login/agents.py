@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import anyio
 import asyncssh
 
-from cmdhttp.execution.ssh import algorithms
 from cmdhttp.execution.ssh.failures import ConnectFailed, not_attempted
+from cmdhttp.execution.ssh.login import algorithms
 from cmdhttp.plan.model import Agent
 
 MOST_KEYS = 5

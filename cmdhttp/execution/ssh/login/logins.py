@@ -13,11 +13,11 @@ import asyncssh
 
 from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.execution.ssh import failures
-from cmdhttp.execution.ssh.agents import MOST_KEYS, AgentClient, open_agent
-from cmdhttp.execution.ssh.certificates import Issuer, Purpose
-from cmdhttp.execution.ssh.credentials import Authority, Means, Password
 from cmdhttp.execution.ssh.failures import ConnectFailed
-from cmdhttp.execution.ssh.hostcerts import refuse_unfit
+from cmdhttp.execution.ssh.login.agents import MOST_KEYS, AgentClient, open_agent
+from cmdhttp.execution.ssh.login.certificates import Issuer, Purpose
+from cmdhttp.execution.ssh.login.credentials import Authority, Means, Password
+from cmdhttp.execution.ssh.login.hostcerts import refuse_unfit
 from cmdhttp.plan.model import Agent, SshTarget
 
 

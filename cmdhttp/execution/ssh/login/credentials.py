@@ -17,8 +17,8 @@ from anyio import to_thread
 
 from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.execution.ssh.failures import ConnectFailed, not_attempted
-from cmdhttp.execution.ssh.signers import AgentSigner, KeySigner, Signer, signature_kind
-from cmdhttp.execution.ssh.trust import KnownHosts, Trust, read_authorities
+from cmdhttp.execution.ssh.login.signers import AgentSigner, KeySigner, Signer, signature_kind
+from cmdhttp.execution.ssh.login.trust import KnownHosts, Trust, read_authorities
 from cmdhttp.plan.model import (
     Agent,
     Certificate,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import asyncssh
 
-from cmdhttp.execution.ssh.algorithms import SIGNATURE, certificate_forms
+from cmdhttp.execution.ssh.login.algorithms import SIGNATURE, certificate_forms
 
 _DEFAULT_PORT = 22
 

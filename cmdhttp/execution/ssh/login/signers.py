@@ -11,9 +11,9 @@ from typing import Protocol
 import asyncssh
 from anyio import to_thread
 
-from cmdhttp.execution.ssh.agents import agent_failed, open_agent
 from cmdhttp.execution.ssh.failures import not_attempted
-from cmdhttp.execution.ssh.wire import Reader
+from cmdhttp.execution.ssh.login.agents import agent_failed, open_agent
+from cmdhttp.execution.ssh.login.wire import Reader
 from cmdhttp.plan.model import Agent
 
 _RSA = "ssh-rsa"

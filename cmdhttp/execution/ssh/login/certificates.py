@@ -19,8 +19,8 @@ import asyncssh
 from cmdhttp.clock import Clock
 from cmdhttp.execution.model import CertificateIssued, RunErrorCode
 from cmdhttp.execution.ssh.failures import ConnectFailed
-from cmdhttp.execution.ssh.signers import Signer
-from cmdhttp.execution.ssh.wire import Reader, string, uint32, uint64
+from cmdhttp.execution.ssh.login.signers import Signer
+from cmdhttp.execution.ssh.login.wire import Reader, string, uint32, uint64
 from cmdhttp.plan.model import Certificate, SshTarget
 
 OnIssue = Callable[[CertificateIssued], Awaitable[None]]

@@ -8,8 +8,8 @@ import base64
 
 import asyncssh
 
-from cmdhttp.execution.ssh import algorithms
-from cmdhttp.execution.ssh.wire import Reader
+from cmdhttp.execution.ssh.login import algorithms
+from cmdhttp.execution.ssh.login.wire import Reader
 
 NAMELESS = "certificate names no host"
 WEAK = "certificate is signed with a weak algorithm"

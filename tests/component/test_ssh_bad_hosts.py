@@ -1,0 +1,351 @@
+"""Hosts that are down, strange, full or hostile: each run ends inside its timeouts with an error that says what to mend.
+
+No bad host disturbs a run on a good one, nor does it make the service grow.
+"""
+
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.bad_ssh import Act, BadServers, Stage
+from tests.support.netns import linked
+from tests.support.remote import machine
+from tests.support.service import Document, Remote, Service, free_port, wait_until
+from tests.support.sshd import Machine, Sshd
+
+pytestmark = pytest.mark.timeout(60)
+
+BOUND = 25.0
+"""Seconds in which a run must have ended that never got anywhere: 5 to connect, 10 to log in, 10 to start."""
+
+GROWTH = 48 * 1024 * 1024
+"""Bytes that the service may grow by at its peak, whatever a host sends."""
+
+HERE = {"params": {"code": 0}}
+
+
+def verdict(job: Document) -> tuple[str, str | None]:
+    """A job's state and error code. Raises AssertionError for an error that does not say how to mend it."""
+    error = job["error"]
+    if error is None:
+        return job["state"], None
+    assert error["detail"]
+    assert error["hint"], error
+    return job["state"], error["code"]
+
+
+def run_on(service: Service, host: str, command: str = "exit", **body: object) -> Document:
+    """Run a command on a host to its end, which must come in time."""
+    answer = service.run(command, {**(HERE if command == "exit" else {}), **body, "hosts": [host], "wait": 0})
+    assert answer.status_code in (200, 202), answer.text
+    return service.finished(answer.json()["id"], seconds=BOUND)
+
+
+def check_good(service: Service) -> None:
+    """A run on a good host is quick, whatever else goes on."""
+    since = time.monotonic()
+    assert run_on(service, "far")["state"] == "succeeded"
+    assert time.monotonic() - since < 3
+
+
+# -- servers that misbehave at each stage
+
+
+STAGES: Sequence[Stage] = ("accept", "version", "login", "channel", "exec", "running")
+ACTS: Sequence[Act] = ("silent", "close", "garbage")
+BAD: Mapping[str, tuple[Stage, Act]] = {f"{stage}_{act}": (stage, act) for stage in STAGES for act in ACTS}
+WITHOUT_AN_END = {"lines": "connect_failed", "banners": "login_failed", "noise": "login_shell_failed"}
+ENDLESS: Mapping[str, tuple[Stage, Act]] = {
+    "lines": ("accept", "endless"),
+    "banners": ("login", "endless"),
+    "noise": ("running", "endless"),
+}
+
+NO_CHANNEL = {("failed", "channel_refused"), ("failed", "login_shell_failed")}
+"""The login worked, and what the service asked for then was not done; nothing ran."""
+
+NO_SHELL = {("failed", "login_shell_failed")}
+
+EXPECTED: Mapping[str, set[tuple[str, str]]] = {
+    **{f"accept_{act}": {("failed", "connect_failed")} for act in ACTS},
+    **{f"version_{act}": {("failed", "connect_failed")} for act in ACTS},
+    "login_silent": {("failed", "login_failed")},
+    "login_close": {("failed", "connect_failed")},
+    "login_garbage": {("failed", "login_failed")},
+    **{f"channel_{act}": NO_CHANNEL for act in ACTS},
+    **{f"exec_{act}": NO_CHANNEL for act in ACTS},
+    **{f"running_{act}": NO_SHELL for act in ACTS},
+}
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("bad")
+    with (
+        BadServers.start(folder / "servers", {**BAD, **ENDLESS}) as servers,
+        Service.running(folder / "service", remotes=servers.remotes) as service,
+    ):
+        yield service
+
+
+def test_each_stage(bad: Service) -> None:
+    """Silent, closing or talking nonsense, before the login or after: the run ends in time and says which it was."""
+    with ThreadPoolExecutor(len(BAD)) as pool:
+        runs = {name: pool.submit(run_on, bad, name) for name in BAD}
+        time.sleep(0.5)
+        check_good(bad)
+        seen = {name: verdict(run.result()) for name, run in runs.items()}
+    assert {name: seen[name] for name in BAD if seen[name] not in EXPECTED[name]} == {}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_without_an_end(bad: Service, name: str) -> None:
+    """A host that talks without an end costs no memory and nobody else's time."""
+    check_good(bad)
+    with growth(bad) as grown, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_on, bad, name)
+        time.sleep(1)
+        check_good(bad)
+        ended = run.result()
+    assert verdict(ended)[1] == WITHOUT_AN_END[name]
+    assert grown[0] < GROWTH
+
+
+@contextmanager
+def growth(service: Service) -> Iterator[list[int]]:
+    """Measure by how many bytes the service was larger at its peak than at the start."""
+    grown: list[int] = []
+    before = _memory(service, "VmRSS")
+    Path(f"/proc/{service.pid}/clear_refs").write_text("5")  # the peak starts anew
+    yield grown
+    grown.append(_memory(service, "VmHWM") - before)
+
+
+def _memory(service: Service, field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", Path(f"/proc/{service.pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+# -- real servers, set up badly
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd:
+    """A server that is set up in a way of its own. `rc` is the .bashrc of an account whose shell is bash."""
+
+    config: Sequence[str] = ()
+    login_shell: str = "/bin/sh"
+    home: str = "/"
+    rc: str = ""
+    machine: Machine = field(default_factory=Machine)
+    expected: Sequence[tuple[str, str | None]] = (("succeeded", None),)
+    full: int = 0
+    """The size of the banner, in bytes."""
+
+
+REFUSED = (("failed", "channel_refused"),)
+SHELL_FAILED = (("failed", "login_shell_failed"),)
+NOISE = "head -c 100000 /dev/zero | tr '\\0' x; echo; head -c 100000 /dev/zero | tr '\\0' y >&2; echo >&2"
+FULL_TMP = """
+    mount -t tmpfs none /run && mkdir /run/sshd /run/kept && mount --bind /tmp /run/kept
+    mount -t tmpfs -o size=16k,mode=1777 none /tmp
+    for folder in "$1" "$2"; do
+        case $folder in /tmp/*) mkdir -p "$folder" && mount --bind "/run/kept/${folder#/tmp/}" "$folder" ;; esac
+    done
+    dd if=/dev/zero of=/tmp/fill bs=1k count=64 2>/dev/null || true
+"""
+
+ODD: Mapping[str, Odd] = {
+    "no_session": Odd(config=["MaxSessions 0"], expected=REFUSED),
+    "one_session": Odd(config=["MaxSessions 1"]),
+    "two_sessions": Odd(config=["MaxSessions 2"]),
+    "few_startups": Odd(config=["MaxStartups 1"]),
+    "bare": Odd(machine=machine("sh")),
+    "bare_one_session": Odd(machine=machine("sh"), config=["MaxSessions 1"]),
+    "bare_two_sessions": Odd(machine=machine("sh"), config=["MaxSessions 2"]),
+    "large_banner": Odd(full=1_000_000),
+    "noise": Odd(login_shell="/bin/bash", rc=NOISE),
+    "endless_noise": Odd(login_shell="/bin/bash", rc="yes noise", expected=SHELL_FAILED),
+    "hang": Odd(login_shell="/bin/bash", rc="exec sleep 60", expected=SHELL_FAILED),
+    "leaves": Odd(login_shell="/bin/bash", rc="exit 3", expected=SHELL_FAILED),
+    "nologin": Odd(login_shell="/usr/sbin/nologin", expected=SHELL_FAILED),
+    "false": Odd(login_shell="/bin/false", expected=SHELL_FAILED),
+    "no_shell": Odd(login_shell="/nonexistent/shell", expected=(("failed", "login_failed"),)),
+    "forced": Odd(config=["ForceCommand echo only this"], expected=SHELL_FAILED),
+    "forced_sftp": Odd(config=["ForceCommand internal-sftp"], expected=SHELL_FAILED),
+    "forced_hang": Odd(config=["ForceCommand sleep 60"], expected=SHELL_FAILED),
+    "restricted": Odd(config=["DisableForwarding yes", "PermitTTY no", "PermitUserRC no"]),
+    "homeless": Odd(home="/nonexistent/home"),
+    "full_tmp": Odd(machine=Machine(setup=FULL_TMP)),
+    "no_forks": Odd(
+        machine=Machine(uid=61235, setup="prlimit --nproc=1 --pid $$"),
+        expected=(*REFUSED, *SHELL_FAILED, ("failed", "spawn_failed")),
+    ),
+}
+
+
+@contextmanager
+def odd_server(folder: Path, odd: Odd) -> Iterator[Sshd]:
+    config = list(odd.config)
+    folder.mkdir(parents=True)
+    if odd.full:
+        (folder / "banner").write_text("x" * 79 + "\n" * (odd.full // 80))
+        config.append(f"Banner {folder / 'banner'}")
+    there, home = odd.machine, odd.home
+    if odd.rc:
+        there, home = replace(there, setup=_home(odd.rc)), "/run/home"
+    with Sshd.start(folder / "sshd", config=config, shell=odd.login_shell, home=home, machine=there) as sshd:
+        yield sshd
+
+
+def _home(rc: str) -> str:
+    """A home directory on a file system of its own, with this .bashrc."""
+    return f"""
+        mount -t tmpfs none /run && mkdir -p /run/sshd /run/home && chmod 755 /run/sshd
+        cat >/run/home/.bashrc <<'END'
+{rc}
+END
+    """
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("odd")
+    with ExitStack() as stack:
+        made = {name: stack.enter_context(odd_server(folder / name, odd)) for name, odd in ODD.items()}
+        remotes = {name: Remote.of(sshd) for name, sshd in made.items()}
+        with Service.running(folder / "service", remotes=remotes) as service:
+            yield service
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_host(odd: Service, name: str) -> None:
+    """What can work works, with the command's own output and nothing else; what cannot says why, in time."""
+    with growth(odd) as grown, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_on, odd, name, "count", params={"to": 3})
+        check_good(odd)
+        ended = run.result()
+    assert verdict(ended) in ODD[name].expected, ended
+    if ended["ok"]:
+        assert ended["stdout"] == "1\n2\n3\n"
+    assert grown[0] < GROWTH
+
+
+SMALL = ("one_session", "two_sessions", "few_startups", "bare_one_session", "bare_two_sessions")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_many_runs_on_a_small_host(odd: Service, name: str) -> None:
+    """Runs wait for a free channel or take another connection; the host's limits fail none of them."""
+    with ThreadPoolExecutor(12) as pool:
+        ended = list(pool.map(lambda _: run_on(odd, name, "stamp"), range(12)))
+    assert [verdict(job) for job in ended] == [("succeeded", None)] * 12
+
+
+# -- hosts that cannot be reached, or that are not who they should be
+
+
+@pytest.fixture(scope="module")
+def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("unreachable")
+    with linked() as link, Sshd.start(folder / "sshd") as sshd:
+        good = Remote.of(sshd)
+        remotes = {
+            "nameless": replace(good, address="nowhere.invalid"),
+            "closed": replace(good, port=free_port()),
+            "no_route": replace(good, address="203.0.113.1"),
+            "no_machine": replace(good, address="198.18.2.77"),
+            "revoked": replace(good, recorded=good.recorded + sshd.recorded(marker="@revoked")),
+            "unrecorded": replace(good, recorded=""),
+            "other_name": replace(good, recorded=good.recorded.replace("127.0.0.1", "127.0.0.2")),
+        }
+        assert link.far
+        with Service.running(folder / "service", remotes=remotes) as service:
+            yield service
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("nameless", "connect_failed"),
+        ("closed", "connect_failed"),
+        ("no_route", "connect_failed"),
+        ("no_machine", "connect_failed"),
+        ("revoked", "host_key_mismatch"),
+        ("unrecorded", "host_key_mismatch"),
+        ("other_name", "host_key_mismatch"),
+        ("changed", "host_key_mismatch"),
+        ("stranger", "login_failed"),
+    ],
+)
+def test_not_reached(unreachable: Service, name: str, code: str) -> None:
+    """The run says why there was no connection, and that takes no longer than a connection may take."""
+    since = time.monotonic()
+    ended = run_on(unreachable, name, "args", params={"one": "x"})
+    assert verdict(ended) == ("failed", code)
+    assert time.monotonic() - since < 7
+    check_good(unreachable)
+
+
+def test_refused_for_its_load(tmp_path: Path) -> None:
+    """A server that takes no further connections now is no reason to give up on it: a later run works."""
+    with (
+        Sshd.start(tmp_path / "full", config=["MaxStartups 1"]) as sshd,
+        Service.running(tmp_path / "service", remotes={"full": Remote.of(sshd)}) as service,
+    ):
+        with closing(socket.create_connection((sshd.address, sshd.port))) as holder:
+            assert holder.recv(4) == b"SSH-"
+            assert verdict(run_on(service, "full")) == ("failed", "connect_failed")
+        wait_until(lambda: run_on(service, "full")["state"] == "succeeded", "the host is used again", seconds=10)
+
+
+# -- back-off
+
+
+def test_a_dead_host_fails_fast(tmp_path: Path) -> None:
+    """After the first time-out the next runs fail at once with the last reason; when it is back, the host is used soon."""
+    with linked() as link:
+        there = Machine(prefix=link.far_prefix, address=link.far_address)
+        with (
+            Sshd.start(tmp_path / "away", machine=there) as sshd,
+            Service.running(tmp_path / "service", remotes={"away": Remote.of(sshd)}) as service,
+        ):
+            link.cut()
+            since = time.monotonic()
+            seen = [verdict(run_on(service, "away")) for _ in range(20)]
+            taken = time.monotonic() - since
+            assert seen == [("failed", "connect_failed")] * 20
+            assert taken < 12
+            check_good(service)
+            link.mend()
+            wait_until(lambda: run_on(service, "away")["state"] == "succeeded", "the host is used again", seconds=10)
+
+
+def test_many_runs_on_a_dead_host(tmp_path: Path) -> None:
+    """Runs at the same time share one attempt; none waits behind the time-outs of the others."""
+    with linked() as link:
+        there = Machine(prefix=link.far_prefix, address=link.far_address)
+        with (
+            Sshd.start(tmp_path / "away", machine=there) as sshd,
+            Service.running(tmp_path / "service", remotes={"away": Remote.of(sshd)}) as service,
+        ):
+            assert run_on(service, "away")["state"] == "succeeded"
+            sshd.down()
+            link.cut()
+            since = time.monotonic()
+            with ThreadPoolExecutor(12) as pool:
+                ended = list(pool.map(lambda _: run_on(service, "away"), range(12)))
+            assert {verdict(job)[0] for job in ended} <= {"failed", "lost"}
+            assert time.monotonic() - since < LOST_WITHIN
+
+
+LOST_WITHIN = 21.0
+"""Seconds until silence on a connection that was good counts as its end, and some for a busy machine."""
