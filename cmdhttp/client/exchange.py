@@ -104,10 +104,13 @@ class Caller:
         self._proxy = proxy
 
     @contextmanager
-    def open(self, request: Request, *, sending: Callable[[], None] = lambda: None) -> Iterator[Answer]:
+    def open(
+        self, request: Request, *, sending: Callable[[], None] = lambda: None, sent: Callable[[], None] = lambda: None
+    ) -> Iterator[Answer]:
         """Send a request and yield the answer. Raises Refused or Unreachable.
 
-        `sending` is called at the last moment at which the service cannot have the request. A `Cut` says that it may have it.
+        `sending` is called at the last moment at which the service cannot have the request, `sent` once all of it has
+        left. A `Cut` says that the service may have it.
         """
         try:
             connection = connect(self._address, timeout=_CONNECT_SECONDS, context=self._context, proxy=self._proxy)
@@ -117,17 +120,17 @@ class Caller:
             raise Unreachable(f"the service cannot be reached: {_reason(error)}") from error
         with closing(connection):
             sending()
-            with closing(self._response(connection, request)) as answer:
+            with closing(self._response(connection, request, sent)) as answer:
                 if answer.status not in _OK:
                     raise _refusal(answer)
                 yield answer
 
-    def ask(self, request: Request) -> Document:
+    def ask(self, request: Request, *, sent: Callable[[], None] = lambda: None) -> Document:
         """Return the JSON object that answers a request. Raises Refused or Unreachable."""
-        with self.open(request) as answer:
+        with self.open(request, sent=sent) as answer:
             return answer.document()
 
-    def _response(self, connection: http.client.HTTPConnection, request: Request) -> Answer:
+    def _response(self, connection: http.client.HTTPConnection, request: Request, sent: Callable[[], None]) -> Answer:
         headers = {**self._headers, "Accept": request.accept, "Connection": "close", **request.headers}
         if request.body is not None:
             headers["Content-Type"] = JSON
@@ -138,6 +141,7 @@ class Caller:
             # Refused before the body was read: the answer, if there is one, says why.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(request.method, target, body=request.body, headers=headers)
+            sent()
             response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Cut(f"no answer came: {_reason(error)}") from error

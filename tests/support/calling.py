@@ -130,7 +130,11 @@ _MORE: Mapping[str, Document] = {
         "script": r"""printf 'a\033]52;c;aGk=\007b\302\2331mc\342\200\256d\rhidden\r\n\303\251\tend\377\n'""",
         "on": ["local", "far"],
     },
-    "long_line": {"script": "head -c 1048576 /dev/zero | tr '\\0' x; echo", "output": {"max": "4MiB"}, "on": ["local", "far"]},
+    "long_line": {
+        "script": "head -c 1048576 /dev/zero | tr '\\0' x; echo",
+        "output": {"max": "4MiB"},
+        "on": ["local", "far"],
+    },
     "leaves": {
         "script": r"""mkdir -p a/b; echo one >a/one.txt; head -c 300000 /dev/zero >a/b/big.bin; echo "$P_TEXT" >'od d'""",
         "params": {"text": {"type": "string", "pattern": ".*", "default": "x"}},
@@ -138,7 +142,7 @@ _MORE: Mapping[str, Document] = {
         "on": "local",
     },
     "many": {
-        "run": ["/usr/bin/printf", "[%s]\\n", "<items>"],
+        "run": ["/usr/bin/printf", "[%s]\\n", "<items...>"],
         "params": {"items": {"type": "list", "of": {"type": "string", "pattern": "[^\\n]*", "unicode": True}}},
         "on": "local",
     },

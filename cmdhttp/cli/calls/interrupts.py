@@ -11,11 +11,16 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+_MOMENT = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Left(KeyboardInterrupt):
     """The person does not want to wait for the end."""
+
+
+Cancel = Callable[[str, Callable[[], None]], None]
+"""Cancels the job of an id, and calls what it is given once the request has left."""
 
 
 class Interrupts:
@@ -26,7 +31,7 @@ class Interrupts:
         *,
         job_id: Callable[[], str],
         uncertain: Callable[[], bool],
-        cancel: Callable[[str], None] | None,
+        cancel: "Cancel | None",
         say: Callable[[str], None],
     ) -> None:
         self._job_id = job_id
@@ -35,6 +40,7 @@ class Interrupts:
         self._say = say
         self._count = 0
         self._asked = False
+        self._left = threading.Event()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -46,6 +52,10 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def told(self) -> bool:
+        """Whether the service has been told to cancel; a request that is just about to leave gets a moment to."""
+        return self._asked and self._left.wait(_MOMENT)
 
     def accepted(self) -> None:
         """Say that the job is known now: an interrupt that came before is worked off."""
@@ -64,7 +74,7 @@ class Interrupts:
         else:
             raise Left
 
-    def _start_cancel(self, cancel: Callable[[str], None]) -> None:
+    def _start_cancel(self, cancel: Cancel) -> None:
         if not self._asked:
             self._asked = True
-            threading.Thread(target=cancel, args=(self._job_id(),), daemon=True).start()
+            threading.Thread(target=cancel, args=(self._job_id(), self._left.set), daemon=True).start()

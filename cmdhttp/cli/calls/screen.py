@@ -4,6 +4,7 @@ Bytes go to a pipe as they are. A terminal gets them escaped, unless `raw`. The 
 terminal; it is gone before anything else is written, and never stands within a line of output.
 """
 
+import errno
 import os
 import select
 from collections import defaultdict
@@ -29,6 +30,7 @@ class Screen:
 
     def __init__(self, *, out: int = 1, err: int = 2, raw: bool = False, quiet: bool = False) -> None:
         self._descriptors = {STDOUT: out, STDERR: err}
+        self._closed = _occupy_closed()
         self._escaped = {name: _is_terminal(fd) and not raw for name, fd in self._descriptors.items()}
         self._escapers: dict[str, Escaper] = defaultdict(Escaper)
         self._lines: dict[tuple[str, str], bytes] = {}
@@ -112,11 +114,25 @@ class Screen:
 
     def _put(self, stream: str, data: bytes) -> None:
         try:
+            if self._descriptors[stream] in self._closed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # noqa: TRY301 - as writing to it would
             _write_all(self._descriptors[stream], data)
         except OSError as error:
             if stream == STDERR:
                 return  # whoever closed it does not want to know
             raise OutputLost(error) from None
+
+
+def _occupy_closed() -> frozenset[int]:
+    """Return which standard streams were closed from the start, and keep their numbers from becoming those of a connection."""
+    closed = set()
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            closed.add(descriptor)
+    return frozenset(closed)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
