@@ -67,8 +67,8 @@ class Interrupts:
         if self._count > 1 or self._cancel is None:
             raise Left
         if self._job_id():
+            self._start_cancel(self._cancel)  # before the word: whoever reads it may interrupt again at once
             self._say("canceling; again to leave without waiting")
-            self._start_cancel(self._cancel)
         elif self._uncertain():
             self._say("it is not known yet whether the job was accepted; if it was, it is canceled; again to leave")
         else:

@@ -4,7 +4,7 @@ import argparse
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cmdhttp.cli.calls import requests
@@ -115,7 +115,7 @@ class _Watch:
             return self._still_running(following)
         except (Left, OutputLost, CallFailed):
             self.screen.progress("")
-            self._say_what_becomes(following)
+            self._say_what_becomes(following, stops=interrupts.told())
             raise
 
     def _show(self, event: Event, watcher: Watcher) -> None:
@@ -143,24 +143,23 @@ class _Watch:
             self.screen.plain(json.dumps(job).encode())
         return Exit.STILL_RUNNING
 
-    def _say_what_becomes(self, following: Following) -> None:
+    def _say_what_becomes(self, following: Following, *, stops: bool = False) -> None:
         """Say where the job can be found that is left now. With --json, stderr is for the problem document alone."""
         if self.options.json:
             return
         if following.job_id:
+            how = "was told to stop; for its end" if stops else "goes on"
             after = f" --after {following.last}" if following.last else ""
-            self.screen.say(
-                f"cmdhttp: {following.job_id} has not ended here: cmdhttp jobs follow {following.job_id}{after}"
-            )
+            self.screen.say(f"cmdhttp: {following.job_id} {how}: cmdhttp jobs follow {following.job_id}{after}")
         elif following.uncertain:
             self.screen.say(
                 "cmdhttp: it is not known whether the job was accepted;"
                 f" the same call with --idempotency-key {self.key} finds it, and runs it if it was not"
             )
 
-    def _cancel(self, identity: str) -> None:
+    def _cancel(self, identity: str, sent: Callable[[], None]) -> None:
         """Cancel from a thread of its own. What comes of it is told by the events."""
         try:
-            insist(lambda: self.caller.ask(requests.cancel(identity)), patience_of(self.options))
+            insist(lambda: self.caller.ask(requests.cancel(identity), sent=sent), patience_of(self.options))
         except CallFailed as failure:
             self.screen.say(f"cmdhttp: the job could not be canceled: {lines_of(failure)[0]}")
