@@ -60,8 +60,6 @@ class Answer:
             if within is not None:
                 self._sock.settimeout(max(within, 0.001))
             data = self._response.read1(_PIECE)
-        except TimeoutError as error:
-            raise Silent("the answer was cut: it is silent") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Cut(f"the answer was cut: {_reason(error)}") from error
         if self._left is not None:
@@ -150,10 +148,6 @@ class Caller:
 
 class Cut(Unreachable):
     """The connection was there, so the service may have the request."""
-
-
-class Silent(Cut):
-    """The connection is there, and nothing comes."""
 
 
 class NotTrusted(Unreachable):

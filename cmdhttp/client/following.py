@@ -100,8 +100,10 @@ class Following:
                     event = _read(line)
                     if event.type == "interrupted":
                         return
-                    self._patience.progress()
-                    if self._is_new(event):
+                    if event.type == "heartbeat":
+                        self._patience.progress()
+                    elif self._is_new(event):
+                        self._patience.progress()
                         yield event
         except Refused as refused:
             if refused.nothing_ran:

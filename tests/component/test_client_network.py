@@ -1,7 +1,8 @@
-"""A client behind a bad network: cuts at any byte, restarts, refusals for now, TLS, sockets, tunnels with a login of their own."""
+"""A client behind a bad network: cuts at any byte, restarts, refusals for now, TLS, sockets, tunnels with their own login."""
 
 import json
 import random
+import signal
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +35,9 @@ def test_cuts_at_any_byte(service: CalledService, seed: int) -> None:
     """However often the answer is cut, before its first byte or within a line, each byte arrives once, and it runs once."""
     rng = random.Random(seed)
     before = len(service.list_jobs(command="tick", limit=200))
-    with Cutter.before(service, lambda: rng.choice([0, rng.randrange(400), rng.randrange(2500, 6000)])) as network:
+    with Cutter.before(
+        service, lambda: rng.choice([0, rng.randrange(400), *[rng.randrange(2500, 9000) for _ in range(4)]])
+    ) as network:
         done = call(service, "run", "tick", "count=40", "pause=0.02", url=network.url)
     assert (done.returncode, done.stdout, done.stderr) == (0, TICKS, TOCKS)
     assert network.cuts >= 2
@@ -66,8 +70,6 @@ def test_a_network_that_never_comes_back(service: CalledService) -> None:
 
 def test_ctrl_c_before_the_answer(service: CalledService) -> None:
     """Where nothing can have been sent, the first interrupt leaves at once."""
-    import signal  # noqa: PLC0415
-
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with calling(service, "run", "stamp", "--url", f"http://127.0.0.1:{port}") as process:
@@ -98,12 +100,14 @@ def test_a_restart_in_the_middle(tmp_path: Path) -> None:
 
 def test_a_drain_in_the_middle(tmp_path: Path) -> None:
     """`interrupted` is no end: the client asks again until the service is back, and gets the rest."""
-    with CalledService.running(tmp_path / "service", heartbeat="0.3") as service:
-        with calling(service, "run", "sleep") as process:
-            assert process.stdout
-            process.stdout.readline()
-            service.restart()
-            assert process.wait(15) in (243, 245)
+    with (
+        CalledService.running(tmp_path / "service", heartbeat="0.3") as service,
+        calling(service, "run", "sleep") as process,
+    ):
+        assert process.stdout
+        process.stdout.readline()
+        service.restart()
+        assert process.wait(15) in (243, 245)
 
 
 @contextmanager
@@ -112,7 +116,7 @@ def answering(answer: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterator
     seen: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - http.server calls it so
+        def do_POST(self) -> None:
             seen.append({name.lower(): value for name, value in self.headers.items()} | {"": self.path})
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer(self, len(seen))
@@ -203,7 +207,8 @@ def test_no_proxy_from_the_environment(service: CalledService) -> None:
     """What `http_proxy` names sees nothing."""
     with answering(lambda handler, _: reply(handler, 500, b"")) as (thief, seen):
         names = ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY")
-        assert call(service, "run", "exit", "code=0", **dict.fromkeys(names, thief)).returncode == 0
+        thieves: dict[str, Any] = dict.fromkeys(names, thief)
+        assert call(service, "run", "exit", "code=0", **thieves).returncode == 0
     assert seen == []
 
 
@@ -240,9 +245,26 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate for localhost that is its own authority."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        + ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            str(folder / "key.pem"),
+            "-out",
+            str(folder / "cert.pem"),
+        ],
         check=True,
         capture_output=True,
     )

@@ -146,6 +146,11 @@ _MORE: Mapping[str, Document] = {
         "params": {"items": {"type": "list", "of": {"type": "string", "pattern": "[^\\n]*", "unicode": True}}},
         "on": "local",
     },
+    "everywhere": {
+        "script": 'i=0; while [ "$i" -lt "$P_COUNT" ]; do echo "tick $i"; i=$((i + 1)); sleep 0.3; done',
+        "params": {"count": {"type": "int", "min": 0, "max": 1000}},
+        "on": "*",
+    },
     "kill_self": {"script": "kill -9 $$", "on": "local"},
 }
 

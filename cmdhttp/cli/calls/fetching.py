@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 from cmdhttp.cli.calls import requests
 from cmdhttp.cli.calls.landing import Landing, NotPut
-from cmdhttp.cli.calls.screen import Screen
+from cmdhttp.cli.calls.screen import STDOUT, Screen
 from cmdhttp.cli.calls.telling import ended
+from cmdhttp.cli.calls.watching import Watcher
 from cmdhttp.cli.calls.way import caller_of, patience_of
-from cmdhttp.client.downloading import TERMINAL, followed_bytes, kept_bytes
+from cmdhttp.client.downloading import TERMINAL, kept_bytes
 from cmdhttp.client.exchange import Caller
 from cmdhttp.client.failures import Document
+from cmdhttp.client.following import Following
 from cmdhttp.client.patience import insist
 from cmdhttp.errors import ConfigError
 
@@ -28,18 +31,15 @@ def print_output(options: argparse.Namespace, environ: Mapping[str, str]) -> int
     path = f"/v1/jobs/{identity}/output/{options.stream}"
     query = {"host": options.host} if options.host else {}
 
-    def size_at_end() -> int | None:
-        job = insist(lambda: caller.ask(requests.one_job(identity)), patience_of(options))
-        return _size(job, options) if job.get("state") in TERMINAL else None
-
     def work() -> int:
         patience = patience_of(options)
         if options.follow:
-            pieces = followed_bytes(caller, path=path, query=query, size_at_end=size_at_end, patience=patience)
-        else:
-            pieces = kept_bytes(caller, path=path, query=query, size=size_at_end(), patience=patience)
-        for piece in pieces:
-            screen.output("stdout", piece)
+            # By events: they have heartbeats, and say for certain when the job has ended.
+            watcher = Watcher(screen, shows=True, only=(options.host, options.stream))
+            watcher.watch(Following(caller, patience=patience, clock=time.monotonic).follow(identity))
+            return 0
+        for piece in kept_bytes(caller, path=path, query=query, patience=patience):
+            screen.output(STDOUT, piece)
         return 0
 
     return ended(screen, work, as_json=False)
@@ -106,7 +106,7 @@ def _files(job: Document, *, only: str | None) -> Iterator[_File]:
 def _fetched(file: _File, landing: Landing, caller: Caller, options: argparse.Namespace) -> Document:
     told: Document = {"host": file.host, "name": file.name, "bytes": file.size, "sha256": file.sha256}
     try:
-        pieces = kept_bytes(caller, path=file.path, query=file.query, size=file.size, patience=patience_of(options))
+        pieces = kept_bytes(caller, path=file.path, query=file.query, patience=patience_of(options))
         path = landing.put(file.parts, pieces, sha256=file.sha256)
     except NotPut as problem:
         return told | {"path": None, "error": str(problem)}
@@ -118,12 +118,3 @@ def _tell(screen: Screen, told: Document) -> None:
         screen.say(f"cmdhttp: {told['name']}: {told['error']}")
     else:
         screen.text(str(told["path"]))
-
-
-def _size(job: Document, options: argparse.Namespace) -> int | None:
-    runs = job.get("runs")
-    for run in runs if isinstance(runs, list) else [job]:
-        if options.host in (None, run.get("host")) and not (runs and options.host is None):
-            size = run.get(f"{options.stream}_bytes")
-            return size if isinstance(size, int) else None
-    return None

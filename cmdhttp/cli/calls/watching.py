@@ -8,6 +8,7 @@ from typing import Any
 from cmdhttp.cli.calls.screen import STDERR, STDOUT, Screen
 from cmdhttp.client.failures import Document, Unreachable
 from cmdhttp.client.following import Event
+from cmdhttp.errors import ConfigError
 
 
 class Damaged(Unreachable):
@@ -17,12 +18,19 @@ class Damaged(Unreachable):
 
 
 class Watcher:
-    """Shows one job. `shows` is the output; `whole` says that the events are followed from the first, so sums can be checked."""
+    """Shows one job.
 
-    def __init__(self, screen: Screen, *, shows: bool, whole: bool = True) -> None:
+    `shows` is for the output; with `only` (a host, or none for the only one, and a stream) just that part of it, bare, on
+    stdout. `whole` says that the events are followed from the first, so sums can be checked.
+    """
+
+    def __init__(
+        self, screen: Screen, *, shows: bool, whole: bool = True, only: tuple[str | None, str] | None = None
+    ) -> None:
         self._screen = screen
         self._shows = shows
         self._whole = whole
+        self._only = only
         self._offsets: dict[tuple[str, str], int] = {}
         self._sums: dict[tuple[str, str], Any] = {}
         self._several = False
@@ -38,6 +46,8 @@ class Watcher:
         """Take up what is known of a job whose first events are not followed."""
         self.job = job
         self._several = isinstance(job.get("runs"), list)
+        if self._only is not None:
+            _check_host(job, self._only[0])
 
     def see(self, event: Event) -> None:
         document = event.document
@@ -69,9 +79,17 @@ class Watcher:
             raise Damaged(f"the output of {host} has a gap before byte {offset}")
         self._offsets[place] = offset + len(data)
         self._sums.setdefault(place, sha256()).update(data)
-        if self._shows and self._several:
-            self._screen.host_output(host, place[1], data)
-        elif self._shows:
+        if self._shows:
+            self._show(place, data)
+
+    def _show(self, place: tuple[str, str], data: bytes) -> None:
+        if self._only is not None:
+            host, stream = self._only
+            if place == (host or place[0], stream):
+                self._screen.output(STDOUT, data)
+        elif self._several:
+            self._screen.host_output(*place, data)
+        else:
             self._screen.output(place[1], data)
 
     def _check_sums(self) -> None:
@@ -98,6 +116,15 @@ class Watcher:
         batches = document.get("batches")
         batch = f", batch {document.get('batch')} of {batches}" if isinstance(batches, int) and batches > 1 else ""
         self._screen.progress(f"{done} of {total} hosts done, {document.get('hosts_failed')} failed{batch}")
+
+
+def _check_host(job: Document, host: str | None) -> None:
+    """Raise ConfigError unless the host, or none, means one run of the job."""
+    runs = job.get("runs")
+    if isinstance(runs, list) and host is None:
+        raise ConfigError("the job ran on several hosts", hint="Say which: --host NAME.")
+    if host is not None and host not in [run.get("host") for run in (runs if isinstance(runs, list) else [job])]:
+        raise ConfigError(f"the job did not run on '{host}'")
 
 
 def _bytes(document: Document) -> bytes:
