@@ -119,8 +119,9 @@ def test_cancel_tells_the_truth(service: CalledService) -> None:
     done = call(service, "jobs", "cancel", several)
     assert done.returncode == 0
     assert b"  far: canceled, signal TERM, stop confirmed\n" in done.stdout
+    assert b"2 canceled" in call(service, "jobs", "list", "--limit", "1").stdout
     as_json = json.loads(call(service, "jobs", "cancel", several, "--json").stdout)
-    assert (as_json["id"], as_json["state"]) == (several, "canceled")
+    assert (as_json["id"], as_json["state"]) == (several, "failed")
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
