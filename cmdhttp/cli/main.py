@@ -1,4 +1,4 @@
-"""`cmdhttp`: parse, call, and turn errors into messages and exit codes (0 done, 1 findings, 2 cannot do it)."""
+"""`cmdhttp`: parse, call, and turn errors into messages and exit codes (0 done, 1 findings, 2 cannot do it, 130 Ctrl-C)."""
 
 import argparse
 import os
@@ -35,6 +35,7 @@ then call it, in another terminal, with the token that init has printed:
 """
 
 
+_INTERRUPTED = 130
 _FOLDER_HELP = f"the policy folder [{variable('policies')}; {Settings().policies}]"
 
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CmdHttpError as error:
         print_error(error)
         return 2
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.calling import CalledService, Cutter, call, calling
+from tests.support.calling import CalledService, Cutter, call, calling, eventually
 from tests.support.service import Service
 
 
@@ -67,14 +67,27 @@ def test_a_network_that_never_comes_back(service: CalledService) -> None:
     assert len(service.list_jobs(command="stamp", limit=200)) == 1
 
 
-def test_ctrl_c_before_the_answer(service: CalledService) -> None:
-    """Where nothing can have been sent, the first interrupt leaves at once."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with calling(service, "run", "stamp", "--url", f"http://127.0.0.1:{port}") as process:
-        time.sleep(1.5)
+def test_ctrl_c_while_the_service_is_busy(service: CalledService) -> None:
+    """Where nothing was accepted, the first interrupt leaves at once; where it may have been, it says so, and the second does."""
+
+    def busy(handler: BaseHTTPRequestHandler, _: int) -> None:
+        reply(handler, 503, problem(503, "unavailable"), Content_Type="application/problem+json", Retry_After="60")
+
+    with answering(busy) as (url, seen), calling(service, "run", "stamp", url=url) as process:
+        eventually(lambda: seen)
+        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
+    hang = threading.Event()
+    with answering(lambda *_: hang.wait(15)) as (url, seen), calling(service, "run", "stamp", url=url) as process:
+        assert process.stderr
+        eventually(lambda: seen)
+        process.send_signal(signal.SIGINT)
+        assert b"not known yet" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert b"--idempotency-key" in process.stderr.read()
+        hang.set()
 
 
 def test_a_restart_in_the_middle(tmp_path: Path) -> None:
@@ -110,7 +123,7 @@ def test_a_drain_in_the_middle(tmp_path: Path) -> None:
 
 
 @contextmanager
-def answering(answer: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterator[tuple[str, list[dict[str, str]]]]:
+def answering(answer: Callable[[BaseHTTPRequestHandler, int], object]) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Something that is not the service; yields its URL and the headers of what it was sent."""
     seen: list[dict[str, str]] = []
 
