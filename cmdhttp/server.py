@@ -146,7 +146,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
 
-    ssh = SshExecutor(on_issue=on_issue, idle=settings.ssh_idle)
+    ssh = SshExecutor(on_issue=on_issue, idle=settings.ssh_idle, scratch=journal.output.scratch)
     metrics.count_connections(ssh.figures)
     executors = Executors(local=LocalExecutor(link=link), ssh=ssh)
 

@@ -157,17 +157,12 @@ def _target(name: str, hosts: Mapping[str, Host], command: Command, arguments: A
         return UnsupportedTarget(what=missing[0])
     if profile is None:
         return LocalTarget(account=command.account, isolated=command.isolated)
-    becomes = _becomes(profile, command)
+    becomes = profile.becomes(command.account)
     account = profile.account if becomes else command.account or profile.account
     target = replace(_reached(host, profile, hosts, account=account), become=becomes)
     if isinstance(target.login, Certificate) and command.effect is not Effect.READ:
         return replace(target, shared=False)
     return target
-
-
-def _becomes(profile: Profile, command: Command) -> str | None:
-    """Return the account that sudo is to become after the login; None where the login account is the one that runs it."""
-    return command.account if profile.become == "sudo" and command.account != profile.account else None
 
 
 def _reached(host: Host, profile: Profile, hosts: Mapping[str, Host], *, account: str) -> SshTarget:

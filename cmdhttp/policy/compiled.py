@@ -24,7 +24,7 @@ LOCAL = "local"
 
 EVERYTHING = "*"
 
-FILES_OVER_SSH = "files on SSH hosts"
+FILES_BY_SUDO = "files of commands that sudo runs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,16 @@ class Profile:
     shell: str = "posix"
     become: str = "none"
     unsupported: tuple[str, ...] = ()
+
+    def becomes(self, account: str | None) -> str | None:
+        """Return the account that sudo is to become for a command with `as: account`; None where the login's runs it."""
+        return account if self.become == "sudo" and account != self.account else None
+
+    def no_files(self, account: str | None) -> str | None:
+        """Name why a run here can have no files, None if it can: they are the login account's, in a folder of its own."""
+        if self.shell != POSIX:
+            return f"files on hosts with the shell {self.shell}"
+        return FILES_BY_SUDO if self.becomes(account) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,8 +264,9 @@ class Command:
         if profile is None:
             return tuple(what for _, what in obstacles(self, POSIX))
         files = self.collect is not None or any(self.params[name].staged for name in values)
+        no_files = profile.no_files(self.account) if files else None
         here = (what for _, what in obstacles(self, profile.shell))
-        return (*here, *profile.unsupported, *((FILES_OVER_SSH,) if files else ()))
+        return (*here, *profile.unsupported, *(() if no_files is None else (no_files,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

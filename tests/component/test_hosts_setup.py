@@ -372,7 +372,7 @@ def test_host_certificate(desk: Desk) -> None:
 
 def test_other_shells_are_warned_of(desk: Desk) -> None:
     """What is printed is for Unix hosts."""
-    assert "for Unix hosts" in desk.print(become="none, shell: powershell").warnings
+    assert "for Unix hosts" in desk.print(become="none, shell: raw").warnings
 
 
 def test_this_machine_needs_nothing(desk: Desk) -> None:

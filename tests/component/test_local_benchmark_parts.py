@@ -107,7 +107,7 @@ def test_the_floor_runs_the_program() -> None:
     assert 0 < cpu < 1
     assert 0.05 < found.p50 <= found.p99
     assert 12 <= found.calls <= 24
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(RuntimeError, match="wait status"):
         floor(["/bin/false"], in_flight=1, seconds=0.1)
 
 

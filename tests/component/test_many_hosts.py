@@ -74,6 +74,7 @@ def resident(pid: int) -> int:
 
 
 @pytest.mark.timeout(90)
+@pytest.mark.timeout(90)
 def test_five_hundred_hosts_each_with_its_own_result(service: ManyHosts) -> None:
     """All at once: each is reached at its own address, each verdict is its own, and what succeeded stays when others fail."""
     began = time.monotonic()
@@ -91,6 +92,7 @@ def test_five_hundred_hosts_each_with_its_own_result(service: ManyHosts) -> None
     assert job["counts"] == {"succeeded": HOSTS - 4, "failed": 4}
 
 
+@pytest.mark.timeout(90)
 @pytest.mark.timeout(90)
 def test_five_hundred_megabytes_in_flat_memory(service: ManyHosts) -> None:
     """Half a gigabyte from 500 hosts, 100 at a time, and a follower that does not read: memory is for the 100 alone."""
@@ -231,6 +233,7 @@ def test_a_caller_is_told_the_pace(service: ManyHosts) -> None:
     )
 
 
+@pytest.mark.timeout(60)
 def test_silent_hosts_keep_nobody_from_running(small: ManyHosts) -> None:
     """While hosts that say nothing hold all the places that one job may have, another job runs at once."""
     slow = small.launch("echo", {"hosts": SILENT_HOSTS})
@@ -244,6 +247,7 @@ def test_silent_hosts_keep_nobody_from_running(small: ManyHosts) -> None:
     assert {run["error"]["code"] for run in job["runs"]} == {"connect_failed"}
 
 
+@pytest.mark.timeout(60)
 def test_silent_hosts_hold_up_no_other_host(small: ManyHosts) -> None:
     """Among good hosts they take a place each for as long as a connection may take; all others are done long before."""
     mixed = [*SILENT_HOSTS[:2], *names(30)]

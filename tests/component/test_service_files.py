@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ COMMANDS: Mapping[str, Document] = {
         "script": _LOOK,
         "interpreter": "sh",
         "params": {"rules": FILE, "pw": {"type": "secret", "required": "false"}},
-        "on": "local",
+        "on": ["local", "far"],
     },
     "paths": {
         "run": ["/usr/bin/printf", "%s\\n", "--password-file=<pw>", ["<rules>"], ["<text>"]],
@@ -88,7 +89,7 @@ COMMANDS: Mapping[str, Document] = {
         "script": _HOSTILE,
         "interpreter": "sh",
         "files": {"collect": ["*.csv", "folder/*"], "max": "1MiB"},
-        "on": "local",
+        "on": ["local", "far"],
     },
     "many": {
         "script": "mkdir m; cd m; seq -f %05g 10000 | xargs touch",
@@ -106,7 +107,7 @@ COMMANDS: Mapping[str, Document] = {
         "params": {"pw": {"type": "secret"}},
         "files": {"collect": ["**/*.csv"]},
         "output": {"redact": ["token=[0-9]+"]},
-        "on": "local",
+        "on": ["local", "far"],
     },
     "swap": {
         "script": 'here=$(pwd); cd ..; mv "$here" away; ln -s /etc "$here"',
@@ -275,17 +276,35 @@ def test_the_audit_names_what_came(service: Service) -> None:
 
 
 def test_files_for_an_ssh_host(service: Service) -> None:
-    """A call that sends a file to an SSH host ends as unsupported and has not run; one that sends none runs."""
-    body: Document = {"params": {"rules": upload()}, "hosts": ["far"]}
+    """They go there as they go here: explain shows the placeholder, and the run gets a path."""
+    body: Document = {"params": {"rules": upload()}, "hosts": ["local", "far"]}
     with service.client() as client:
         explained = as_document(client.post("/v1/explain/send", json=body))
-    assert explained["hosts"][0]["unsupported"] == "files on SSH hosts"
-    job = service.result("send", body)
-    assert (job["state"], job["error"]["code"], job["stdout"]) == ("failed", "unsupported", "")
-    assert "files on SSH hosts" in job["error"]["detail"]
+    assert [(host["unsupported"], host["argv"][-1]) for host in explained["hosts"]] == 2 * [(None, "<rules>")]
+    here, there = service.result("send", body)["runs"]
+    assert here["stdout"].endswith("/files/rules/rules.txt\n")
+    assert re.fullmatch(r"ran /tmp/cmdhttp-run-[0-9a-f]{32}/in/files/rules/rules.txt\n", there["stdout"])
+    wait_until(lambda: not Path(there["stdout"].split()[1]).exists(), "the guard has removed the folder")
     assert service.result("send", {"hosts": ["far"]})["stdout"] == "ran\n"
-    both = service.result("send", {"params": {"rules": upload()}, "hosts": ["local", "far"]})
-    assert [run["state"] for run in both["runs"]] == ["succeeded", "failed"]
+
+
+def test_a_file_is_the_same_there(service: Service) -> None:
+    """Rights, kind and content of what is sent to an SSH host, and the text of a secret in no record or log."""
+    content = b"canary-content-7b10"
+    job = service.result("look", {"params": {"rules": upload(content), "pw": SECRET}, "hosts": ["far"]})
+    lines = job["stdout"].splitlines()
+    uid = lines[4]
+    assert lines[:4] == [
+        f"600 {uid} regular file",
+        f"700 {uid} directory",
+        f"400 {uid} regular file",
+        f"700 {uid} directory",
+    ]
+    assert lines[5].split()[0] == hashlib.sha256(content).hexdigest()
+    kept = [path for path in service.data.rglob("*") if path.is_file()]
+    for needle in (SECRET.encode(), content, base64.b64encode(content)):
+        assert [path.name for path in kept if needle in path.read_bytes()] == []
+    assert SECRET not in service.log
 
 
 # Out.
@@ -356,15 +375,16 @@ def test_numbers_of_no_artefact(service: Service, number: str) -> None:
 
 
 def test_several_hosts(service: Service) -> None:
-    """Each run has its own artefacts, and the link says whose; where files cannot be collected, nothing runs."""
+    """Each run has its own artefacts, those of an SSH host like those from here, and the link says whose."""
     job = service.result("leave", {"hosts": ["local", "far"]})
     local, far = job["runs"]
     assert (local["state"], len(local["artefacts"])) == ("succeeded", 3)
-    assert (far["state"], far["error"]["code"], far["artefacts"]) == ("failed", "unsupported", [])
+    assert [{**file, "link": ""} for file in far["artefacts"]] == [{**file, "link": ""} for file in local["artefacts"]]
+    assert (far["state"], far["artefacts_left_out"]) == ("succeeded", [])
+    assert fetch(service, far["artefacts"][2]["link"]).content == bytes(300_000)
     link = local["artefacts"][0]["link"]
     assert fetch(service, link).content == b"{}\n"
     assert fetch(service, link.partition("?")[0]).status_code == 400
-    assert fetch(service, link.replace("host=local", "host=far")).status_code == 404
     assert fetch(service, link.replace("host=local", "host=nowhere")).status_code == 404
 
 
@@ -385,10 +405,11 @@ def test_a_canceled_run(service: Service) -> None:
     assert len(service.cancel(job["id"])["artefacts"]) == 3
 
 
-def test_a_hostile_run(service: Service) -> None:
+@pytest.mark.parametrize("host", ["local", "far"])
+def test_a_hostile_run(service: Service, host: str) -> None:
     """Links, pipes, hard links and sparse files are left out and said; names of any bytes are shown harmlessly."""
     began = time.monotonic()
-    job = service.result("hostile")
+    job = service.result("hostile", {"hosts": [host]})
     assert job["ok"], job["stderr"]
     assert time.monotonic() - began < 5
     left = {file["name"]: file["why"] for file in job["artefacts_left_out"]}
@@ -399,7 +420,7 @@ def test_a_hostile_run(service: Service) -> None:
         "twice.csv": "linked",
         "twin.csv": "linked",
         "sparse.csv": "too_large",
-        **({} if os.geteuid() == 0 else {'<b>"; filename=evil.html.csv': "unreadable"}),
+        **({} if os.geteuid() == 0 and host == "local" else {'<b>"; filename=evil.html.csv': "unreadable"}),
     }
     names = {file["name"]: fetch(service, file["link"]) for file in job["artefacts"]}
     assert names["new\\nline.csv"].content == b"line"
@@ -411,9 +432,10 @@ def test_a_hostile_run(service: Service) -> None:
     assert "root:" not in "".join(answer.text for answer in names.values())
 
 
-def test_a_name_shows_no_secret(service: Service) -> None:
+@pytest.mark.parametrize("host", ["local", "far"])
+def test_a_name_shows_no_secret(service: Service, host: str) -> None:
     """A file's name stands in the job, its events, its records and a header; what no output shows is masked there too."""
-    job = service.result("name", {"params": {"pw": SECRET}})
+    job = service.result("name", {"params": {"pw": SECRET}, "hosts": [host]})
     assert [file["name"] for file in job["artefacts"]] == ["<***>.csv", "***/a.csv"]
     assert [file["name"] for file in job["artefacts_left_out"]] == ["***.csv"]
     told = "".join(event.raw for event in service.events(job["id"])) + json.dumps(service.job(job["id"]))

@@ -12,7 +12,7 @@ from tests.support.service import Document, Service, as_document
 MORE = """\
 version: 1
 ssh_profiles:
-  away: {user: nobody, auth: {key: file:none}, host_keys: {known_hosts: known_hosts}}
+  away: {user: nobody, shell: raw, auth: {key: file:none}, host_keys: {known_hosts: known_hosts}}
 hosts:
   away: {address: 127.0.0.1, ssh: away}
 commands:
@@ -27,7 +27,7 @@ commands:
     result: {parse: json}
     on: local
     timeout: 5s
-  uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: far, timeout: 5s}
+  uploaded: {run: [/usr/bin/cat, <what>], params: {what: {type: file}}, on: away, timeout: 5s}
   noted:
     script: 'test -n "$P_NOTE"'
     interpreter: sh
@@ -90,7 +90,7 @@ def test_a_call_that_needs_approval_is_refused(service: Service) -> None:
 @pytest.mark.parametrize(
     ("command", "body", "what"),
     [
-        ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "files on SSH hosts"),
+        ("uploaded", {"params": {"what": {"name": "a", "base64": "eA=="}}}, "files on hosts with the shell raw"),
         ("strange", {}, "scripts for powershell"),
     ],
 )
@@ -221,7 +221,7 @@ def test_explain_says_what_cannot_be_done(service: Service) -> None:
     _, two = explain(service, "narrow", params={"word": "red"}, hosts=["local", "away"])
     assert [(host["decision"], host["unsupported"]) for host in two["hosts"]] == [
         ("allow", None),
-        ("allow", "files on SSH hosts"),
+        ("allow", "files on hosts with the shell raw"),
     ]
     _, denied = explain(service, "narrow", params={"word": "green"}, hosts=["away"])
     assert (denied["decision"], denied["hosts"][0]["unsupported"]) == ("deny", None)
@@ -241,7 +241,7 @@ def test_explain_and_run_agree(service: Service) -> None:
 
 def test_warnings_are_in_the_log(service: Service) -> None:
     """What the policy asks for in vain is said when the service starts, at its place."""
-    assert "P216 warning: this version cannot do files on SSH hosts" in service.log
+    assert "P216 warning: this version cannot do files on hosts with the shell raw" in service.log
 
 
 def test_serve_takes_named_interpreters(tmp_path: Path) -> None:

@@ -323,7 +323,7 @@ def test_a_dead_host_fails_fast(tmp_path: Path) -> None:
             seen = [verdict(run_on(service, "away")) for _ in range(20)]
             taken = time.monotonic() - since
             assert seen == [("failed", "connect_failed")] * 20
-            assert taken < 12
+            assert taken < 15
             check_good(service)
             link.mend()
             wait_until(lambda: run_on(service, "away")["state"] == "succeeded", "the host is used again", seconds=10)
@@ -347,5 +347,5 @@ def test_many_runs_on_a_dead_host(tmp_path: Path) -> None:
             assert time.monotonic() - since < LOST_WITHIN
 
 
-LOST_WITHIN = 21.0
+LOST_WITHIN = 25.0
 """Seconds until silence on a connection that was good counts as its end, and some for a busy machine."""

@@ -2,15 +2,20 @@
 
 import ast
 import contextlib
+import errno
 import os
+import resource
 import selectors
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,12 +33,13 @@ CREDIT = 1 << 20
 class Link:
     """The service's end of a guard, on the pipes of a process."""
 
-    def __init__(self, argv: tuple[str, ...]) -> None:
+    def __init__(self, argv: tuple[str, ...], **more: Any) -> None:
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", posix_line(argv)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            **more,
         )
         self._last = 0
 
@@ -66,11 +72,20 @@ class Link:
         assert self.process.stdin is not None
         os.write(self.process.stdin.fileno(), HEAD.pack(len(body), run, ord(kind)) + body)
 
-    def start(self, *argv: str, folder: str = "", **wish: float) -> int:
+    def folder(self) -> Path:
+        """Have the folder of the next run made, and return where it is."""
         self._last += 1
-        flags = (2 if wish.get("stdin") else 0) | (1 if folder else 0)
+        self.say("M", self._last)
+        kind, run, body = self.hear()
+        assert (kind, run) == ("m", self._last)
+        return Path(body.decode())
+
+    def start(self, *argv: str, in_folder: bool = False, **wish: float) -> int:
+        if not in_folder:
+            self._last += 1
+        flags = (2 if wish.get("stdin") else 0) | (1 if in_folder else 0)
         numbers = (wish.get("seconds", 20.0), wish.get("drain", 0.3), int(wish.get("credit", CREDIT)))
-        words = b"".join(word.encode() + b"\0" for word in (*([folder] if folder else []), *argv))
+        words = b"".join(word.encode() + b"\0" for word in argv)
         self.say("S", self._last, ORDER.pack(*numbers, flags, len(argv), 0) + words)
         return self._last
 
@@ -107,12 +122,13 @@ class Link:
 
 
 @contextlib.contextmanager
-def guard() -> Iterator[Link]:
+def guard(argv: tuple[str, ...] | None = None, *, adopts: bool = True, **more: Any) -> Iterator[Link]:
     token = "t0ken"
-    link = Link(lines.resident(token, PROBES))
+    link = Link(argv or lines.resident(token, PROBES), **more)
     try:
         assert link.greeting(token) == b"P"
-        assert link.hear()[0] == "H"
+        kind, _, body = link.hear()
+        assert (kind, body[0]) == ("H", adopts)
         yield link
     finally:
         for pipe in (link.process.stdin, link.process.stdout, link.process.stderr):
@@ -141,8 +157,9 @@ def test_text_is_for_old_pythons() -> None:
     text = lines.guard_text()
     tree = ast.parse(text, feature_version=(3, 6))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert imported - {"shutil"} <= {
+    assert imported <= {
         *sys.builtin_module_names,
+        *("binascii", "stat"),  # what unpacks the text, and os, have them already
         "_ctypes",
         "_socket",
         "fcntl",
@@ -328,24 +345,31 @@ def test_odd_frames_end_it() -> None:
         assert link.process.wait(5) == 0
 
 
-@pytest.mark.parametrize("ending", ["forget", "connection"])
+@pytest.mark.parametrize("ending", ["by order", "with the guard", "within a run"])
 def test_folder_goes(tmp_path: Path, ending: str) -> None:
-    """A run's folder is its working folder, is removed when the service says so or goes, and links in it lead nowhere."""
-    folder, kept = tmp_path / "run", tmp_path / "kept"
-    folder.mkdir()
-    kept.mkdir()
-    (kept / "file").touch()
+    """A run's folder is private, has its working folder, and is removed with all that is in it, but not what links lead to."""
+    (kept := tmp_path / "kept").mkdir()
+    (kept / "file").write_text("kept")
+    text = f"pwd; mkdir -p sub/deep closed/in; ln -s {kept} sub/link; ln -s {kept} ../link; : > closed/in/f; chmod 0 closed sub"
     with guard() as link:
-        run = link.start("/bin/sh", "-c", f"pwd; mkdir sub; ln -s {kept} sub/link", folder=str(folder))
-        assert link.to_end(run) == (f"{folder}\n".encode(), (1, 0, 0, END))
-        assert (folder / "sub").is_dir()
-        if ending == "forget":
+        folder = link.folder()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert sorted((path.name, path.stat().st_mode & 0o777) for path in folder.iterdir()) == [
+            ("in", 0o700),
+            ("work", 0o700),
+        ]
+        run = link.start("/bin/sh", "-c", text, in_folder=True)
+        assert link.to_end(run) == (f"{folder}/work\n".encode(), (1, 0, 0, END))
+        if ending == "by order":
             link.say("F", run)
-            link.say("P", 0)
-            assert link.hear()[0] == "p"
-            assert not folder.exists()
-    assert not folder.exists()
-    assert (kept / "file").exists()
+            assert removed(folder)
+            link.say("F", run)
+        if ending == "within a run":
+            lasting = link.start("/bin/sleep", "100")
+            link.until("s")
+            assert lasting != run
+    assert removed(folder)
+    assert (kept / "file").read_text() == "kept"
 
 
 def test_no_look_into_the_guard() -> None:
@@ -355,6 +379,60 @@ def test_no_look_into_the_guard() -> None:
             link.start("/bin/sh", "-c", "cat /proc/$PPID/environ 2>&1 | head -c 0; stat -c %u /proc/$PPID/environ")
         )
         assert out.strip() == b"0"
+
+
+def removed(folder: Path) -> bool:
+    until = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return not folder.exists()
+
+
+def test_no_folder_is_named_by_the_service(tmp_path: Path) -> None:
+    """A start in a folder that was not made fails, and a word behind the arguments names none; so nothing else can be removed."""
+    (tmp_path / "file").touch()
+    with guard() as link:
+        run = link.start("/bin/pwd", in_folder=True)
+        assert link.hear() == ("f", run, struct.pack("!I", errno.ENOENT) + b"folder")
+        link.say("S", 7, ORDER.pack(5.0, 0.3, CREDIT, 1, 1, 0) + b"/bin/pwd\0" + os.fsencode(tmp_path) + b"\0")
+        assert link.hear()[:2] in (("f", 7), ("s", 7))
+        link.say("F", 7)
+        link.say("F", 9)
+        link.start("/bin/true")
+        link.until("z")
+    assert (tmp_path / "file").exists()
+
+
+def test_folders_have_a_bound() -> None:
+    """A guard makes so many and no more, one for a run, and all of them go."""
+    with guard() as link:
+        folders = {link.folder() for _ in range(64)}
+        assert len(folders) == 64
+        for number in (1, 1000):
+            link.say("M", number)
+            assert link.hear() == ("f", number, struct.pack("!I", errno.EBUSY) + b"folder")
+    assert all(map(removed, folders))
+
+
+def test_single_guard_puts_its_folder_in_place() -> None:
+    """The token stands for the folder in the one command, as argument and as variable; no order changes it."""
+    argv = (
+        "/usr/bin/env",
+        "TMPDIR=token99/work",
+        "/bin/sh",
+        "-c",
+        'pwd; echo "$TMPDIR" "$1"',
+        "sh",
+        "--key=token99/in/x",
+    )
+    link = Link(lines.single("token99", PROBES, argv, seconds=5, with_files=True))
+    assert link.greeting("token99") == b"P"
+    assert link.hear()[0] == "H"
+    folder = link.folder()
+    out, _ = link.to_end(link.start("/bin/echo", "other", in_folder=True))
+    assert out.decode() == f"{folder}/work\n{folder}/work --key={folder}/in/x\n"
+    link.process.communicate()
+    assert removed(folder)
 
 
 @pytest.mark.parametrize("python", ["", "x"])
@@ -374,6 +452,66 @@ def test_deadline_of_a_single_guard() -> None:
     link.greeting("tt")
     assert link.to_end(link.start("/bin/true", seconds=500))[1] == (1, -9, 0, DEADLINE)
     link.process.communicate()
+
+
+def test_a_start_that_cannot_be_costs_that_run_alone() -> None:
+    """Without a descriptor to be had there is no start, and what runs goes on."""
+    with guard() as link:
+        running = link.start("/bin/sh", "-c", "sleep 1; echo whole")
+        link.until("s")
+        inherited = resource.prlimit(link.pid, resource.RLIMIT_NOFILE)
+        for limit in range(8, 16):  # at each of the descriptors that a start takes
+            resource.prlimit(link.pid, resource.RLIMIT_NOFILE, (limit, inherited[1]))
+            refused = link.start("/bin/true", stdin=1)
+            kind, run, body = link.hear()
+            if kind != "f":
+                break  # a warden could be had
+            assert (run, body) == (refused, struct.pack("!I", errno.EMFILE) + b"guard")
+        assert limit > 10
+        resource.prlimit(link.pid, resource.RLIMIT_NOFILE, inherited)
+        assert link.to_end(running) == (b"whole\n", (1, 0, 0, END))
+        assert link.to_end(link.start("/bin/echo", "next")) == (b"next\n", (1, 0, 0, END))
+
+
+def test_nothing_is_lost_behind_a_slow_connection() -> None:
+    """A run that is over when the connection is full keeps its output until there is room, however long that takes."""
+    with guard() as link:
+        loud = link.start("/bin/sh", "-c", "head -c 30000000 /dev/zero", credit=1 << 30)
+        link.until("s")
+        time.sleep(0.5)  # what the connection takes is full
+        link.start("/bin/sh", "-c", "head -c 20000 /dev/zero")
+        time.sleep(3)
+        told: Counter[int] = Counter()
+        while set(told) != {loud, loud + 1, -loud, -loud - 1}:
+            kind, run, body = link.hear()
+            told[run] += len(body) if kind == "o" else 0
+            told[-run] += kind == "z"
+            told += Counter()
+        assert (told[loud], told[loud + 1]) == (30_000_000, 20_000)
+
+
+def without(module: str) -> tuple[str, ...]:
+    """The line of a guard in whose Python a module is missing."""
+    *before, text = lines.resident("t0ken", PROBES)[:4]
+    return (*before, f"import sys;sys.modules['{module}']=None;{text}", *lines.resident("t0ken", PROBES)[4:])
+
+
+def test_a_minimal_python_will_do() -> None:
+    """Without ctypes, as in Debian's python3-minimal, orphans cannot be adopted, and the guard says so; groups still end."""
+    with guard(without("_ctypes"), adopts=False) as link:
+        assert link.to_end(link.start("/bin/echo", "fine")) == (b"fine\n", (1, 0, 0, END))
+        out, _ = link.to_end(link.start("/bin/sh", "-c", "sleep 300 & echo $!"))
+        assert gone(int(out))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be somebody else")
+def test_a_home_that_cannot_be_read_will_do(tmp_path: Path) -> None:
+    """A home that its account may enter and not list is no reason not to run."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    with guard(user=65534, cwd=str(tmp_path)) as link:
+        out, end = link.to_end(link.start("/bin/sh", "-c", "pwd"))
+        assert (out, end) == (f"{tmp_path}\n".encode(), (1, 0, 0, END))
 
 
 # The guard in sh.
@@ -401,6 +539,27 @@ def test_sh_guard_ends_the_session(name: str) -> None:
     subprocess.run(lines.signal(name, link.pid), check=True)
     link.process.communicate(timeout=5)
     assert gone(child)
+
+
+SHELLS = [shell for shell in ("dash", "bash", "ksh", "mksh", "yash", "busybox") if shutil.which(shell)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_sh_guard_in_any_shell(shell: str) -> None:
+    """Whatever /bin/sh is there, a death by signal is 128 and its number."""
+    _, *rest = lines.without_python("tt", ("/bin/sh", "-c", "echo out; kill -s KILL $$"), seconds=20)
+    argv = [shell, *(["sh"] if shell == "busybox" else []), *rest]
+    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    assert ended.stdout.partition(b"\n")[2] == b"out\n"
+    assert ended.returncode == 128 + signal.SIGKILL
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be somebody else")
+def test_sh_guard_under_an_sshd_of_root() -> None:
+    """An sshd that the account may not signal is there all the same: the run is not ended for that."""
+    argv = lines.without_python("tt", ("/bin/sh", "-c", "sleep 3; echo whole"), seconds=20)
+    ended = subprocess.run(argv, user=65534, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    assert ended.stdout.partition(b"\n")[2] == b"whole\n"
 
 
 def test_sh_guard_deadline() -> None:

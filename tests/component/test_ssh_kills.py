@@ -13,6 +13,7 @@ from tests.support.escapees import KINDS
 from tests.support.escaping import end_all
 from tests.support.remote import FLAVOURS
 from tests.support.service import wait_until
+from tests.support.sshd import end
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -81,10 +82,13 @@ def test_freezers_of_who_watches(tmp_path: Path, kind: str) -> None:
 
 def attack(made: Far, kind: str) -> None:
     attempts = made.service.attempts([kind])
+    watchers: list[int] = []
     try:
         jobs = made.start_away(attempts, {"timeout": 2})
+        watchers = made.sshd.family()
         ended = follow(made, attempts, jobs, UNANSWERED)
         assert ended[kind]["state"] in ("lost", "timed_out", "failed"), ended
         wait_until(made.works, "the next run works", seconds=15)
     finally:
         end_all(attempts)
+        end(watchers)  # who was stopped would stay

@@ -12,13 +12,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cmdhttp.execution.model import Exited, RunErrorCode, Stop, StopReason
-from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.execution.model import Exited, RunErrorCode, Stop, Stopped, StopReason
+from cmdhttp.execution.ssh import SshExecutor, link, pool
 from cmdhttp.execution.ssh.pool import Figures
 from cmdhttp.plan.model import SshTarget
 from tests.support.leaks import nothing_left
 from tests.support.ssh_runs import CONTEXT, Told, closing, run, sh, step_for, target_of
-from tests.support.sshd import Sshd, make_key
+from tests.support.sshd import Sshd, descendants, is_alive, make_key
 
 pytestmark = pytest.mark.anyio
 
@@ -150,6 +150,25 @@ async def test_a_killed_warden_loses_its_run_alone(sshd: Sshd) -> None:
     assert logins(sshd) == 1
 
 
+async def test_a_standing_warden_costs_its_run_alone(sshd: Sshd) -> None:
+    """A command may stop its warden with a signal: its run is still ended, and no other on the connection."""
+    executor, stop, told = SshExecutor(kill_grace=0.2), Stop(), Told()
+    ended: dict[str, Exited] = {}
+
+    async def follow(name: str, text: str, stop: Stop) -> None:
+        step = sh(target_of(sshd), text)
+        ended[name] = await executor.run(step, context=CONTEXT, emit=told.emit, stop=stop)
+
+    async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
+        tasks.start_soon(follow, "other", "sleep 18; exit 5", Stop())
+        tasks.start_soon(follow, "standing", "sleep 0.5; kill -STOP $PPID; echo $$; exec sleep 300", stop)
+        pid = int(await told.first_line())
+        stop.request(StopReason.CANCEL)
+    assert ended["other"] == Exited(exit_code=5)
+    assert (ended["standing"].lost, ended["standing"].stopped) == (True, Stopped.CONFIRMED)
+    assert not is_alive(pid)
+
+
 async def test_a_standing_guard_is_given_up(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard that stands still is found out by its silence, and the run is lost."""
     monkeypatch.setattr("cmdhttp.execution.ssh.guard._PING_EVERY", 0.2)
@@ -240,6 +259,54 @@ async def quiet(executor: SshExecutor, step: object) -> None:
     await run(step, executor=executor, keep=True)  # type: ignore[arg-type]
 
 
+async def test_failures_at_once_count_as_one(sshd: Sshd) -> None:
+    """Connections that are not shared are dialed at once; when all of them fail, the pause is that of one failure."""
+    executor = SshExecutor()
+    step = sh(replace(dead(sshd), shared=False), "true")
+    async with nothing_left(), closing(executor):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):
+                tasks.start_soon(quiet, executor, step)
+        exited, _ = await run(step, executor=executor, keep=True)
+        assert exited.error is not None
+        assert "due in 1 s" in exited.error.detail
+        assert dials(executor.figures())["connect_failed"] > 1
+
+
+async def test_nobody_waits_for_a_connection_that_is_gone(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait for room on the last connection hear of its end, all of them, also where none can be opened."""
+    monkeypatch.setattr(link, "GUARDED_RUNS", 1)
+    executor = SshExecutor()
+    ended: list[RunErrorCode | None] = []
+
+    async def follow(text: str) -> None:
+        exited, _ = await run(sh(target_of(sshd), text), executor=executor, keep=True)
+        ended.append(exited.error.code if exited.error else None)
+
+    async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
+        tasks.start_soon(follow, "sleep 30")
+        await in_use(executor)
+        family = descendants(sshd.pid)
+        os.kill(sshd.pid, signal.SIGKILL)  # nobody new gets in
+        for _ in range(4):
+            tasks.start_soon(follow, "true")
+        with anyio.fail_after(5):
+            while executor.figures().waiting != 4:
+                await anyio.sleep(0.01)
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+        with anyio.fail_after(3):
+            while len(ended) < 5:
+                await anyio.sleep(0.01)
+        assert sorted(map(str, ended)) == ["connect_failed"] * 4 + ["connection_lost"]
+
+
+async def in_use(executor: SshExecutor) -> None:
+    with anyio.fail_after(5):
+        while executor.figures().in_use != 1:
+            await anyio.sleep(0.01)
+
+
 async def test_local_faults_are_tried_again_at_once(sshd: Sshd) -> None:
     """A key file of ours that cannot be read is no fault of the host: once it is there, the next run works."""
     executor = SshExecutor()
@@ -292,6 +359,40 @@ async def test_one_connection_to_the_jump_host(sshd: Sshd, tmp_path: Path) -> No
             assert logins(sshd) == 1
             await settled(executor, open_=0)
         assert (logins(first), logins(second)) == (1, 1)
+
+
+async def test_a_dead_jump_host_is_no_fault_of_those_behind(sshd: Sshd) -> None:
+    """It alone is left alone for a while, and what others are told names one next attempt."""
+    executor = SshExecutor()
+    step = sh(replace(target_of(sshd), jump=dead(sshd)), "true")
+    async with nothing_left(), closing(executor):
+        await run(step, executor=executor, keep=True)
+        await run(step, executor=executor, keep=True)
+        exited, _ = await run(step, executor=executor, keep=True)
+        assert exited.error is not None
+        assert exited.error.detail.startswith("The jump host ")
+        assert exited.error.detail.count("the next one is due") == 1
+        assert executor.figures().backing_off == 1
+
+
+@pytest.mark.parametrize("hold", ["0", "0.5"])
+async def test_hosts_behind_a_full_jump_host_make_room(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hold: str
+) -> None:
+    """What leads through a jump host and is idle, or becomes it, closes when another host behind needs the way."""
+    monkeypatch.setattr(pool, "TUNNELS", 1)
+    monkeypatch.setattr(pool, "_MOST_LINKS", 1)
+    with Sshd.start(tmp_path / "behind") as first, Sshd.start(tmp_path / "beyond") as second:
+        executor = SshExecutor()
+        steps = [sh(replace(target_of(server), jump=target_of(sshd)), f"sleep {hold}") for server in (first, second)]
+        async with nothing_left(), closing(executor):
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(2):
+                        for step in steps:
+                            tasks.start_soon(one, executor, step)
+                            await anyio.sleep(0.3)
+        assert logins(sshd) == 1
 
 
 async def test_a_jump_host_that_breaks(sshd: Sshd, tmp_path: Path) -> None:

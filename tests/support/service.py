@@ -209,7 +209,7 @@ class Service:
         name, on which every command that runs on 'far' may run too.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with Sshd.start(folder / "sshd", listen=cls.sshd_listens) as sshd:
+        with Sshd.start(folder / "sshd", config=["Subsystem sftp internal-sftp"], listen=cls.sshd_listens) as sshd:
             service = cls(folder, sshd, flags=flags)
             service.prefix = list(prefix)
             service.remotes = dict(remotes or {})

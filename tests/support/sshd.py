@@ -170,13 +170,17 @@ class Sshd:
         family = descendants(process.pid)
         process.kill()
         process.wait()
-        _end(family)
+        end(family)
 
     def drop_connections(self) -> None:
         """Kill the server's half of every connection; commands that it started stay."""
         if self._process is None:
             raise RuntimeError("sshd is not running")
-        _end([pid for pid in descendants(self._process.pid) if _is_sshd(pid)])
+        end([pid for pid in descendants(self._process.pid) if _is_sshd(pid)])
+
+    def family(self) -> list[int]:
+        """Return the ids of all processes that descend from the server right now."""
+        return [] if self._process is None else descendants(self._process.pid)
 
     def crash(self) -> None:
         """Kill the listener and its half of every connection at one moment; commands that they started stay."""
@@ -191,7 +195,7 @@ class Sshd:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
-        _end(family)
+        end(family)
 
     def _prepare(self) -> None:
         if os.getuid() == 0:
@@ -289,7 +293,7 @@ def _is_sshd(pid: int) -> bool:
     return _status(pid).get("Name", "").startswith("sshd")
 
 
-def _end(pids: Sequence[int]) -> None:
+def end(pids: Sequence[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -62,7 +62,7 @@ class Unnamed(NamedTuple):
 
 Item: TypeAlias = Found | Left | Unnamed
 _Matches: TypeAlias = Callable[[str], object]
-_Rest: TypeAlias = tuple[_Matches | None, ...]
+Rest: TypeAlias = tuple[_Matches | None, ...]
 """What of a pattern is still to be met, a test of one name each; None stands for `**`, any folders."""
 
 
@@ -77,7 +77,7 @@ def collect(folder: str, patterns: Iterable[str], *, max_bytes: int, uid: int) -
         yield Left(b"", UNREADABLE)
         return
     try:
-        yield from walk.folder(root, "", [_compiled(pattern) for pattern in patterns], depth=1)
+        yield from walk.folder(root, "", [compiled(pattern) for pattern in patterns], depth=1)
     finally:
         os.close(root)
     if walk.unnamed:
@@ -110,12 +110,12 @@ class _Walk:
         self._told = 0
         self.unnamed = 0
 
-    def folder(self, here: int, prefix: str, rests: list[_Rest], *, depth: int) -> Iterator[Item]:
+    def folder(self, here: int, prefix: str, rests: list[Rest], *, depth: int) -> Iterator[Item]:
         names, why = self._listed(here)
         if why:
             yield from self._left(prefix.removesuffix("/"), why)
         for name in names:
-            matched, below = _advanced(rests, name)
+            matched, below = advanced(rests, name)
             if matched or below:
                 yield from self._entry(here, name, prefix + name, matched=matched, below=below, depth=depth)
 
@@ -134,7 +134,7 @@ class _Walk:
         return sorted(names), ""
 
     def _entry(
-        self, here: int, name: str, path: str, *, matched: bool, below: list[_Rest], depth: int
+        self, here: int, name: str, path: str, *, matched: bool, below: list[Rest], depth: int
     ) -> Iterator[Item]:
         try:
             mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
@@ -150,7 +150,7 @@ class _Walk:
         elif matched and not stat.S_ISDIR(mode):
             yield from self._left(path, NOT_REGULAR)
 
-    def _below(self, here: int, name: str, path: str, below: list[_Rest], *, depth: int) -> Iterator[Item]:
+    def _below(self, here: int, name: str, path: str, below: list[Rest], *, depth: int) -> Iterator[Item]:
         if depth == MAX_DEPTH:
             yield from self._left(path, TOO_DEEP)
             return
@@ -203,7 +203,7 @@ class _Walk:
         yield Left(os.fsencode(path)[:MAX_PATH], why)
 
 
-def _compiled(pattern: str) -> _Rest:
+def compiled(pattern: str) -> Rest:
     parts = pattern.split("/")
     if parts[-1] == "**":
         parts.append("*")
@@ -216,9 +216,9 @@ def _matcher(part: str) -> _Matches:
     return re.compile(hidden + fnmatch.translate(part)).match
 
 
-def _advanced(rests: list[_Rest], name: str) -> tuple[bool, list[_Rest]]:
+def advanced(rests: list[Rest], name: str) -> tuple[bool, list[Rest]]:
     """Return whether a file of this name matches, and what must match beneath a folder of this name."""
-    matched, below = False, dict[_Rest, None]()
+    matched, below = False, dict[Rest, None]()
     for whole in rests:
         rest = whole
         while (first := rest[0]) is None:

@@ -7,19 +7,21 @@ certificate for its command line alone.
 """
 
 import dataclasses
-from collections.abc import Awaitable
-from typing import TypeVar
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO, TypeVar
 
 import anyio
 import asyncssh
 
 from cmdhttp.errors import BadValue
 from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
-from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost
+from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost, unanswered
+from cmdhttp.execution.ssh.files import Files, NoFiles, Way, needs_python, no_folder
 from cmdhttp.execution.ssh.greeting import Hello
-from cmdhttp.execution.ssh.guard import WINDOW as GUARD_WINDOW
-from cmdhttp.execution.ssh.guard import Guard, Start
+from cmdhttp.execution.ssh.guard import Folder, Guard, Start
 from cmdhttp.execution.ssh.guarded import Guarded
+from cmdhttp.execution.ssh.keeping import keeping_seconds, kept_folder
 from cmdhttp.execution.ssh.link import Link, check_echo, new_token, shell_failed
 from cmdhttp.execution.ssh.login.certificates import OnIssue
 from cmdhttp.execution.ssh.login.dial import Dialed, Dialer
@@ -28,9 +30,14 @@ from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.run import Patience, Run
 from cmdhttp.execution.ssh.session import WINDOW, NotStarted, RunSession
 from cmdhttp.plan.model import Shell, SshTarget, Step
-from cmdhttp.plan.remote import PROBES, for_job, invocation, posix_line, remote_argv, step_line
+from cmdhttp.plan.remote import PROBES, for_job, has_files, in_folder, invocation, posix_line, remote_argv, step_line
 
 T = TypeVar("T")
+
+
+def _scratch() -> BinaryIO:
+    return tempfile.TemporaryFile(buffering=0)
+
 
 _MARGIN = 2.0
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -40,7 +47,8 @@ _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 class SshExecutor:
     """The executor of steps whose target is an SSH host. All times are in seconds.
 
-    `on_issue` is told of every certificate before it is used; if it raises OSError, there is no login.
+    `on_issue` is told of every certificate before it is used; if it raises OSError, there is no login. `scratch` makes a file
+    without a name for what is collected, and may block.
     """
 
     def __init__(
@@ -52,9 +60,11 @@ class SshExecutor:
         drain: float = 2.0,
         idle: float = 60.0,
         on_issue: OnIssue | None = None,
+        scratch: Callable[[], BinaryIO] = _scratch,
     ) -> None:
         dialer = Dialer(connect_timeout=connect_timeout, login_timeout=login_timeout, on_issue=on_issue)
         self._pool = Pool(dialer, prepare_timeout=login_timeout, idle=idle)
+        self._scratch = scratch
         self._prepare_timeout = login_timeout
         self._patience = Patience(kill_grace=kill_grace, drain=drain)
 
@@ -75,7 +85,7 @@ class SshExecutor:
             if not target.shared:
                 return await self._single(call)
             return await self._pooled(call)
-        except ConnectFailed as failed:
+        except (ConnectFailed, NoFiles) as failed:
             return Exited(error=failed.error)
         except NotStarted:
             return Exited(stopped=Stopped.CONFIRMED)
@@ -95,18 +105,61 @@ class SshExecutor:
             link = await _unless_stopped(call.stop, self._pool.take(call.target))
             try:
                 if link.guard is not None:
-                    return await self._guarded(call, link.guard, link.dialed)
-                ended = await self._on_channel(call, link)
+                    return await self._guarded(call, link.guard, link.dialed, way=self._way(call, link.connection))
+                ended = None if has_files(call.step) else await self._on_channel(call, link)
             finally:
                 self._pool.give_back(link)
             if ended is not None:
                 return ended
+            if has_files(call.step):
+                return await self._kept(call)
             await _unless_stopped(call.stop, anyio.sleep(pause))
         return Exited(error=channel_refused())
 
-    async def _guarded(self, call: "_Call", guard: Guard, dialed: Dialed) -> Exited:
+    def _way(self, call: "_Call", connection: asyncssh.SSHClientConnection | None) -> Way:
+        return Way(
+            pool=self._pool,
+            target=call.target,
+            context=call.context,
+            patience=self._prepare_timeout,
+            connection=connection,
+        )
+
+    async def _guarded(self, call: "_Call", guard: Guard, dialed: Dialed, *, way: Way) -> Exited:
         if call.stop.requested:
             raise NotStarted
+        if not has_files(call.step):
+            return await self._ordered(call, guard, dialed)
+        folder = await self._made(call, guard)
+        try:
+            return await self._with_files(
+                call, folder, way, lambda placed: self._ordered(placed, guard, dialed, folder=folder)
+            )
+        finally:
+            guard.forget(folder)
+
+    async def _made(self, call: "_Call", guard: Guard) -> Folder:
+        with anyio.move_on_after(self._prepare_timeout):
+            try:
+                return await _unless_stopped(call.stop, guard.make_folder())
+            except ConnectionError:
+                raise shell_failed("The host closed the connection instead of starting a command.") from None
+            except OSError as error:
+                raise no_folder(f"{error.strerror} (errno {error.errno})") from None
+        raise no_folder("the host did not say in time that it is there")
+
+    async def _with_files(
+        self, call: "_Call", folder: Folder, way: Way, run: "Callable[[_Call], Awaitable[Exited]]"
+    ) -> Exited:
+        """Run in a folder that is there: what is sent goes there before, what is left is collected at the end."""
+        files = Files(step=call.step, folder=folder, way=way, emit=call.emit, scratch=self._scratch)
+        await _unless_stopped(call.stop, files.stage())
+        step = in_folder(call.step, work=folder.work, inputs=folder.inputs)
+        exited = await run(dataclasses.replace(call, step=step, emit=files.hear))
+        await files.collect(lost=exited.lost)
+        return exited
+
+    async def _ordered(self, call: "_Call", guard: Guard, dialed: Dialed, *, folder: Folder | None = None) -> Exited:
         return await Guarded(
             guard=guard,
             order=call.order(seconds=self._seconds(call), drain=self._patience.drain),
@@ -115,6 +168,7 @@ class SshExecutor:
             emit=call.emit,
             stop=call.stop,
             grace=self._patience.kill_grace,
+            folder=folder,
         ).to_end()
 
     async def _on_channel(self, call: "_Call", link: Link) -> Exited | None:
@@ -131,6 +185,8 @@ class SshExecutor:
                     await _unless_stopped(call.stop, _greeted(session), session=session)
         except (asyncssh.Error, OSError):
             return self._refused(link, session)
+        if limit.cancelled_caught and session.requested:
+            return _unanswered(session, call.stop)
         if limit.cancelled_caught or (token is not None and session.guard is None and not connection.is_closed()):
             session.close()
             raise shell_failed("The host did not start in time what it was given.")
@@ -147,13 +203,37 @@ class SshExecutor:
 
     # A connection of its own.
 
+    async def _kept(self, call: "_Call") -> Exited:
+        """Run with files where the guard is the one in sh: the folder, the files and the run each have a channel."""
+        if call.target.shell is not Shell.POSIX:
+            raise no_folder("such a host has none")
+        order = call.context.order
+        opened = self._pool.single(call.target, only=None, job=call.context.job_id, principal=order.principal)
+        dialed = await _unless_stopped(call.stop, opened.__aenter__())
+        try:
+            collect = call.step.collect
+            seconds = self._seconds(call) + keeping_seconds(None if collect is None else collect.max_bytes)
+            async with kept_folder(dialed.connection, seconds=seconds, patience=self._prepare_timeout) as folder:
+                link = Link(dialed=dialed, capacity=1, users=1)
+                way = self._way(call, dialed.connection)
+                return await self._with_files(call, folder, way, lambda placed: self._at(placed, link, folder))
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    async def _at(self, call: "_Call", link: Link, folder: Folder) -> Exited:
+        ended = await self._on_channel(dataclasses.replace(call, within=folder.work), link)
+        return ended or Exited(error=channel_refused())
+
     async def _single(self, call: "_Call") -> Exited:
         token = new_token() if call.target.shell is Shell.POSIX else None
         seconds = self._seconds(call)
+        files = has_files(call.step)
         if token is None:
             line = call.line(None, seconds=seconds)
         else:
-            line = posix_line(lines.single(token, PROBES, remote_argv(call.step), seconds=seconds))
+            there = Folder(path=token)  # the guard puts the path in its place
+            step = in_folder(call.step, work=there.work, inputs=there.inputs) if files else call.step
+            line = posix_line(lines.single(token, PROBES, remote_argv(step), seconds=seconds, with_files=files))
         order = call.context.order
         opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())
@@ -175,6 +255,8 @@ class SshExecutor:
             if dialed.connection.is_closed():
                 return Exited(lost=session.requested, error=connection_lost())
             return Exited(error=channel_refused())
+        if limit.cancelled_caught and session.requested:
+            return _unanswered(session, call.stop)
         if limit.cancelled_caught:
             raise shell_failed("The host did not start in time what it was given.")
         return await self._follow(call, dialed, session, alone=True)
@@ -184,7 +266,7 @@ class SshExecutor:
         guard = Guard(token, instead=session)
         try:
             with anyio.move_on_after(self._prepare_timeout):
-                opening = dialed.connection.create_session(lambda: guard, line, encoding=None, window=GUARD_WINDOW)
+                opening = dialed.connection.create_session(lambda: guard, line, encoding=None, window=WINDOW)
                 await _unless_stopped(call.stop, opening, session=session)
                 await _unless_stopped(call.stop, guard.greeted.wait(), session=session)
         except (asyncssh.Error, OSError):
@@ -193,9 +275,12 @@ class SshExecutor:
             return Exited(error=channel_refused())
         if guard.hello is Hello.PYTHON:
             check_echo(guard)
-            return await self._guarded(call, guard, dialed)
+            if not guard.closed:
+                return await self._guarded(call, guard, dialed, way=self._way(call, None))
         if guard.hello is Hello.SHELL:
             return await self._follow(call, dialed, session, alone=True)
+        if guard.hello is Hello.NONE and has_files(call.step):
+            raise needs_python()
         guard.close()
         raise shell_failed("The account's login shell did not start what it was given.")
 
@@ -225,11 +310,15 @@ class _Call:
     context: RunContext
     emit: Emit
     stop: Stop
+    within: str | None = None
 
     def line(self, token: str | None, *, seconds: float) -> str:
         if token is None:
             return step_line(self.step)
-        return posix_line(lines.without_python(token, remote_argv(self.step), seconds=seconds))
+        argv = remote_argv(self.step)
+        if self.within is not None:
+            argv = lines.within(self.within, argv)
+        return posix_line(lines.without_python(token, argv, seconds=seconds))
 
     def order(self, *, seconds: float, drain: float) -> Start:
         what = invocation(self.step)
@@ -260,6 +349,11 @@ async def _unless_stopped(stop: Stop, doing: Awaitable[T], *, session: RunSessio
 def _cancel(scope: anyio.CancelScope, session: RunSession | None) -> None:
     if session is None or not session.requested:
         scope.cancel()  # else the run that follows obeys the stop
+
+
+def _unanswered(session: RunSession, stop: Stop) -> Exited:
+    session.close()
+    return Exited(lost=True, stopped=Stopped.UNCONFIRMED if stop.requested else None, error=unanswered())
 
 
 async def _greeted(session: RunSession) -> None:

@@ -69,25 +69,44 @@ def channel_refused() -> RunError:
     )
 
 
+def sftp_refused() -> RunError:
+    return RunError(
+        code=RunErrorCode.CHANNEL_REFUSED,
+        detail="The host opened no SFTP session, by which the files of the run go; nothing has run.",
+        hint="Check that the host's sshd_config has the line `Subsystem sftp internal-sftp`, MaxSessions and ForceCommand.",
+    )
+
+
 def connection_lost() -> RunError:
+    return _lost("The connection ended before the host reported the end of the command, which may still run.")
+
+
+def unanswered() -> RunError:
+    return _lost("The host was given the command and did not say in time that it has started, so it may run.")
+
+
+def _lost(detail: str) -> RunError:
     return RunError(
         code=RunErrorCode.CONNECTION_LOST,
-        detail="The connection ended before the host reported the end of the command, which may still run.",
+        detail=detail,
         hint="Look on the host whether the command took effect before it is run again.",
     )
 
 
 def at_jump(failed: ConnectFailed) -> ConnectFailed:
-    """Return what went wrong on the way to a jump host, told as the jump host's; once, however long the chain is."""
+    """Return what went wrong on the way to a jump host, told as the jump host's; once, however long the chain is.
+
+    The host behind it was not asked.
+    """
     error, host = failed.error, "The host "
     if error.detail.startswith("The jump host "):
-        return failed
+        return ConnectFailed(error.code, error.detail, hint=error.hint, tried=False)
     if error.detail.startswith(host):
         detail = f"The jump host {error.detail.removeprefix(host)}"
     else:
         detail = f"The jump host could not be used. {error.detail}"
     hint = f"This is about the jump host. {error.hint}" if error.hint else ""
-    return ConnectFailed(error.code, detail, hint=hint, tried=failed.tried)
+    return ConnectFailed(error.code, detail, hint=hint, tried=False)
 
 
 # Logins.

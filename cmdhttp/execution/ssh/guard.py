@@ -6,6 +6,8 @@ frames and nothing else: anything odd ends the connection.
 """
 
 import asyncio
+import os
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,9 +32,13 @@ _HEAD = struct.Struct("!IIB")
 _ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
 _WITH_FOLDER, _WITH_STDIN = 1, 2
+_HELLO = 5
+"""Bytes of a hello before the echo."""
 _LONGEST_NEWS = 64 * 1024
 _PING_EVERY = 5.0
 _HEARD_WITHIN = 15.0
+_MOST_ERRNO = 4095
+FOLDER = re.compile(rb"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){1,20}", re.ASCII)
 _STREAMS = {ord("o"): Stream.STDOUT, ord("e"): Stream.STDERR}
 
 
@@ -66,18 +72,33 @@ class Start:
     env: Mapping[str, str] = field(repr=False)
     seconds: float
     drain: float
-    folder: bytes | None = None
     with_stdin: bool = False
 
-    def packed(self) -> bytes:
-        """Raises ValueError for a word with a NUL, which no process can be given."""
-        flags = (_WITH_FOLDER if self.folder is not None else 0) | (_WITH_STDIN if self.with_stdin else 0)
+    def packed(self, *, in_folder: bool) -> bytes:
+        """In the folder that was made for the run, or in the account's home. Raises ValueError for a word with a NUL."""
+        flags = (_WITH_FOLDER if in_folder else 0) | (_WITH_STDIN if self.with_stdin else 0)
         settings = [f"{name}={value}".encode() for name, value in self.env.items()]
-        words = [*([] if self.folder is None else [self.folder]), *self.argv, *settings]
+        words = [*self.argv, *settings]
         if any(b"\0" in word for word in words):
             raise ValueError("a NUL in an argument")
         head = _ORDER.pack(self.seconds, self.drain, CREDIT, flags, len(self.argv), len(settings))
         return head + b"".join(word + b"\0" for word in words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The private folder of a run on a host, whose guard removes it in the end: one part to work in, one for what is sent."""
+
+    path: str
+    number: int = 0
+
+    @property
+    def work(self) -> str:
+        return f"{self.path}/work"
+
+    @property
+    def inputs(self) -> str:
+        return f"{self.path}/in"
 
 
 class GuardedRun:
@@ -133,7 +154,7 @@ class GuardedRun:
             case "s":
                 self.pid = struct.unpack("!I", body)[0]
             case "f":
-                self.failed = struct.unpack_from("!I", body)[0], body[4:].decode()
+                self.failed = _errno(body), body[4:].decode()
             case "z":
                 known, status, alive, by = _OVER.unpack(body)
                 self.over = Over(status=status if known else None, alive=alive, by=By(by))
@@ -171,6 +192,7 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         self._greeting = Greeting(token)
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._runs: dict[int, GuardedRun] = {}
+        self._making: dict[int, asyncio.Future[str]] = {}
         self._last = 0
         self._words = bytearray()
         self._complaints = 0
@@ -186,20 +208,42 @@ class Guard(asyncssh.SSHClientSession[bytes]):
     def running(self) -> int:
         return len(self._runs)
 
-    def start(self, order: Start, *, stdin: bytes = b"") -> GuardedRun:
-        """Order a run. Raises ValueError for an order that no process can be given, and nothing is sent."""
-        packed = order.packed()
+    async def make_folder(self) -> "Folder":
+        """Have the private folder of a run made. Raises OSError with the errno of the host, ConnectionError without the guard."""
+        if self.closed:
+            raise ConnectionError
         self._last += 1
-        run = self._runs[self._last] = GuardedRun(self, self._last)
-        parts = _frame("S", self._last, packed)
+        number = self._last
+        path = self._making[number] = asyncio.get_running_loop().create_future()
+        self.say("M", number, b"")
+        try:
+            return Folder(number=number, path=await path)
+        except asyncio.CancelledError:
+            self.say("F", number, b"")
+            raise
+        finally:
+            del self._making[number]
+
+    def start(self, order: Start, *, stdin: bytes = b"", folder: "Folder | None" = None) -> GuardedRun:
+        """Order a run. Raises ValueError for an order that no process can be given, and nothing is sent."""
+        packed = order.packed(in_folder=folder is not None)
+        if folder is None:
+            self._last += 1
+        number = self._last if folder is None else folder.number
+        run = GuardedRun(self, number)
+        if self.closed:
+            run.lose()
+            return run
+        self._runs[number] = run
+        parts = _frame("S", number, packed)
         if stdin and len(stdin) <= STDIN_AHEAD:
-            parts += _frame("I", self._last, stdin) + _frame("E", self._last, b"")
+            parts += _frame("I", number, stdin) + _frame("E", number, b"")
         self._write(parts)
         return run
 
-    def forget(self, run: GuardedRun) -> None:
-        """Let go of a run's folder on the host."""
-        self.say("F", run._number, b"")  # noqa: SLF001 - the two are one thing in two classes
+    def forget(self, folder: "Folder") -> None:
+        """Have the folder of a run that is over removed."""
+        self.say("F", folder.number, b"")
 
     def say(self, kind: str, number: int, body: bytes) -> None:
         self._write(_frame(kind, number, body))
@@ -257,6 +301,9 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         for run in self._runs.values():
             run.lose()
         self._runs.clear()
+        for path in self._making.values():
+            if not path.done():
+                path.set_exception(ConnectionError())
         self._on_end()
 
     def _take_in(self, data: bytes) -> None:
@@ -338,20 +385,43 @@ class Guard(asyncssh.SSHClientSession[bytes]):
 
     def _news(self, kind: str, body: bytes) -> None:
         if kind == "H":
+            if len(body) < _HELLO:
+                raise ValueError("a hello that is too short")
             self.adopts = body[0] == 1
-            self.echo = body[5:].split(b"\0")[:-1]
+            self.echo = body[_HELLO:].split(b"\0")[:-1]
             self.greeted.set()
+            return
+        if self._number in self._making:
+            self._made(kind, body, self._making[self._number])
             return
         run = self._runs.get(self._number)
         if run is None:
             return
-        if kind in "zf":
-            del self._runs[self._number]
         run.hear(kind, body)
+        if run.ended:
+            del self._runs[self._number]
+
+    def _made(self, kind: str, body: bytes, path: "asyncio.Future[str]") -> None:
+        if path.done():
+            return
+        if kind == "m" and FOLDER.fullmatch(body):
+            path.set_result(body.decode())
+        elif kind == "f":
+            number = _errno(body)
+            path.set_exception(OSError(number, os.strerror(number)))
+        else:
+            raise ValueError("no folder")
 
     def _write(self, data: bytes) -> None:
         if self._channel is not None and not self.closed and not self._channel.is_closing():
             self._channel.write(data)
+
+
+def _errno(body: bytes) -> int:
+    number = int(struct.unpack_from("!I", body)[0])
+    if number > _MOST_ERRNO:
+        raise ValueError("no errno")
+    return number
 
 
 def _frame(kind: str, number: int, body: bytes) -> bytes:

@@ -14,12 +14,28 @@ from anyio.abc import TaskGroup
 
 from cmdhttp.execution.model import Emit, Exited, RunError, RunErrorCode, Started, Stop, Stopped
 from cmdhttp.execution.ssh.failures import connection_lost
-from cmdhttp.execution.ssh.guard import STDIN_AHEAD, By, Guard, GuardedRun, Over, Start
+from cmdhttp.execution.ssh.guard import STDIN_AHEAD, By, Folder, Guard, GuardedRun, Over, Start
 
 GUARD_KILLS_WITHIN = 8.0
 """Seconds that a guard tries to kill what is left, after the grace."""
-_ANSWER = 3.0
+_ANSWER = 8.0
+"""Seconds that it takes a guard at most, after that, to end a warden that stands still, and what that watched, and to say so."""
 _ABANDON = 2.0
+_UNUSABLE = {
+    "folder": (
+        "The run's folder on the host could not be used there",
+        "Check that the account may enter the folder.",
+    ),
+    "program": (
+        "The program could not be used there",
+        "Check that the program exists on the host and that the account may execute it.",
+    ),
+    "guard": (
+        "The guard on the host could not prepare a run",
+        "Check how many processes and open files the account may have on the host, and how many it has.",
+    ),
+}
+"""By what a start on a host failed at: the beginning of the detail, and the hint."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +49,7 @@ class Guarded:
     emit: Emit
     stop: Stop
     grace: float
+    folder: Folder | None = None
     _run: GuardedRun = field(init=False)
     _asked: bool = field(init=False, default=False)
     _given_up: bool = field(init=False, default=False)
@@ -41,7 +58,7 @@ class Guarded:
 
     async def to_end(self) -> Exited:
         """Return how it ended. Raises what `emit` raises, and cancellation; then the run is ended, too."""
-        self._run = self.guard.start(self.order, stdin=self.stdin)
+        self._run = self.guard.start(self.order, stdin=self.stdin, folder=self.folder)
         try:
             with self.stop.calling(self._ask):
                 if len(self.stdin) > STDIN_AHEAD:
@@ -154,11 +171,9 @@ def _name(number: int) -> str:
 
 def _not_started(number: int, on: str) -> RunError:
     """`number` is an errno of Linux, as it was on the host."""
-    what = "The run's folder on the host" if on == "folder" else "The program"
+    what, hint = _UNUSABLE.get(on, _UNUSABLE["program"])
     return RunError(
-        code=RunErrorCode.SPAWN_FAILED,
-        detail=f"{what} could not be used there: {os.strerror(number)} (errno {number}).",
-        hint="Check that the program exists on the host and that the account may execute it.",
+        code=RunErrorCode.SPAWN_FAILED, detail=f"{what}: {os.strerror(number)} (errno {number}).", hint=hint
     )
 
 

@@ -8,8 +8,7 @@ import asyncio
 import secrets
 import select
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 import asyncssh
@@ -34,13 +33,13 @@ _LONGEST_ECHO = 64 * 1024
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Link:
-    """A connection that is lent. `capacity` is how many may use it at once; `held` is what it stands on, such as a jump host."""
+    """A connection that is lent. `capacity` is how many may use it at once; `jump` is the one that it leads through."""
 
     dialed: Dialed
     capacity: int
     guard: Guard | None = None
     version: object = None
-    held: AsyncExitStack = field(default_factory=AsyncExitStack)
+    jump: "Link | None" = None
     users: int = 0
     idle: asyncio.TimerHandle | None = None
 
@@ -138,5 +137,7 @@ def _judged(dialed: Dialed, guard: Guard) -> Link:
         raise shell_failed("The account's login shell did not start in time what it was given.")
     check_echo(guard)
     if guard.hello is Hello.PYTHON:
+        if guard.closed:
+            raise shell_failed("The guard on the host ended as soon as it had started.")
         return Link(dialed=dialed, capacity=GUARDED_RUNS, guard=guard)
     return Link(dialed=dialed, capacity=CHANNELS)

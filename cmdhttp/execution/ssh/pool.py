@@ -89,7 +89,11 @@ class Pool:
         if target.become is not None:
             target = replace(target, become=None)  # who is become after the login is nothing to the connection
         with self._at(target, tunnel=tunnel) as place:
-            return await self._taken(target, place, tunnel=tunnel)
+            try:
+                return await self._taken(target, place, tunnel=tunnel)
+            except ConnectFailed:
+                place.wake()  # its turn may have been the only one that was given
+                raise
 
     async def _taken(self, target: SshTarget, place: _Place, *, tunnel: bool) -> Link:
         what = "reused"
@@ -109,6 +113,7 @@ class Pool:
                 self._check_trouble(place)
                 await _outcome(place.dialing)
             else:
+                self._make_room(place)
                 await _turn(place)
 
     @contextmanager
@@ -138,7 +143,8 @@ class Pool:
             place.wake()
             if link.usable(_now()):
                 if link.users == 0:
-                    link.idle = asyncio.get_running_loop().call_later(self._idle, self._end_idle, link)
+                    idle = 0.0 if self._wanted(link) else self._idle
+                    link.idle = asyncio.get_running_loop().call_later(idle, self._end_idle, link)
                 return
             self._drop(link)
         if link.users == 0:
@@ -149,8 +155,8 @@ class Pool:
         link.capacity = max(1, min(link.capacity, link.users - 1))
 
     @asynccontextmanager
-    async def single(self, target: SshTarget, *, only: str, job: str, principal: str) -> AsyncIterator[Dialed]:
-        """Yield a connection that serves nobody else, with a certificate for `only`. Raises ConnectFailed."""
+    async def single(self, target: SshTarget, *, only: str | None, job: str, principal: str) -> AsyncIterator[Dialed]:
+        """Yield a connection that serves nobody else, with a certificate for `only` (None: any). Raises ConnectFailed."""
         jump = None if target.jump is None else await self._jump(target.jump)
         try:
             through = None if jump is None else jump.connection
@@ -248,8 +254,7 @@ class Pool:
             if jump is not None:
                 self.give_back(jump)
             raise
-        if jump is not None:
-            link.held.callback(self.give_back, jump)
+        link.jump = jump
         return link
 
     async def _jump(self, target: SshTarget) -> Link:
@@ -259,10 +264,14 @@ class Pool:
             raise at_jump(failed) from failed
 
     async def _noted(self, place: _Place, dial: Awaitable[Dialed]) -> Dialed:
+        before = place.trouble
         try:
             dialed = await dial
         except ConnectFailed as failed:
-            self._note(place, failed)
+            if place.trouble is None or place.trouble is before:
+                self._note(place, failed)
+            else:  # of several at once the first failure counts: they say no more together than one alone
+                self._counts["dial", failed.error.code] += 1
             raise
         self._note(place, None)
         return dialed
@@ -304,9 +313,26 @@ class Pool:
         if link.idle is not None:
             link.idle.cancel()
         self._counts["close", why] += 1
-        self._own(asyncio.get_running_loop().create_task(_closed(link)))
+        self._own(asyncio.get_running_loop().create_task(self._close(link)))
         for key in [key for key, place in self._places.items() if place.empty]:
             del self._places[key]
+
+    async def _close(self, link: Link) -> None:
+        await close(link.connection)
+        jump, link.jump = link.jump, None
+        if jump is not None:
+            self.give_back(jump)
+
+    def _wanted(self, link: Link) -> bool:
+        """Whether somebody waits for the room on a jump host that this link takes."""
+        place = None if link.jump is None else self._homes.get(link.jump)
+        return place is not None and bool(place.waiters)
+
+    def _make_room(self, place: _Place) -> None:
+        """Close one link that nobody uses and that leads through this place: somebody else needs its room."""
+        idle = next((link for link in self._homes if link.users == 0 and link.jump in place.links), None)
+        if idle is not None:
+            self._end_idle(idle)
 
     def _own(self, task: "asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[ConnectFailed | None]") -> None:
         self._tasks.add(task)
@@ -319,11 +345,6 @@ def _lent(link: Link) -> Link:
         link.idle = None
     link.users += 1
     return link
-
-
-async def _closed(link: Link) -> None:
-    await close(link.connection)
-    await link.held.aclose()
 
 
 async def _outcome(dialing: "asyncio.Task[ConnectFailed | None]") -> None:

@@ -150,8 +150,9 @@ class Run:
     async def _signal(self, name: str) -> None:
         """Signal the command: by its guard, which takes signals also where sshd passes none on, or by sshd."""
         guard = self.session.guard
+        by_sshd = name if guard is None else _GUARD_SIGNALS[name]  # a KILL would kill the guard and not the command
         if guard is None or self.alone:
-            self.session.signal(name)
+            self.session.signal(by_sshd)
             if self.alone and name == "KILL":
                 self.connection.close()  # a guard ends with its connection
             return
@@ -162,7 +163,7 @@ class Run:
             await sent.over.wait()
             sent.close()
             return
-        self.session.signal(name)
+        self.session.signal(by_sshd)
 
     async def _let_go(self) -> None:
         """Leave nothing of ours on the connection; a command that is still there is killed if the host permits."""

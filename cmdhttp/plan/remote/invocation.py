@@ -18,10 +18,12 @@ from cmdhttp.plan.remote.windows import MAX_CMD, MAX_POWERSHELL, script_line, wi
 from cmdhttp.policy.compiled import Script
 
 JOB_ID = "CMDHTTP_JOB_ID"
-GUARD_ROOM = 16_000
+TMPDIR = "TMPDIR"
+GUARD_ROOM = 24_000
 """Bytes of a line for a Unix host that a guard around the command may take."""
 
 _LONGEST_JOB_ID = "job_" + 26 * "0"
+_LONG_FOLDER = "/" + 99 * "f"
 _MOST: Mapping[Shell, int] = {Shell.CMD: MAX_CMD, Shell.POWERSHELL: MAX_POWERSHELL}
 
 PROBES = (
@@ -101,6 +103,17 @@ def for_job(step: Step, job_id: str) -> Step:
     return replace(step, env={**step.env, JOB_ID: job_id})
 
 
+def has_files(step: Step) -> bool:
+    """Whether the run needs a private folder on its host: for files that are sent, or that it leaves."""
+    return bool(step.staged) or step.collect is not None
+
+
+def in_folder(step: Step, *, work: str, inputs: str) -> Step:
+    """Return the step as it runs in its private folder, which has a part to work in and one for what was sent."""
+    argv, env = step.argv_in(inputs), {**step.env_in(inputs), TMPDIR: work}
+    return replace(step, argv=argv, env=env, unplaced=None)
+
+
 def invocation(step: Step) -> Invocation:
     """Return what to execute on a Unix host, and the environment apart. Through sudo it does not come apart."""
     body = _script_argv(step.script, step.argv) if step.script else step.argv
@@ -149,7 +162,8 @@ def command_line(argv: tuple[str, ...], shell: Shell, *, env: Mapping[str, str] 
 
 def check_line(step: Step) -> None:
     """Raise BadValue if the step cannot be sent to its host: whatever the job's id will be, and with a guard in the line."""
-    line = step_line(for_job(step, _LONGEST_JOB_ID))
+    placed = in_folder(step, work=_LONG_FOLDER, inputs=_LONG_FOLDER) if has_files(step) else step
+    line = step_line(for_job(placed, _LONGEST_JOB_ID))
     if _shell(step) is Shell.POSIX:
         fitting(line, most=MAX_LINE - GUARD_ROOM)
 

@@ -12,7 +12,6 @@ from cmdhttp.policy.compile.report import Report
 from cmdhttp.policy.compile.selectors import HostNames
 from cmdhttp.policy.compiled import (
     EVERYTHING,
-    FILES_OVER_SSH,
     LOCAL,
     Approval,
     Collect,
@@ -34,7 +33,7 @@ INTERPRETERS: Mapping[str, tuple[str, ...]] = {
     "python": ("/usr/bin/env", "python3", "-I"),
     "powershell": POWERSHELL,
 }
-_NO_FILES_THERE = "make it for 'local' alone, or expect such calls to end as 'unsupported' on SSH hosts"
+_NO_FILES_THERE = "take such hosts out of 'on', or expect such calls to end as 'unsupported' there"
 _MAX_SCRIPT = 64 << 10
 _WAYS = ("run", "script", "script_file")
 
@@ -78,7 +77,7 @@ def compile_command(
         isolated=spec.isolation == "namespace",
         atoms=(f"name:{name}", f"effect:{spec.effect}", *(f"tag:{tag}" for tag in spec.tags), EVERYTHING),
         at=defined.at,
-        collect=_collect(defined, hosts, report),
+        collect=_collect(defined, hosts, places, report),
     )
 
 
@@ -101,13 +100,14 @@ def _say_not_applied(defined: Defined[CommandSpec], hosts: frozenset[str], repor
             report.not_applied(f"'{key}'", defined.where(key))
 
 
-def _collect(defined: Defined[CommandSpec], hosts: frozenset[str], report: Report) -> Collect | None:
+def _collect(defined: Defined[CommandSpec], hosts: frozenset[str], places: HostNames, report: Report) -> Collect | None:
     """What is collected at the end. Says what cannot be done of files, and of parameters that become files."""
     spec = defined.spec
     staged = [name for name, param in spec.params.items() if param.staged]
-    if hosts - {LOCAL}:
+    profiles = (places.hosts[host].profile for host in hosts)
+    for what in sorted({what for profile in profiles if profile and (what := profile.no_files(spec.account))}):
         for place in (*(("params", name) for name in staged), *((("files",),) if spec.files else ())):
-            report.not_done(FILES_OVER_SSH, defined.where(*place), _NO_FILES_THERE)
+            report.not_done(what, defined.where(*place), _NO_FILES_THERE)
     if spec.run is None:
         for name in staged:
             if f"{name}_file" in spec.params:

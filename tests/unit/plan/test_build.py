@@ -26,6 +26,7 @@ from cmdhttp.plan.model import (
     UnsupportedTarget,
     staged_path,
 )
+from cmdhttp.plan.remote import has_files, in_folder
 from cmdhttp.policy.compiled import Collect, Limits, Policy
 from cmdhttp.policy.decide import bind
 from cmdhttp.policy.params.values import Secret
@@ -554,18 +555,64 @@ def test_a_script_learns_where_its_files_are() -> None:
     assert (bare.argv_in("/run"), bare.unplaced, bare.staged) == ((), None, ())
 
 
-def test_files_are_for_local_runs() -> None:
-    """A step that sends files to an SSH host, or would collect some there, is one that cannot be done; others run."""
+def test_files_go_to_unix_hosts() -> None:
+    """A step that sends files to an SSH host, or collects some there, is as one here, but for its target."""
     policy = made("run: [/bin/c, [<f>]]", "f: {type: file, required: false}")
-    sent = plan(policy, "local", "web1", f=UPLOAD).steps
-    assert (sent[0].target, sent[1].target) == (LocalTarget(), UnsupportedTarget(what="files on SSH hosts"))
-    assert isinstance(plan(policy, "web1").steps[0].target, SshTarget)
+    here, there = plan(policy, "local", "web1", f=UPLOAD).steps
+    assert isinstance(there.target, SshTarget)
+    assert (here.staged, here.unplaced) == (there.staged, there.unplaced)
+    assert (has_files(there), has_files(plan(policy, "web1").steps[0])) == (True, False)
     kept = plan(made("run: [/bin/c], files: {collect: [a/*, b], max: 1KiB}"), "local", "web1").steps
     assert kept[0].collect == kept[1].collect == Collect(patterns=("a/*", "b"), max_bytes=1024)
-    assert (kept[0].target, kept[1].target) == (LocalTarget(), UnsupportedTarget(what="files on SSH hosts"))
+    assert isinstance(kept[1].target, SshTarget)
+    assert has_files(kept[1])
     assert plan(made("run: [/bin/c], files: {collect: [a]}")).steps[0].collect == Collect(
         patterns=("a",), max_bytes=16 << 20
     )
+
+
+def test_a_step_in_its_folder() -> None:
+    """Paths of what is sent stand in the argv, and the folder to work in is TMPDIR; a script has both."""
+    placed = in_folder(
+        plan(made("run: [/bin/c, <f>]", "f: {type: file}"), "web1", f=UPLOAD).steps[0], work="/w", inputs="/i"
+    )
+    assert (placed.argv, placed.env, placed.unplaced) == (("/bin/c", "/i/files/f/a <s>.txt"), {"TMPDIR": "/w"}, None)
+    script = made("script: x, interpreter: sh, env: {A: b}", "f: {type: file}")
+    placed = in_folder(plan(script, "web1", f=UPLOAD).steps[0], work="/w", inputs="/i")
+    assert placed.env == {"A": "b", "P_F_FILE": "/i/files/f/a <s>.txt", "TMPDIR": "/w"}
+
+
+FEW = "ssh_profiles: {x: {user: u, auth: {key: file:k}, host_keys: {known_hosts: k}, %s}}\nhosts: {h: {address: a, ssh: x}}\n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "fields", "what"),
+    [
+        ("shell: raw", "run: [c, [<f>]]", "files on hosts with the shell raw"),
+        ("shell: cmd", r"run: ['C:\c.exe', [<f>]]", "files on hosts with the shell cmd"),
+        ("become: sudo", "run: [/bin/c, [<f>]], as: root", "files of commands that sudo runs"),
+        ("become: sudo", "run: [/bin/c, [<f>]], as: u", None),
+        ("become: sudo", "run: [/bin/c, [<f>]]", None),
+    ],
+)
+def test_where_no_files_can_go(profile: str, fields: str, what: str | None) -> None:
+    """Such a step is one that cannot be done; without files it runs there."""
+    policy = compiled(
+        FEW % profile + f"commands: {{c: {{on: h, {fields}, params: {{f: {{type: file, required: false}}}}}}}}"
+    )
+    target = plan(policy, "h", f=UPLOAD).steps[0].target
+    assert target == UnsupportedTarget(what=what) if what else isinstance(target, SshTarget)
+    assert isinstance(plan(policy, "h").steps[0].target, SshTarget)
+
+
+def test_paths_count_for_the_length_of_a_line() -> None:
+    """The line that goes to a host is judged with room for the paths of files, which are longer than their placeholders."""
+    many = ", ".join(400 * ["'=<f>'"])
+    policy = made(f"run: [/bin/c, {many}]", "f: {type: file}")
+    assert plan(policy, f=UPLOAD).steps
+    with pytest.raises(BadValue) as bad:
+        plan(policy, "web1", f={**UPLOAD, "name": 60 * "("})
+    assert bad.value.code == "argv_too_long"
 
 
 def test_a_program_gets_only_the_environment_of_the_policy() -> None:

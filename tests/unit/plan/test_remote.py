@@ -193,7 +193,7 @@ def test_the_length_is_judged_with_the_id_of_the_job() -> None:
     """A line that fits only without the job's id, or without a guard, is refused before there is a job."""
     room = MAX_LINE - GUARD_ROOM - len(step_line(for_job(step("/bin/c", "", target=there()), "job_" + "0" * 26)))
     check_line(step("/bin/c", "x" * room, target=there()))
-    with pytest.raises(BadValue, match=r"^the command line for SSH would be 104001 bytes, and 104000 fit$"):
+    with pytest.raises(BadValue, match=r"^the command line for SSH would be 96001 bytes, and 96000 fit$"):
         check_line(step("/bin/c", "x" * (room + 1), target=there()))
 
 

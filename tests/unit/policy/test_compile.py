@@ -14,7 +14,7 @@ from cmdhttp.policy.compiled import Host, KeyLogin, Profile, Script, Stdin
 from cmdhttp.policy.fields import Share
 from cmdhttp.policy.merge import merge
 from cmdhttp.policy.model import Effect
-from tests.unit.policies import compiled, findings, sources, unmarked
+from tests.unit.policies import compiled, findings, judged, sources, unmarked
 
 HOSTS = """\
 ssh_profiles: {linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}}
@@ -22,9 +22,14 @@ hosts:
   web1: {address: 10.0.0.1, ssh: linux, labels: {role: web}}
 """
 NO_FILES = (
-    "P216 warning: this version cannot do files on SSH hosts: what needs it never runs\n"
-    "    hint: make it for 'local' alone, or expect such calls to end as 'unsupported' on SSH hosts"
+    "P216 warning: this version cannot do files on hosts with the shell raw: what needs it never runs\n"
+    "    hint: take such hosts out of 'on', or expect such calls to end as 'unsupported' there"
 )
+RAW = HOSTS.replace("{user: u,", "{shell: raw, user: u,")
+NO_FILES_BY_SUDO = NO_FILES.replace("hosts with the shell raw", "commands that sudo runs").replace(
+    "files on", "files of"
+)
+SUDO = HOSTS.replace("{user: u,", "{become: sudo, user: u,")
 COMMAND = """\
 commands:
   restart:
@@ -34,6 +39,13 @@ commands:
     tags: [units]
 principals: {alice: {}}
 """
+
+
+def test_files_on_unix_hosts_are_no_news() -> None:
+    """Over SSH as here, also where sudo could become another account and does not."""
+    text = "commands: {c: {on: [local, web1], run: [/bin/c, <f>], params: {f: {type: file}}, files: {collect: [a]}}}"
+    for files in (HOSTS + text, SUDO + text, SUDO + text.replace("[local, web1], run:", "web1, as: u, run:")):
+        assert judged(files)[1] == []
 
 
 def command(fields: str, *, params: str = "", mark: str = "") -> str:
@@ -177,17 +189,21 @@ WRONG: dict[str, tuple[str, str]] = {
         "principals: {a: {from: [^10.0.0.1/8]}}",
         "P201 '10.0.0.1/8' is not a network, like 198.51.100.0/24\n    hint: the host bits must be zero",
     ),
-    "secret over SSH": (
-        HOSTS + "commands: {c: {on: web1, run: [/bin/c, <s>], params: {s: ^{type: secret}}}}",
+    "secret to an appliance": (
+        RAW + "commands: {c: {on: web1, run: [c, <s>], params: {s: ^{type: secret}}}}",
         NO_FILES,
     ),
-    "upload over SSH": (
-        HOSTS + "commands: {c: {on: [local, web1], run: [/bin/c, <f>], params: {f: ^{type: file}}}}",
+    "upload to an appliance": (
+        RAW + "commands: {c: {on: [local, web1], run: [/bin/c, <f>], params: {f: ^{type: file}}}}",
         NO_FILES,
     ),
-    "collecting over SSH": (
-        HOSTS + "commands: {c: {on: web1, run: [/bin/c], files: ^{collect: [a]}}}",
+    "collecting from an appliance": (
+        RAW + "commands: {c: {on: web1, run: [c], files: ^{collect: [a]}}}",
         NO_FILES,
+    ),
+    "upload for what sudo runs": (
+        SUDO + "commands: {c: {on: web1, as: root, run: [/bin/c, <f>], params: {f: ^{type: file}}}}",
+        NO_FILES_BY_SUDO,
     ),
     "one variable for two": (
         command("script: x, interpreter: sh", params="f: {type: file}, f_file: ^{type: int}"),

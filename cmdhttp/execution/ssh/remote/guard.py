@@ -7,7 +7,7 @@ says how many are not.
 
 Standard library only, grammar of Python 3.6: this text is sent to hosts. Arguments: the token that starts its output; how
 many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone,
-how many seconds that may take, and its argv.
+how many seconds that may take, and its argv, in which the token stands for the run's folder.
 
 What a start needs is made without modules that take long to import: a new connection waits for that.
 Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children; unix(7), SCM_RIGHTS.
@@ -15,6 +15,7 @@ Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID
 
 import _signal  # type: ignore[import-not-found]
 import _socket
+import errno
 import fcntl
 import os
 import select
@@ -22,7 +23,19 @@ import struct
 import sys
 import time
 
-from cmdhttp.execution.ssh.remote.messages import HEAD, NOBODY, ORDER, OVER, PIECE, WITH_STDIN, Order, hear, tell
+from cmdhttp.execution.ssh.remote.folders import Folders
+from cmdhttp.execution.ssh.remote.messages import (
+    HEAD,
+    NOBODY,
+    ORDER,
+    OVER,
+    PIECE,
+    WITH_FOLDER,
+    WITH_STDIN,
+    Order,
+    hear,
+    tell,
+)
 from cmdhttp.execution.ssh.remote.processes import adopt_orphans, kill_all, reap, send_signal
 from cmdhttp.execution.ssh.remote.warden import KILL_SECONDS, become_warden
 
@@ -30,10 +43,13 @@ FULL = 512 * 1024
 """Bytes that wait for the connection before nothing more is read of any command."""
 WIDE_AFTER = 256 * 1024
 CLOSE_SECONDS = 2.0
+MOST_LEFT = 4 * 1024 * 1024
+"""Bytes: the pipes of a run that is over hold less, so whoever writes more lives on and is not waited for."""
 STUCK_SECONDS = KILL_SECONDS + 4.0
 IDLE_WARDENS = 8
 F_SETPIPE_SZ = 1031
 TOO_MUCH = 16 * 1024 * 1024
+REMOVE_SECONDS = 60.0
 
 
 class Run:
@@ -49,7 +65,7 @@ class Run:
         self.no_more = False
         self.credit = 0
         self.started = False
-        self.told = 0  # bytes
+        self.told = self.most = 0  # bytes
         self.over = b""
         self.limit = time.monotonic() + seconds + STUCK_SECONDS
         self.close_at: float | None = None
@@ -58,7 +74,8 @@ class Run:
 class Guard:
     """Serves the connection on its stdin and stdout."""
 
-    def __init__(self, silence: float, fixed: list[bytes], seconds: float) -> None:
+    def __init__(self, token: bytes, silence: float, fixed: list[bytes], seconds: float) -> None:
+        self.token = token
         self.silence = silence
         self.fixed = fixed
         self.fixed_seconds = seconds
@@ -66,7 +83,7 @@ class Guard:
         self.by_fd: dict[int, tuple[str, Run]] = {}
         self.idle: list[tuple[_socket.socket, int]] = []
         self.wardens: set[int] = set()
-        self.folders: dict[int, bytes] = {}
+        self.folders = Folders()
         self.ends: dict[int, int] = {}
         self.inbox = bytearray()
         self.outbox: list[bytes] = []
@@ -184,8 +201,10 @@ class Guard:
             self.say("p", number, body)
         elif kind == "S":
             self.start(number, body)
+        elif kind == "M":
+            self.say(*self.folders.make(number))
         elif kind == "F":
-            self.forget(number)
+            self.folders.forget(number)
         elif run is None:
             return  # it is over, and the service did not know yet
         elif kind == "C":
@@ -204,47 +223,60 @@ class Guard:
 
     def start(self, number: int, body: bytes) -> None:
         order = Order(body)
+        folder = self.folders.of(number)
         if self.fixed:
-            body = self.fix(order)
+            body = self.fix(order, folder)
+        if order.flags & WITH_FOLDER:
+            body += (os.path.join(folder, b"work") if folder else b"") + b"\0"
         run = self.runs[number] = Run(number, order.seconds)
         run.credit = order.credit
-        if order.folder is not None:
-            self.folders[number] = order.folder
-        streams = self.streams(run, with_stdin=bool(order.flags & WITH_STDIN))
-        while True:
-            if not self.idle:
-                self.add_warden()
-            run.warden, run.pid = self.idle.pop()
-            if self.to_warden(run, "S", body, streams):
-                break
-            run.warden.close()  # it was killed while it had nothing to do
-            self.wardens.discard(run.pid)
-        self.by_fd[run.warden.fileno()] = ("warden", run)
-        self.poll.register(run.warden.fileno(), select.POLLIN)
+        streams: list[int] = []
+        try:
+            self.make_streams(run, streams, with_stdin=bool(order.flags & WITH_STDIN))
+            link = self.give_warden(run, body, streams)
+        except OSError as error:  # too many processes or open files: the others go on
+            self.drop(run)
+            self.say("f", number, struct.pack("!I", error.errno or errno.EAGAIN) + b"guard")
+        else:
+            self.by_fd[link.fileno()] = ("warden", run)
+            self.poll.register(link.fileno(), select.POLLIN)
         for fd in streams:
             os.close(fd)
 
-    def fix(self, order: Order) -> bytes:
+    def give_warden(self, run: Run, body: bytes, streams: list[int]) -> _socket.socket:
+        """Hand the order to a warden. Raises OSError if there can be none."""
+        while True:
+            if not self.idle:
+                self.add_warden()
+            link, run.pid = self.idle.pop()
+            run.warden = link
+            if self.to_warden(run, "S", body, tuple(streams)):
+                return link
+            run.warden = None
+            link.close()  # it was killed while it had nothing to do
+            self.wardens.discard(run.pid)
+
+    def fix(self, order: Order, folder: bytes) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
         order.seconds = min(order.seconds, self.fixed_seconds)
         head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(self.fixed), 0)
-        folder = [] if order.folder is None else [order.folder]
-        return head + b"".join(word + b"\0" for word in folder + self.fixed)
+        return head + b"".join(word.replace(self.token, folder) + b"\0" for word in self.fixed)
 
-    def streams(self, run: Run, *, with_stdin: bool) -> tuple[int, int, int]:
-        """Make the pipes of a run, and return the command's ends of them."""
-        stdin = os.open(os.devnull, os.O_RDONLY)
+    def make_streams(self, run: Run, streams: list[int], *, with_stdin: bool) -> None:
+        """Make the pipes of a run; the command's ends of them are added to `streams`. Raises OSError."""
         if with_stdin:
-            os.close(stdin)
             stdin, run.stdin = os.pipe()
+            streams.append(stdin)
             os.set_blocking(run.stdin, False)
             self.by_fd[run.stdin] = ("stdin", run)
-        (out, stdout), (err, stderr) = os.pipe(), os.pipe()
-        run.pipes = {out: ord("o"), err: ord("e")}
-        for fd in run.pipes:
+        else:
+            streams.append(os.open(os.devnull, os.O_RDONLY))
+        for kind in "oe":
+            fd, end = os.pipe()
+            streams.append(end)
+            run.pipes[fd] = ord(kind)
             os.set_blocking(fd, False)
             self.by_fd[fd] = ("output", run)
-        return stdin, stdout, stderr
 
     def to_warden(self, run: Run, kind: str, body: bytes, descriptors: tuple[int, ...] = ()) -> bool:
         try:
@@ -352,18 +384,22 @@ class Guard:
             return
         run.over = body
         run.close_at = time.monotonic() + CLOSE_SECONDS
+        run.most = run.told + MOST_LEFT
+        self.drain(run)
+        if not run.pipes and run.number in self.runs:
+            self.finish(run)
+
+    def drain(self, run: Run) -> None:
         for fd in list(run.pipes):
             while fd in run.pipes and self.waiting < FULL and self.take_output(fd, run):
                 pass
-        if not run.pipes and run.number in self.runs:
-            self.finish(run)
 
     def bury(self, link: _socket.socket, run: Run) -> bytes:
         """A warden has died: what it had adopted is ours now. Returns the end of its run, of which nobody saw the status."""
         link.close()
         send_signal(run.pid, _signal.SIGKILL)
         self.wardens.discard(run.pid)
-        alive = kill_all(self.ends, self.wardens, 2.0)
+        alive = kill_all(self.ends, self.wardens | self.folders.removers, 2.0)
         self.ends.clear()
         return OVER.pack(0, 0, alive, NOBODY)
 
@@ -385,10 +421,15 @@ class Guard:
         now = time.monotonic()
         for run in list(self.runs.values()):
             if run.close_at is not None and now >= run.close_at:
-                if run.credit > 0:  # else it is the service that is slow, and what was written must not get lost
-                    self.finish(run)
-                else:
+                self.drain(run)
+                if run.number not in self.runs:
+                    continue
+                # Where the service or the connection is slow, what was written must not get lost.
+                held = run.credit <= 0 or (self.waiting >= FULL and run.told < run.most)
+                if held:
                     run.close_at = now + CLOSE_SECONDS
+                else:
+                    self.finish(run)
             elif now >= run.limit and run.warden is not None:
                 send_signal(run.pid, _signal.SIGKILL)  # it does not answer; its end is seen on the socket
                 run.limit = float("inf")
@@ -397,7 +438,12 @@ class Guard:
 
     def add_warden(self) -> None:
         here, there = _socket.socketpair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            here.close()
+            there.close()
+            raise
         if pid == 0:
             try:
                 become_warden(there)
@@ -414,13 +460,6 @@ class Guard:
         link.close()
         self.wardens.discard(pid)
 
-    def forget(self, number: int) -> None:
-        folder = self.folders.pop(number, None)
-        if folder is not None:
-            import shutil
-
-            shutil.rmtree(folder, ignore_errors=True)
-
     def end(self) -> None:
         """Leave nothing: each warden ends its run when its socket closes."""
         for link, _ in self.idle:
@@ -433,9 +472,11 @@ class Guard:
         give_up = time.monotonic() + STUCK_SECONDS
         while reap(self.ends) and time.monotonic() < give_up:
             time.sleep(0.005)
-        kill_all(self.ends, set(), 2.0)
-        for number in list(self.folders):
-            self.forget(number)
+        kill_all(self.ends, self.folders.removers, 2.0)
+        self.folders.forget_all()
+        give_up = time.monotonic() + REMOVE_SECONDS
+        while reap(self.ends) and time.monotonic() < give_up:
+            time.sleep(0.005)
 
 
 def widen(fd: int) -> None:
@@ -452,7 +493,7 @@ def main() -> None:
     probe, rest = words[4 : 4 + count], words[4 + count :]
     adopts = adopt_orphans()
     os.write(1, token + b"P\n")
-    guard = Guard(silence, rest[1:], float(rest[0]) if rest else 0.0)
+    guard = Guard(token, silence, rest[1:], float(rest[0]) if rest else 0.0)
     guard.say("H", 0, struct.pack("!BI", adopts, os.getpid()) + b"".join(word + b"\0" for word in probe))
     try:
         guard.serve()

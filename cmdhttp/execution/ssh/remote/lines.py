@@ -6,7 +6,6 @@ then what the command writes. `N`: there is no Python, and the words of the prob
 """
 
 import ast
-import binascii
 import re
 import zlib
 from collections.abc import Sequence
@@ -16,8 +15,9 @@ from importlib import resources
 SILENCE = 25
 """Seconds after which a guard that has heard nothing from the service ends all that it has started."""
 
-_PARTS = ("processes", "messages", "warden", "guard")
-_UNPACK = "import zlib,binascii;exec(zlib.decompress(binascii.a2b_base64('{}')))"
+_PARTS = ("processes", "messages", "warden", "folders", "guard")
+_UNPACK = "import zlib,binascii;exec(zlib.decompress(binascii.unhexlify('{}')))"
+"""In hex, which leaves letters over: where every letter is used, each argument of the line costs the host a process."""
 _NO_PYTHON = 't=$1; shift 3; printf "%sN\\n" "$t"; printf "%s\\0" "$@"'
 
 
@@ -27,17 +27,32 @@ def resident(token: str, probe: Sequence[str]) -> tuple[str, ...]:
     return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe)
 
 
-def single(token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
-    """A guard that can run nothing but `argv`; without Python, the same by the guard in sh."""
+def single(
+    token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float, with_files: bool = False
+) -> tuple[str, ...]:
+    """A guard that can run nothing but `argv`; without Python, the same by the guard in sh.
+
+    `with_files`: in `argv` the token stands for the folder that the guard makes. Without Python there is then no run.
+    """
     whole = str(int(seconds) + 1)
     rest = f't=$1\nshift {4 + len(probe)}\nset -- "$t" {whole} "$@"\n{_text("guard.sh")}'
-    find = f"{_text('find.sh')}\n{rest}"
+    find = f"{_text('find.sh')}\n{_NO_PYTHON if with_files else rest}"
     return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe, str(seconds), *argv)
 
 
 def without_python(token: str, argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:
     """The guard in sh, for `argv`."""
     return ("/bin/sh", "-c", _text("guard.sh"), "guard", token, str(int(seconds) + 1), *argv)
+
+
+def keeper(token: str, *, name: str, seconds: float) -> tuple[str, ...]:
+    """What makes a private folder of this name without Python, and removes it when its stdin ends."""
+    return ("/bin/sh", "-c", _text("keeper.sh"), "keeper", token, str(int(seconds) + 1), name)
+
+
+def within(folder: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """What runs `argv` in a folder."""
+    return ("/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", folder, *argv)
 
 
 def signal(name: str, pid: int) -> tuple[str, ...]:
@@ -55,7 +70,7 @@ def _text(name: str) -> str:
 def _python() -> str:
     """The guard in Python as one short line: no comments, docstrings or annotations, packed."""
     packed = zlib.compress(re.sub(r"(?m)^( +)", _tabs, guard_text()).encode(), 9)
-    return _UNPACK.format(binascii.b2a_base64(packed, newline=False).decode())
+    return _UNPACK.format(packed.hex())
 
 
 def guard_text() -> str:

@@ -1,9 +1,10 @@
 """What goes between the service, the guard and its wardens: shapes, and messages with descriptors.
 
 A frame is length (4 bytes, big-endian), run (4 bytes), kind (1 byte) and that many bytes.
-From the service: S start, I stdin, E end of stdin, X stop, C credit for output, F forget the folder, P ping.
-From the guard: H hello, s started, f failed, o stdout, e stderr, c stdin was taken, z over, p pong.
-Between guard and warden the kinds are S, X, s, f and z with the same bytes, and D: the command's output has ended.
+From the service: M make a folder for the run to come, S start, I stdin, E end of stdin, X stop, C credit for output, F remove
+the run's folder, P ping. From the guard: H hello, m a folder was made, s started, f failed, o stdout, e stderr, c stdin was
+taken, z over, p pong. Between guard and warden the kinds are S, X, s, f and z, and D: the command's output has ended. There an S
+has the same bytes, and behind them the folder to run in: the service cannot name one, it can only have one made.
 """
 
 import _socket
@@ -62,9 +63,9 @@ class Order:
     def __init__(self, body: bytes) -> None:
         self.seconds, self.drain, self.credit, self.flags, argc, envc = ORDER.unpack_from(body)
         words = body[ORDER.size :].split(b"\0")
-        self.folder = words.pop(0) if self.flags & WITH_FOLDER else None
         self.argv = words[:argc]
         self.settings = words[argc : argc + envc]
+        self.folder = words[argc + envc] if self.flags & WITH_FOLDER else None
 
     def environment(self) -> dict[bytes, bytes]:
         found = dict(os.environb)

@@ -1,21 +1,24 @@
 """The processes below this one, and how to end them all; the twin of `execution/local/tree.py` for the Python of any host."""
 
-import _ctypes
 import _signal  # type: ignore[import-not-found]
 import os
 import time
 
 
-class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # noqa: SLF001 - ctypes itself takes long to import
-    _type_ = "i"
-
-
-class Call(_ctypes.CFuncPtr):
-    _flags_ = _ctypes.FUNCFLAG_CDECL
-    _restype_ = Int
-
-
 def prctl(option: int, value: int) -> bool:
+    """Whether it worked, which it cannot where Python is a minimal one."""
+    try:
+        import _ctypes
+    except ImportError:
+        return False
+
+    class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # noqa: SLF001 - ctypes itself takes long to import
+        _type_ = "i"
+
+    class Call(_ctypes.CFuncPtr):
+        _flags_ = _ctypes.FUNCFLAG_CDECL
+        _restype_ = Int
+
     whole = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]
     return bool(Call(_ctypes.dlsym(whole, "prctl"))(option, value, 0, 0, 0) == 0)
 

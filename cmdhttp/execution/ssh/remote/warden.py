@@ -17,8 +17,9 @@ KILL_SECONDS = 8.0
 class Warden:
     """Runs what the guard orders, until the guard is gone."""
 
-    def __init__(self, link: _socket.socket) -> None:
+    def __init__(self, link: _socket.socket, *, adopts: bool) -> None:
         self.link = link
+        self.adopts = adopts
         self.ends: dict[int, int] = {}
         self.times: list[float] = []
         self.asked = self.drained = False
@@ -41,7 +42,7 @@ class Warden:
 
     def run(self, order: Order, descriptors: list[int]) -> None:
         self.ends = {}
-        home, on = os.open(".", os.O_RDONLY), b"folder"
+        home, on = os.open(".", os.O_PATH), b"folder"  # which the account may enter, and perhaps not read
         try:
             if order.folder is not None:
                 os.chdir(order.folder)
@@ -56,6 +57,8 @@ class Warden:
                 os.close(fd)
         tell(self.link, "s", struct.pack("!I", leader))
         by = self.watch(leader, order)
+        if not self.adopts:
+            signal_group(leader, _signal.SIGKILL)  # all of its orphans that can be found
         alive = kill_all(self.ends, set(), KILL_SECONDS)
         status = self.ends.get(leader)
         code = 0 if status is None else -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
@@ -93,16 +96,16 @@ class Warden:
             grace = struct.unpack("!d", body)[0]
             self.times.append(time.monotonic() + grace)
             if leader not in self.ends and grace > 0:
-                ask(leader)
+                signal_group(leader, _signal.SIGTERM)
         elif kind == "D":
             self.drained = True
             self.times += [time.monotonic()] if leader in self.ends else []
         return kind != ""
 
 
-def ask(leader: int) -> None:
+def signal_group(leader: int, number: int) -> None:
     try:
-        os.killpg(leader, _signal.SIGTERM)
+        os.killpg(leader, number)
     except OSError:
         pass
 
@@ -134,7 +137,8 @@ def fork_and_execute(argv: list[bytes], environment: dict[bytes, bytes], streams
         return pid
     try:
         os.setsid()
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+        for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+            _signal.signal(number, _signal.SIG_DFL)
         for stream, fd in enumerate(streams):
             os.dup2(fd, stream)
         os.execve(argv[0], argv, environment)
@@ -156,6 +160,6 @@ def become_warden(link: _socket.socket) -> None:
                 os.close(fd)
             except OSError:
                 pass
-    adopt_orphans()
+    adopts = adopt_orphans()
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
-    Warden(link).serve()
+    Warden(link, adopts=adopts).serve()

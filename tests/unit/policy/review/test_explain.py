@@ -367,12 +367,13 @@ UNDONE = """
 ssh_profiles:
   linux: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}}
   old: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, become: sudo, shell: raw}
-hosts: {new: {address: 10.0.0.1, ssh: linux}, old: {address: 10.0.0.2, ssh: old}}
+  sudo: {user: u, auth: {key: file:k}, host_keys: {known_hosts: known}, become: sudo}
+hosts: {new: {address: 10.0.0.1, ssh: linux}, old: {address: 10.0.0.2, ssh: old}, sudo: {address: 10.0.0.3, ssh: sudo}}
 commands:
   plain: {run: [/bin/plain], on: [new, old]}
   marked: {script: x, interpreter: powershell, on: [new, old]}
-  sends: {run: [/bin/sends, [<f>]], on: [local, new], params: {f: {type: file, required: false}}}
-  keeps: {run: [/bin/keeps], on: [local, new], files: {collect: [a]}}
+  sends: {run: [/bin/sends, [<f>]], on: [local, new, sudo], as: root, params: {f: {type: file, required: false}}}
+  keeps: {run: [/bin/keeps], as: root, on: [local, new, sudo], files: {collect: [a]}}
   asked: {run: [/bin/asked], on: new, approval: {by: ann}}
 principals: {ann: {}}
 """
@@ -383,20 +384,24 @@ SUDO = "become: sudo with the shell raw"
     ("command", "host", "f", "noted"),
     [
         ("sends", "local", True, False),
-        ("sends", "new", True, True),
-        ("sends", "new", False, False),
+        ("sends", "new", True, False),
+        ("sends", "sudo", True, True),
+        ("sends", "sudo", False, False),
         ("keeps", "local", False, False),
-        ("keeps", "new", False, True),
+        ("keeps", "new", False, False),
+        ("keeps", "sudo", False, True),
     ],
 )
 def test_notes_of_files(command: str, host: str, f: bool, noted: bool) -> None:
-    """Files are for local runs: of a call to an SSH host it is said, if it sends a file or would collect any."""
-    made = compiled(UNDONE)
+    """Where files cannot go it is said, of a call that sends a file or would collect any."""
+    made = compiled(UNDONE, may_switch=True)
     values = {"f": {"name": "a", "base64": ""}} if f else {}
     arguments = bind(made.commands[command], values)
     notes = explain(made, Question(principal="ann", command=command, host=host, arguments=arguments, at=NOW)).notes
     assert notes == (
-        ("this version cannot do files on SSH hosts: the run would end as 'unsupported'",) if noted else ()
+        ("this version cannot do files of commands that sudo runs: the run would end as 'unsupported'",)
+        if noted
+        else ()
     )
 
 
@@ -420,4 +425,4 @@ def test_notes_of_files(command: str, host: str, f: bool, noted: bool) -> None:
 def test_notes_say_what_this_version_cannot_do(command: str, host: str, notes: list[str]) -> None:
     """Of the command and of the host's profile, and how the call would end; an unknown name has none."""
     question = Question(principal="ann", command=command, host=host, arguments=Arguments(values={}), at=NOW)
-    assert list(explain(compiled(UNDONE), question).notes) == notes
+    assert list(explain(compiled(UNDONE, may_switch=True), question).notes) == notes
