@@ -61,7 +61,7 @@ class Following:
         self.uncertain = False
 
     def run(self, command: str, *, body: bytes, key: str) -> Iterator[Event]:
-        """Start a command and yield its events to the last. Raises CallFailed or OutOfTime."""
+        """Start a command and yield its events to the last, heartbeats among them. Raises CallFailed or OutOfTime."""
         headers = {"Idempotency-Key": key}
         request = Request(path=f"/v1/run/{command}", method="POST", body=body, accept=NDJSON, headers=headers)
         yield from self._events(request)
@@ -100,9 +100,7 @@ class Following:
                     event = _read(line)
                     if event.type == "interrupted":
                         return
-                    if event.type == "heartbeat":
-                        self._patience.progress()
-                    elif self._is_new(event):
+                    if event.type == "heartbeat" or self._is_new(event):
                         self._patience.progress()
                         yield event
         except Refused as refused:

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.calling import CalledService, terminal
+from tests.support.service import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,15 @@ def test_the_progress_line(service: CalledService) -> None:
     lines = [line for piece in whole for line in piece.strip(b"\r").split(b"\n") if b": tick" in line]
     assert sorted(lines) == sorted(f"{host}: tick {n}".encode() for host in ("local", "far") for n in range(6))
     assert re.search(rb"down +failed +connect_failed", seen)
+
+
+def test_a_job_that_waits_says_for_what(tmp_path: Path) -> None:
+    """While there is no place for a job, the line says how many are before it, and goes once it starts."""
+    with CalledService.running(tmp_path / "service", heartbeat="0.3", **{"max-running": "1"}) as service:
+        first = service.launch("sleep")["id"]
+        wait_until(lambda: service.job(first)["state"] == "running", "the first runs", seconds=15)
+        with terminal(service, "run", "exit", "code=3") as shown:
+            shown.read_until(b"waiting: position 1, ")
+            service.cancel(first)
+            assert shown.end() == 3
+        assert bytes(shown.seen).endswith(b"\r\x1b[Kout\r\nerr\r\n")

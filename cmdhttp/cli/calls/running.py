@@ -14,8 +14,9 @@ from cmdhttp.cli.calls.screen import OutputLost, Screen
 from cmdhttp.cli.calls.telling import ended, lines_of
 from cmdhttp.cli.calls.watching import Watcher
 from cmdhttp.cli.calls.way import caller_of, patience_of
+from cmdhttp.client.downloading import TERMINAL
 from cmdhttp.client.exchange import Caller
-from cmdhttp.client.failures import CallFailed
+from cmdhttp.client.failures import CallFailed, Document
 from cmdhttp.client.following import Event, Following, OutOfTime
 from cmdhttp.client.patience import insist
 
@@ -79,7 +80,10 @@ class _Watch:
         return bool(self.options.json and self.options.follow)
 
     def watcher(self, *, whole: bool = True) -> Watcher:
-        return Watcher(self.screen, shows=not self.options.json, whole=whole)
+        def look(identity: str) -> Document:
+            return self.caller.ask(requests.one_job(identity))
+
+        return Watcher(self.screen, shows=not self.options.json, whole=whole, look=look)
 
     def following(self, *, until: float | None = None) -> Following:
         said: list[str] = []
@@ -115,12 +119,13 @@ class _Watch:
             return self._still_running(following)
         except (Left, OutputLost, CallFailed):
             self.screen.progress("")
-            self._say_what_becomes(following, stops=interrupts.told())
+            if watcher.job.get("state") not in TERMINAL:
+                self._say_what_becomes(following, stops=interrupts.told())
             raise
 
     def _show(self, event: Event, watcher: Watcher) -> None:
         watcher.see(event)
-        if self.as_events:
+        if self.as_events and event.type != "heartbeat":
             self.screen.plain(event.line)
 
     def _finished(self, watcher: Watcher) -> int:

@@ -34,7 +34,7 @@ class Screen:
         self._escaped = {name: _is_terminal(fd) and not raw for name, fd in self._descriptors.items()}
         self._escapers: dict[str, Escaper] = defaultdict(Escaper)
         self._lines: dict[tuple[str, str], bytes] = {}
-        self._shows_progress = _is_terminal(err) and not quiet
+        self.shows_progress = _is_terminal(err) and not quiet
         self._quiet = quiet
         self._progress = ""
 
@@ -80,12 +80,12 @@ class Screen:
 
     def notice(self, line: str) -> None:
         """Tell a person who watches how things go; nobody else."""
-        if self._shows_progress:
+        if self.shows_progress:
             self.say(line)
 
     def progress(self, text: str) -> None:
         """Replace the progress line; an empty text takes it away."""
-        if not self._shows_progress or text == self._progress:
+        if not self.shows_progress or text == self._progress:
             return
         self._put(STDERR, self._line(text))
         self._progress = text

@@ -1,12 +1,13 @@
 """A job's events become what a person or a program sees: output, the progress line, and the finished job."""
 
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
 from cmdhttp.cli.calls.screen import STDERR, STDOUT, Screen
-from cmdhttp.client.failures import Document, Unreachable
+from cmdhttp.client.failures import CallFailed, Document, Unreachable
 from cmdhttp.client.following import Event
 from cmdhttp.errors import ConfigError
 
@@ -20,17 +21,25 @@ class Damaged(Unreachable):
 class Watcher:
     """Shows one job.
 
-    `shows` is for the output; with `only` (a host, or none for the only one, and a stream) just that part of it, bare, on
+    `look` asks for the job as it is now; it is used where a person watches a job that waits. `shows` is for the output; with `only` (a host, or none for the only one, and a stream) just that part of it, bare, on
     stdout. `whole` says that the events are followed from the first, so sums can be checked.
     """
 
     def __init__(
-        self, screen: Screen, *, shows: bool, whole: bool = True, only: tuple[str | None, str] | None = None
+        self,
+        screen: Screen,
+        *,
+        shows: bool,
+        whole: bool = True,
+        only: tuple[str | None, str] | None = None,
+        look: Callable[[str], Document] | None = None,
     ) -> None:
         self._screen = screen
         self._shows = shows
         self._whole = whole
         self._only = only
+        self._look = look
+        self._started = False
         self._offsets: dict[tuple[str, str], int] = {}
         self._sums: dict[tuple[str, str], Any] = {}
         self._several = False
@@ -54,11 +63,12 @@ class Watcher:
         match event.type:
             case "accepted":
                 self.knows(_object(document.get("job")))
-                self._waiting(self.job)
             case "output":
                 self._output(document)
-            case "started" if not self._several:
-                self._screen.progress("")
+            case "started":
+                self._begin()
+            case "heartbeat" if not self._started:
+                self._wait()
             case "exited" if self._several:
                 self._screen.host_end(str(document.get("host")))
             case "progress":
@@ -68,7 +78,7 @@ class Watcher:
                 self.job = _object(document.get("job"))
                 self._check_sums()
             case _:
-                pass  # a heartbeat, or an event of a later version
+                pass  # nothing to show, or an event of a later version
 
     def _output(self, document: Document) -> None:
         host, stream, offset = document.get("host"), document.get("stream"), document.get("offset")
@@ -101,15 +111,22 @@ class Watcher:
                 if self._whole and expected and (seen or sha256()).hexdigest() != expected:
                     raise Damaged(f"the {stream} of {run.get('host')} is not what the service has kept")
 
-    def _waiting(self, job: Document) -> None:
-        queue = _object(job.get("queue"))
-        if isinstance(position := queue.get("position"), int) and position > 1:  # every job is first for a moment
-            self._screen.progress(f"waiting: position {position}, {queue.get('reason')}")
+    def _begin(self) -> None:
+        if not self._started:
+            self._started = True
+            self._screen.progress("")
+
+    def _wait(self) -> None:
+        """Say what the job waits for. Events do not, and nobody misses it if it cannot be told."""
+        identity = self.job.get("id")
+        if self._look is None or not self._screen.shows_progress or not isinstance(identity, str):
+            return
+        with suppress(CallFailed):
+            queue = _object(self._look(identity).get("queue"))
+            if queue.get("position") is not None:
+                self._screen.progress(f"waiting: position {queue['position']}, {queue.get('reason')}")
 
     def _progress(self, document: Document) -> None:
-        if "queue" in document:
-            self._waiting(document)
-            return
         done, total = document.get("hosts_done"), document.get("hosts_total")
         if total is None:
             return
