@@ -13,9 +13,6 @@ _PARTIAL = 206
 _NO_SUCH_RANGE = 416
 _SILENCE = 70.0
 
-TERMINAL = frozenset({"succeeded", "failed", "timed_out", "canceled", "lost"})
-"""The states that a job does not leave."""
-
 
 def kept_bytes(caller: Caller, *, path: str, query: Mapping[str, str], patience: Patience) -> Iterator[bytes]:
     """Yield the bytes at a path as they are kept now. Raises CallFailed."""

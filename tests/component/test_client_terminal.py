@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,7 +109,8 @@ def test_the_progress_line(service: CalledService) -> None:
 
 def test_a_job_that_waits_says_for_what(tmp_path: Path) -> None:
     """While there is no place for a job, the line says how many are before it, and goes once it starts."""
-    with CalledService.running(tmp_path / "service", heartbeat="0.3", **{"max-running": "1"}) as service:
+    flags: dict[str, Any] = {"heartbeat": "0.3", "max-running": "1"}
+    with CalledService.running(tmp_path / "service", **flags) as service:
         first = service.launch("sleep")["id"]
         wait_until(lambda: service.job(first)["state"] == "running", "the first runs", seconds=15)
         with terminal(service, "run", "exit", "code=3") as shown:

@@ -10,7 +10,7 @@ from cmdhttp.cli.calls.ends import Exit, verdict
 from cmdhttp.cli.calls.screen import Screen
 from cmdhttp.cli.calls.telling import ended
 from cmdhttp.cli.calls.way import caller_of, patience_of
-from cmdhttp.client.downloading import TERMINAL
+from cmdhttp.client.documents import has_ended, runs_of
 from cmdhttp.client.exchange import Caller
 from cmdhttp.client.failures import Document
 from cmdhttp.client.patience import Patience, insist
@@ -26,7 +26,7 @@ def cancel_job(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     def work() -> int:
         patience = patience_of(options)
         before = insist(lambda: caller.ask(requests.one_job(identity)), patience)
-        if before.get("state") in TERMINAL:
+        if has_ended(before):
             show(screen, before, _had_ended, as_json=options.json)
             return _HAD_ENDED
         job = insist(lambda: caller.ask(requests.cancel(identity)), patience)
@@ -39,9 +39,9 @@ def cancel_job(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def exit_of_cancel(job: Document) -> int:
     """Return the exit code for a job that was told to stop. Pure."""
-    if job.get("state") not in TERMINAL:
+    if not has_ended(job):
         return Exit.STILL_RUNNING
-    if any(run.get("stopped") == "unconfirmed" or run.get("state") == "lost" for run in _runs(job)):
+    if any(run.get("stopped") == "unconfirmed" or run.get("state") == "lost" for run in runs_of(job)):
         return Exit.LOST
     return 0
 
@@ -49,7 +49,7 @@ def exit_of_cancel(job: Document) -> int:
 def _at_end(job: Document, caller: Caller, patience: Patience, *, within: float) -> Document:
     """Return the job once it has ended, or as it is when the time is over."""
     identity, until = str(job.get("id")), time.monotonic() + within
-    while job.get("state") not in TERMINAL and (left := until - time.monotonic()) > 0:
+    while not has_ended(job) and (left := until - time.monotonic()) > 0:
         request = requests.one_job(identity, wait=left)
         job = insist(lambda request=request: caller.ask(request), patience)  # type: ignore[misc]
     return job
@@ -60,15 +60,10 @@ def _had_ended(job: Document) -> Iterator[str]:
 
 
 def _outcome(job: Document) -> Iterator[str]:
-    over = job.get("state") in TERMINAL
+    over = has_ended(job)
     yield f"{job.get('id')}: {verdict(job)}" + ("" if over else "; it has been told to stop and has not ended yet")
-    for run in _runs(job):
+    for run in runs_of(job):
         if run.get("stopped") == "unconfirmed":
             yield f"  {run.get('host')}: the stop is unconfirmed; something of it may still run there"
         elif run is not job:
             yield f"  {run.get('host')}: {verdict(run)}"
-
-
-def _runs(job: Document) -> list[Document]:
-    runs = job.get("runs")
-    return runs if isinstance(runs, list) else [job]

@@ -9,6 +9,7 @@ from collections import Counter
 from enum import IntEnum
 
 from cmdhttp.cli.text import columns
+from cmdhttp.client.documents import an_object, is_several, runs_of
 from cmdhttp.client.failures import CallFailed, Document, Refused
 
 _SIGNAL_BASE = 128
@@ -62,7 +63,7 @@ EPILOG = "\n".join(
 def exit_of(job: Document) -> int:
     """Return the exit code for a finished job."""
     state = job.get("state")
-    if isinstance(job.get("runs"), list):
+    if is_several(job):
         return 0 if job.get("ok") else _of_state(state) or Exit.SEVERAL_FAILED
     if (code := _of_state(state)) is not None:
         return code
@@ -96,9 +97,8 @@ def signal_number(name: str) -> int | None:
 
 def said_of(job: Document) -> list[str]:
     """Return what a person must be told of a finished job, beside its output. Nothing, if there is only the exit code."""
-    runs = job.get("runs")
-    if isinstance(runs, list):
-        return _said_of_several(job, runs)
+    if is_several(job):
+        return _said_of_several(job, runs_of(job))
     lines = []
     if job.get("state") not in ("succeeded", "failed") or not isinstance(job.get("exit_code"), int):
         lines.append(f"{_where(job)}: {verdict(job)} ({job.get('id')})" if not job.get("ok") else "")
@@ -121,8 +121,7 @@ def verdict(run: Document) -> str:
 
 def counted(job: Document) -> str:
     """Return how many runs ended in which way."""
-    runs = [run for run in job.get("runs", []) if isinstance(run, dict)]
-    counts = Counter(str(run.get("state")).replace("_", " ") for run in runs)
+    counts = Counter(str(run.get("state")).replace("_", " ") for run in runs_of(job))
     return ", ".join(f"{count} {state}" for state, count in counts.most_common())
 
 
@@ -139,16 +138,15 @@ def _where(job: Document) -> str:
 
 
 def _error(job: Document) -> list[str]:
-    error = job.get("error")
-    if not isinstance(error, dict):
+    if not (error := an_object(job, "error")):
         return []
     lines = [f"{_where(job)}: {error.get('code')}: {error.get('detail')}"]
     return lines + ([f"    hint: {error['hint']}"] if error.get("hint") else [])
 
 
 def _short_error(run: Document) -> str:
-    error = run.get("error")
-    return f"{error.get('code')}: {error.get('detail')}" if isinstance(error, dict) else ""
+    error = an_object(run, "error")
+    return f"{error.get('code')}: {error.get('detail')}" if error else ""
 
 
 def _of_state(state: object) -> int | None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 from cmdhttp.cli.calls import requests
 from cmdhttp.cli.calls.landing import Landing, NotPut
@@ -14,7 +13,8 @@ from cmdhttp.cli.calls.screen import STDOUT, Screen
 from cmdhttp.cli.calls.telling import ended
 from cmdhttp.cli.calls.watching import Watcher
 from cmdhttp.cli.calls.way import caller_of, patience_of
-from cmdhttp.client.downloading import TERMINAL, kept_bytes
+from cmdhttp.client.documents import has_ended, is_several, objects, runs_of, text
+from cmdhttp.client.downloading import kept_bytes
 from cmdhttp.client.exchange import Caller
 from cmdhttp.client.failures import Document
 from cmdhttp.client.following import Following
@@ -53,7 +53,7 @@ def fetch_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     def work() -> int:
         job = insist(lambda: caller.ask(requests.one_job(identity)), patience_of(options))
-        files = list(_files(job, only=options.host))
+        files = list(_files(job, identity, only=options.host))
         told = []
         with Landing.at(folder) as landing:
             for file in files:
@@ -63,7 +63,7 @@ def fetch_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if options.json:
             screen.plain(json.dumps({"folder": str(folder), "files": told}).encode())
         elif not files:
-            screen.say("cmdhttp: the job has left no files" + ("" if job.get("state") in TERMINAL else " yet"))
+            screen.say("cmdhttp: the job has left no files" + ("" if has_ended(job) else " yet"))
         return _NOT_ALL if any(entry["error"] for entry in told) else 0
 
     return ended(screen, work, as_json=options.json)
@@ -76,30 +76,29 @@ class _File:
     host: str
     name: str
     parts: tuple[str, ...]
-    size: int
+    size: object
     sha256: str
     path: str
     query: Mapping[str, str]
 
 
-def _files(job: Document, *, only: str | None) -> Iterator[_File]:
+def _files(job: Document, identity: str, *, only: str | None) -> Iterator[_File]:
     """Yield the files that a job names. Raises ConfigError for a host that it did not run on."""
-    several = isinstance(job.get("runs"), list)
-    runs = [run for run in (job["runs"] if several else [job]) if only in (None, run.get("host"))]
-    if not runs:
+    several = is_several(job)
+    runs = [run for run in runs_of(job) if only in (None, run.get("host"))]
+    if only is not None and not runs:
         raise ConfigError(f"the job did not run on '{only}'")
     for run in runs:
-        for number, entry in enumerate(run.get("artefacts") or []):
-            link = urlsplit(str(entry.get("link")))
-            host, name = str(run.get("host")), str(entry.get("name"))
+        for number, entry in enumerate(objects(run, "artefacts")):
+            host, name = text(run, "host"), text(entry, "name")
             yield _File(
                 host=host,
                 name=name,
                 parts=(*((host,) if several else ()), *name.split("/")),
-                size=int(entry.get("bytes", 0)),
-                sha256=str(entry.get("sha256")),
-                path=f"/v1/jobs/{job.get('id')}/artefacts/{number}",
-                query=dict(parse_qsl(link.query)),
+                size=entry.get("bytes"),
+                sha256=text(entry, "sha256"),
+                path=f"/v1/jobs/{identity}/artefacts/{number}",
+                query={"host": host},
             )
 
 

@@ -8,6 +8,7 @@ from cmdhttp.cli.calls.asking import Lines, show
 from cmdhttp.cli.calls.screen import Screen
 from cmdhttp.cli.calls.telling import ended
 from cmdhttp.cli.calls.way import caller_of, patience_of
+from cmdhttp.client.documents import objects
 from cmdhttp.client.exchange import Caller, Request
 from cmdhttp.client.failures import Document
 from cmdhttp.client.patience import insist
@@ -20,7 +21,7 @@ def list_jobs(options: argparse.Namespace, environ: Mapping[str, str], query: Ma
     def work() -> int:
         for page in _pages(caller, options, query):
             if options.json and options.all:
-                for job in page.get("jobs") or []:
+                for job in objects(page, "jobs"):
                     screen.plain(json.dumps(job).encode())
             else:
                 show(screen, page, lines, as_json=options.json)

@@ -14,7 +14,7 @@ from cmdhttp.cli.calls.screen import OutputLost, Screen
 from cmdhttp.cli.calls.telling import ended, lines_of
 from cmdhttp.cli.calls.watching import Watcher
 from cmdhttp.cli.calls.way import caller_of, patience_of
-from cmdhttp.client.downloading import TERMINAL
+from cmdhttp.client.documents import has_ended
 from cmdhttp.client.exchange import Caller
 from cmdhttp.client.failures import CallFailed, Document
 from cmdhttp.client.following import Event, Following, OutOfTime
@@ -119,7 +119,7 @@ class _Watch:
             return self._still_running(following)
         except (Left, OutputLost, CallFailed):
             self.screen.progress("")
-            if watcher.job.get("state") not in TERMINAL:
+            if not has_ended(watcher.job):
                 self._say_what_becomes(following, stops=interrupts.told())
             raise
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from cmdhttp.cli.calls.screen import STDERR, STDOUT, Screen
+from cmdhttp.client.documents import an_object, is_several, runs_of
 from cmdhttp.client.failures import CallFailed, Document, Unreachable
 from cmdhttp.client.following import Event
 from cmdhttp.errors import ConfigError
@@ -21,8 +22,9 @@ class Damaged(Unreachable):
 class Watcher:
     """Shows one job.
 
-    `look` asks for the job as it is now; it is used where a person watches a job that waits. `shows` is for the output; with `only` (a host, or none for the only one, and a stream) just that part of it, bare, on
-    stdout. `whole` says that the events are followed from the first, so sums can be checked.
+    `shows` is for the output; with `only` (a host, or none for the only one, and a stream) just that part of it, bare, on
+    stdout. `whole` says that the events are followed from the first, so sums can be checked. `look` asks for the job as it
+    is now; it is used where a person watches a job that waits.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Watcher:
     def knows(self, job: Document) -> None:
         """Take up what is known of a job whose first events are not followed."""
         self.job = job
-        self._several = isinstance(job.get("runs"), list)
+        self._several = is_several(job)
         if self._only is not None:
             _check_host(job, self._only[0])
 
@@ -62,7 +64,7 @@ class Watcher:
         document = event.document
         match event.type:
             case "accepted":
-                self.knows(_object(document.get("job")))
+                self.knows(an_object(document, "job"))
             case "output":
                 self._output(document)
             case "started":
@@ -75,7 +77,7 @@ class Watcher:
                 self._progress(document)
             case "finished":
                 self._screen.progress("")
-                self.job = _object(document.get("job"))
+                self.job = an_object(document, "job")
                 self._check_sums()
             case _:
                 pass  # nothing to show, or an event of a later version
@@ -104,9 +106,8 @@ class Watcher:
 
     def _check_sums(self) -> None:
         """Raise Damaged if what was shown has another sum than what is kept."""
-        runs = self.job.get("runs")
-        for run in runs if isinstance(runs, list) else [self.job]:
-            for stream, expected in _object(run.get("sha256")).items():
+        for run in runs_of(self.job):
+            for stream, expected in an_object(run, "sha256").items():
                 seen = self._sums.get((str(run.get("host")), stream))
                 if self._whole and expected and (seen or sha256()).hexdigest() != expected:
                     raise Damaged(f"the {stream} of {run.get('host')} is not what the service has kept")
@@ -122,7 +123,7 @@ class Watcher:
         if self._look is None or not self._screen.shows_progress or not isinstance(identity, str):
             return
         with suppress(CallFailed):
-            queue = _object(self._look(identity).get("queue"))
+            queue = an_object(self._look(identity), "queue")
             if queue.get("position") is not None:
                 self._screen.progress(f"waiting: position {queue['position']}, {queue.get('reason')}")
 
@@ -137,10 +138,9 @@ class Watcher:
 
 def _check_host(job: Document, host: str | None) -> None:
     """Raise ConfigError unless the host, or none, means one run of the job."""
-    runs = job.get("runs")
-    if isinstance(runs, list) and host is None:
+    if is_several(job) and host is None:
         raise ConfigError("the job ran on several hosts", hint="Say which: --host NAME.")
-    if host is not None and host not in [run.get("host") for run in (runs if isinstance(runs, list) else [job])]:
+    if host is not None and host not in [run.get("host") for run in runs_of(job)]:
         raise ConfigError(f"the job did not run on '{host}'")
 
 
@@ -152,7 +152,3 @@ def _bytes(document: Document) -> bytes:
         return b64decode(encoded if isinstance(encoded, str) else "!", validate=True)
     except ValueError:
         raise Damaged("an event of output does not hold any") from None
-
-
-def _object(value: object) -> Document:
-    return value if isinstance(value, dict) else {}

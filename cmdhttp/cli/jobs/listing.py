@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from cmdhttp.cli.calls.ends import counted, verdict
 from cmdhttp.cli.calls.way import add_way
 from cmdhttp.cli.text import columns
+from cmdhttp.client.documents import is_several, objects, runs_of
 from cmdhttp.client.failures import Document
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
@@ -57,7 +58,7 @@ def query_of(options: argparse.Namespace) -> Mapping[str, str]:
 
 def lines_of_page(page: Document) -> Iterator[str]:
     """Yield one line a job. Pure."""
-    jobs = [job for job in page.get("jobs") or [] if isinstance(job, dict)]
+    jobs = objects(page, "jobs")
     rows = [
         [str(job.get("id")), str(job.get("created_at"))[:_SECONDS], str(job.get("command")), _where(job), _end(job)]
         for job in jobs
@@ -66,11 +67,8 @@ def lines_of_page(page: Document) -> Iterator[str]:
 
 
 def _where(job: Document) -> str:
-    runs = job.get("runs")
-    return f"{len(runs)} hosts" if isinstance(runs, list) else str(job.get("host"))
+    return f"{len(runs_of(job))} hosts" if is_several(job) else str(job.get("host"))
 
 
 def _end(job: Document) -> str:
-    if not isinstance(job.get("runs"), list):
-        return verdict(job)
-    return f"{verdict(job)}: {counted(job)}"
+    return f"{verdict(job)}: {counted(job)}" if is_several(job) else verdict(job)

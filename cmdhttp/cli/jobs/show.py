@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from cmdhttp.cli.calls.ends import counted, verdict
 from cmdhttp.cli.calls.way import add_way
+from cmdhttp.client.documents import an_object, is_several, objects, runs_of
 from cmdhttp.client.failures import Document
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
@@ -44,24 +45,22 @@ def lines_of_job(job: Document) -> Iterator[str]:
         yield f"  params: {json.dumps(job['params'], ensure_ascii=False)}"
     if job.get("labels"):
         yield f"  labels: {json.dumps(job['labels'], ensure_ascii=False)}"
-    if isinstance(queue := job.get("queue"), dict):
+    if queue := an_object(job, "queue"):
         yield f"  queue: position {queue.get('position')}, {queue.get('reason')}"
-    runs = job.get("runs")
-    if isinstance(runs, list):
-        yield f"  hosts: {len(runs)}: {counted(job)}"
-    for run in runs if isinstance(runs, list) else [job]:
+    if is_several(job):
+        yield f"  hosts: {len(runs_of(job))}: {counted(job)}"
+    for run in runs_of(job):
         yield from _run(run)
 
 
 def _run(run: Document) -> Iterator[str]:
     sizes = f"{run.get('stdout_bytes')} bytes of stdout, {run.get('stderr_bytes')} of stderr"
     yield f"  on {run.get('host')}: {verdict(run)}; {sizes}"
-    error = run.get("error")
-    if isinstance(error, dict):
+    if error := an_object(run, "error"):
         yield f"    {error.get('code')}: {error.get('detail')}"
         if error.get("hint"):
             yield f"    hint: {error['hint']}"
-    for file in run.get("artefacts") or []:
+    for file in objects(run, "artefacts"):
         yield f"    file {file.get('name')}: {file.get('bytes')} bytes, sha256 {file.get('sha256')}"
-    for file in run.get("artefacts_left_out") or []:
+    for file in objects(run, "artefacts_left_out"):
         yield f"    left out {file.get('name')}: {file.get('why')}"
