@@ -6,6 +6,7 @@ its end, a redirect, a page of something in between. What the service refuses is
 
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -114,6 +115,10 @@ class Caller:
             connection = connect(self._address, timeout=_CONNECT_SECONDS, context=self._context, proxy=self._proxy)
         except ssl.SSLCertVerificationError as error:
             raise NotTrusted(f"the certificate of the service does not hold: {error.verify_message}") from error
+        except socket.gaierror as error:
+            raise (NoSuchHost if error.errno == socket.EAI_NONAME else Unreachable)(
+                f"the service cannot be reached: {_reason(error)}"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the service cannot be reached: {_reason(error)}") from error
         with closing(connection):
@@ -148,6 +153,12 @@ class Caller:
 
 class Cut(Unreachable):
     """The connection was there, so the service may have the request."""
+
+
+class NoSuchHost(Unreachable):
+    """The name means no address. Where nothing has ever been reached, that is a slip of the pen."""
+
+    retryable = False
 
 
 class NotTrusted(Unreachable):

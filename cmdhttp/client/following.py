@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from cmdhttp.client.exchange import NDJSON, Answer, Caller, Cut, Request
-from cmdhttp.client.failures import CallFailed, Document, Refused
+from cmdhttp.client.exchange import NDJSON, Answer, Caller, Cut, NoSuchHost, Request
+from cmdhttp.client.failures import CallFailed, Document, Refused, Unreachable
 from cmdhttp.client.patience import Patience
 from cmdhttp.ids import is_job_id
 
@@ -80,11 +80,17 @@ class Following:
                     if event.type == "finished":
                         return
                 raise Cut("the stream ended before the job")
+            except NoSuchHost as failure:
+                # Once there was an answer, the name is right, and names are what the network has lost.
+                self._bear(Unreachable(str(failure)) if self.last else failure)
             except CallFailed as failure:
-                if self._is_over():
-                    raise OutOfTime from failure
-                self._patience.bear(failure)
-                self._told(failure)
+                self._bear(failure)
+
+    def _bear(self, failure: CallFailed) -> None:
+        if self._is_over():
+            raise OutOfTime from failure
+        self._patience.bear(failure)
+        self._told(failure)
 
     def _resuming(self) -> Request:
         # A POST, because some tunnels hold back the answer to a GET.

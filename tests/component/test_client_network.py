@@ -1,6 +1,5 @@
 """A client behind a bad network: cuts at any byte, restarts, refusals for now, TLS, sockets, tunnels with their own login."""
 
-import json
 import random
 import signal
 import socket
@@ -8,14 +7,14 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.answering import answering, reply
 from tests.support.calling import CalledService, Cutter, call, calling, eventually
 from tests.support.service import Service
 
@@ -67,29 +66,6 @@ def test_a_network_that_never_comes_back(service: CalledService) -> None:
     assert len(service.list_jobs(command="stamp", limit=200)) == 1
 
 
-def test_ctrl_c_while_the_service_is_busy(service: CalledService) -> None:
-    """Where nothing was accepted, the first interrupt leaves at once; where it may have been, it says so, and the second does."""
-
-    def busy(handler: BaseHTTPRequestHandler, _: int) -> None:
-        reply(handler, 503, problem(503, "unavailable"), Content_Type="application/problem+json", Retry_After="60")
-
-    with answering(busy) as (url, seen), calling(service, "run", "stamp", url=url) as process:
-        eventually(lambda: seen)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-    hang = threading.Event()
-    with answering(lambda *_: hang.wait(15)) as (url, seen), calling(service, "run", "stamp", url=url) as process:
-        assert process.stderr
-        eventually(lambda: seen)
-        process.send_signal(signal.SIGINT)
-        assert b"not known yet" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-        assert b"--idempotency-key" in process.stderr.read()
-        hang.set()
-
-
 def test_a_restart_in_the_middle(tmp_path: Path) -> None:
     """The service is killed and comes back: the client goes on by itself, tells the truth, and doubles nothing."""
     with CalledService.running(tmp_path / "service", heartbeat="0.3") as service:
@@ -122,97 +98,20 @@ def test_a_drain_in_the_middle(tmp_path: Path) -> None:
         assert process.wait(15) in (243, 245)
 
 
-@contextmanager
-def answering(answer: Callable[[BaseHTTPRequestHandler, int], object]) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Something that is not the service; yields its URL and the headers of what it was sent."""
-    seen: list[dict[str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            seen.append({name.lower(): value for name, value in self.headers.items()} | {"": self.path})
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answer(self, len(seen))
-
-        do_GET = do_POST  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", seen
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
-    handler.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **headers}.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def problem(status: int, code: str) -> bytes:
-    return json.dumps({"title": "T", "status": status, "detail": "D", "code": code, "hint": "", "errors": []}).encode()
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_busy_is_waited_for(service: CalledService, status: int) -> None:
-    """A refusal for now is tried again when the service says so, with the same key, up to a bound."""
-
-    def answer(handler: BaseHTTPRequestHandler, number: int) -> None:
-        if number < 3:
-            reply(handler, status, problem(status, "busy"), Content_Type="application/problem+json", Retry_After="1")
-        else:
-            reply(handler, 403, problem(403, "forbidden"), Content_Type="application/problem+json")
-
-    with answering(answer) as (url, seen):
-        began = time.monotonic()
-        assert call(service, "run", "stamp", url=url).returncode == 241
-        assert time.monotonic() - began >= 2
-        assert len({sent["idempotency-key"] for sent in seen}) == 1
-        assert len(seen) == 3
-        assert call(service, "run", "stamp", "--retry-for", "0", url=url).returncode == 241
-    with answering(lambda handler, _: answer(handler, 0)) as (url, seen):
-        assert call(service, "run", "stamp", "--retry-for", "0.5", url=url).returncode == 246
-        assert len(seen) == 1
-
-
-def test_redirects_are_not_followed(service: CalledService) -> None:
-    """The token goes to no other place; the message says what to do about a tunnel's login page."""
-    with answering(lambda handler, _: reply(handler, 500, b"")) as (thief, stolen):
-        with answering(lambda handler, _: reply(handler, 302, b"", Location=thief)) as (url, seen):
-            done = call(service, "run", "stamp", url=url)
-        assert (done.returncode, stolen, len(seen)) == (246, [], 1)
-    assert b"--header-file" in done.stderr
-
-
-HOSTILE: dict[str, Callable[[BaseHTTPRequestHandler, int], None]] = {
-    "a page": lambda handler, _: reply(handler, 200, b"<html>hello</html>", Content_Type="text/html"),
-    "no events": lambda handler, _: reply(handler, 200, b"[1]\n"),
-    "deep": lambda handler, _: reply(handler, 200, b"[" * 100000 + b"\n"),
-    "no job": lambda handler, _: reply(handler, 200, b'{"type":"accepted","seq":1,"job_id":"../x","job":{}}\n'),
-    "a gap": lambda handler, _: reply(handler, 200, b'{"type":"finished","seq":2,"job_id":"x","job":{}}\n'),
-    "empty": lambda handler, _: reply(handler, 200, b""),
-    "nothing": lambda handler, _: handler.connection.shutdown(socket.SHUT_RDWR),
-    "odd problem": lambda handler, _: reply(handler, 422, b'{"code":1}', Content_Type="application/problem+json"),
-    "escape": lambda handler, _: reply(handler, 418, b"\x1b[2J", Content_Type="\x1btext"),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_whatever_answers(service: CalledService, kind: str) -> None:
-    """Whatever stands at the address, the end is a code of its own and a line without an escape; never a traceback."""
-    with answering(HOSTILE[kind]) as (url, _):
-        done = call(service, "run", "stamp", "--retry-for", "0.3", url=url)
-    assert (done.returncode, done.stdout) == (246, b"")
-    assert done.stderr.startswith(b"cmdhttp: ")
-    assert b"Traceback" not in done.stderr
-    assert b"\x1b" not in done.stderr
+def test_an_interrupt_before_the_job_is_known(service: CalledService) -> None:
+    """The call may have been accepted, and nobody knows: once it is known, the job is canceled."""
+    reachable = threading.Event()
+    with (
+        Cutter.before(service, lambda: None if reachable.is_set() else 0) as network,
+        calling(service, "run", "sleep", url=network.url) as process,
+    ):
+        assert process.stderr
+        eventually(lambda: network.cuts)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert b"not known yet" in process.stderr.readline()
+        reachable.set()
+        assert process.wait(15) == 243
 
 
 def test_no_proxy_from_the_environment(service: CalledService) -> None:
