@@ -16,7 +16,7 @@ class Nameless(Caller):
     def __init__(self) -> None:
         pass
 
-    def open(self, _: Request, **_more: Any) -> NoReturn:
+    def open(self, request: Request, **_: Any) -> NoReturn:
         raise NoSuchHost("no such name")
 
 
