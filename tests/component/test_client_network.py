@@ -56,11 +56,12 @@ def test_cuts_of_kept_output(service: CalledService) -> None:
 
 def test_a_network_that_never_comes_back(service: CalledService) -> None:
     """After a bounded time it gives up, says that it is not known whether the job runs, and how to find out."""
-    with Cutter.before(service, lambda: 0) as network:
+    with Cutter.before(service, lambda: 1) as network:  # the request arrives, its answer does not
         done = call(service, "run", "stamp", "--retry-for", "1", url=network.url)
     assert (done.returncode, done.stdout) == (246, b"")
     assert b"not known whether the job was accepted" in done.stderr
     key = done.stderr.decode().partition("--idempotency-key ")[2].split()[0]
+    assert len(service.list_jobs(command="stamp", limit=200)) == 1
     found = call(service, "run", "stamp", "--idempotency-key", key)
     assert found.returncode == 0
     assert len(service.list_jobs(command="stamp", limit=200)) == 1

@@ -30,7 +30,7 @@ class Screen:
 
     def __init__(self, *, out: int = 1, err: int = 2, raw: bool = False, quiet: bool = False) -> None:
         self._descriptors = {STDOUT: out, STDERR: err}
-        self._closed = _occupy_closed()
+        self._closed = _closed_streams()
         self._escaped = {name: _is_terminal(fd) and not raw for name, fd in self._descriptors.items()}
         self._escapers: dict[str, Escaper] = defaultdict(Escaper)
         self._lines: dict[tuple[str, str], bytes] = {}
@@ -123,14 +123,13 @@ class Screen:
             raise OutputLost(error) from None
 
 
-def _occupy_closed() -> frozenset[int]:
-    """Return which standard streams were closed from the start, and keep their numbers from becoming those of a connection."""
+def _closed_streams() -> frozenset[int]:
+    """Return which standard streams were closed from the start. A connection may get such a number: never write to it."""
     closed = set()
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
             closed.add(descriptor)
     return frozenset(closed)
 
