@@ -238,6 +238,26 @@ async def test_a_run_by_the_executor(sshd: Sshd, folder: Path) -> None:
     assert told.records[0].command_sha256 is not None
 
 
+async def test_many_runs_at_once_do_not_drop_each_other(tmp_path: Path, folder: Path) -> None:
+    """Runs that share no connection are not so many logins at once that the host drops some, and with them other callers'."""
+    with trusting(tmp_path, folder, "MaxStartups 10:100:10") as server:
+        target = replace(target_of(server, certificate(KeyFile(path=str(folder / "ed25519")))), shared=False)
+        step = Step(run=0, host="h", target=target, argv=("/bin/true",), env={}, timeout=30, output_limit=1 << 20)
+        executor, ends = SshExecutor(), list[Exited]()
+
+        async def emit(_event: News) -> None:
+            pass
+
+        async def one() -> None:
+            ends.append(await executor.run(step, context=CONTEXT, emit=emit, stop=Stop()))
+
+        async with anyio.create_task_group() as runs:
+            for _ in range(24):
+                runs.start_soon(one)
+        await executor.aclose()
+    assert ends == [Exited(exit_code=0)] * 24
+
+
 async def test_a_run_where_no_guard_goes(sshd: Sshd, folder: Path) -> None:
     """A host whose shell takes no guard gets a certificate for the line all the same."""
     told = Told()

@@ -89,7 +89,11 @@ def command_lines() -> Iterator[bytes]:
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with contextlib.suppress(OSError):
-                yield (process / "cmdline").read_bytes()
+                descriptor = os.open(process / "cmdline", os.O_RDONLY)
+                try:
+                    yield os.read(descriptor, 1 << 16)
+                finally:
+                    os.close(descriptor)
 
 
 # Ends

@@ -419,7 +419,7 @@ async def test_rotated_keys_are_used_at_once(sshd: Sshd) -> None:
 
     async with nothing_left(), closing(executor), anyio.create_task_group() as tasks:
         tasks.start_soon(long)
-        await anyio.sleep(0.5)
+        await in_use(executor)
         make_key(sshd.key)
         exited, _ = await run(sh(target, "exit 0"), executor=executor, keep=True)
         assert exited.error is not None

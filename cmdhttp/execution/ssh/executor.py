@@ -233,7 +233,9 @@ class SshExecutor:
         else:
             there = Folder(path=token)  # the guard puts the path in its place
             step = in_folder(call.step, work=there.work, inputs=there.inputs) if files else call.step
-            line = posix_line(lines.single(token, PROBES, remote_argv(step), seconds=seconds, with_files=files))
+            stdin = bool(call.step.stdin)
+            alone = lines.single(token, PROBES, remote_argv(step), seconds=seconds, with_files=files, with_stdin=stdin)
+            line = posix_line(alone)
         order = call.context.order
         opened = self._pool.single(call.target, only=line, job=call.context.job_id, principal=order.principal)
         dialed = await _unless_stopped(call.stop, opened.__aenter__())
@@ -281,6 +283,8 @@ class SshExecutor:
             return await self._follow(call, dialed, session, alone=True)
         if guard.hello is Hello.NONE and has_files(call.step):
             raise needs_python()
+        if guard.hello is None and session.requested and not guard.closed:
+            return _unanswered(session, call.stop)  # the guard in sh starts the command with its greeting
         guard.close()
         raise shell_failed("The account's login shell did not start what it was given.")
 

@@ -18,7 +18,7 @@ import asyncssh
 
 from cmdhttp.execution.model import Stream
 from cmdhttp.execution.ssh.greeting import LONGEST_NOISE, Greeting, Hello
-from cmdhttp.execution.ssh.inbox import Inbox
+from cmdhttp.execution.ssh.inbox import COST, Inbox
 from cmdhttp.execution.ssh.remote.lines import SILENCE
 from cmdhttp.execution.ssh.session import RunSession
 
@@ -35,6 +35,8 @@ _WITH_FOLDER, _WITH_STDIN = 1, 2
 _HELLO = 5
 """Bytes of a hello before the echo."""
 _LONGEST_NEWS = 64 * 1024
+_MOST_UNSENT = 64 << 20
+_STATUSES = range(-127, 256)
 _PING_EVERY = 5.0
 _HEARD_WITHIN = 15.0
 _MOST_ERRNO = 4095
@@ -112,7 +114,7 @@ class GuardedRun:
         self.lost = False
         self._guard = guard
         self._number = number
-        self._taken = 0
+        self._reported = 0
         self._stdin_room = STDIN_AHEAD
         self._writable = anyio.Event()
 
@@ -120,12 +122,16 @@ class GuardedRun:
     def ended(self) -> bool:
         return self.over is not None or self.failed is not None or self.lost
 
-    def taken(self, size: int) -> None:
-        """Say that so many bytes of output have been dealt with."""
-        self._taken += size
-        if self._taken >= CREDIT // 2 and not self.ended:
-            self._guard.say("C", self._number, struct.pack("!I", self._taken))
-            self._taken = 0
+    def taken(self) -> None:
+        """Say how much of the output that was taken has been dealt with."""
+        news = self.inbox.taken - self._reported
+        if news >= CREDIT // 2 and not self.ended:
+            self._guard.say("C", self._number, struct.pack("!I", news))
+            self._reported += news
+
+    def sent(self, size: int) -> None:
+        """Note that so many bytes of stdin are on their way."""
+        self._stdin_room -= size
 
     async def feed(self, data: bytes) -> None:
         """Send stdin and its end, no faster than the command reads."""
@@ -136,7 +142,7 @@ class GuardedRun:
                 await self._writable.wait()
                 continue
             piece = view[: min(self._stdin_room, 1 << 16)]
-            self._stdin_room -= len(piece)
+            self.sent(len(piece))
             self._guard.say("I", self._number, bytes(piece))
             view = view[len(piece) :]
         if not self.ended:
@@ -150,16 +156,22 @@ class GuardedRun:
     # What the guard calls.
 
     def hear(self, kind: str, body: bytes) -> None:
+        """Raises ValueError or struct.error for what no guard says."""
         match kind:
-            case "s":
+            case "s" if self.pid is None:
                 self.pid = struct.unpack("!I", body)[0]
             case "f":
                 self.failed = _errno(body), body[4:].decode()
             case "z":
                 known, status, alive, by = _OVER.unpack(body)
+                if status not in _STATUSES:
+                    raise ValueError("no status")
                 self.over = Over(status=status if known else None, alive=alive, by=By(by))
             case "c":
-                self._stdin_room += struct.unpack("!I", body)[0]
+                room = self._stdin_room + struct.unpack("!I", body)[0]
+                if not self._stdin_room < room <= STDIN_AHEAD:
+                    raise ValueError("stdin that was never sent")
+                self._stdin_room = room
             case _:
                 raise ValueError("unknown news")
         self._wake()
@@ -194,12 +206,15 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         self._runs: dict[int, GuardedRun] = {}
         self._making: dict[int, asyncio.Future[str]] = {}
         self._last = 0
+        self._pings = 0
+        self._strays = 0
         self._words = bytearray()
         self._complaints = 0
         self._head = b""
         self._kind = 0
         self._number = 0
         self._left = 0
+        self._cost = 0
         self._body = bytearray()
         self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -238,6 +253,7 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         parts = _frame("S", number, packed)
         if stdin and len(stdin) <= STDIN_AHEAD:
             parts += _frame("I", number, stdin) + _frame("E", number, b"")
+            run.sent(len(stdin))
         self._write(parts)
         return run
 
@@ -341,6 +357,7 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         if loop.time() - self._heard > _HEARD_WITHIN:
             self.close()
             return
+        self._pings += 1
         self.say("P", 0, b"")
         self._timer = loop.call_later(_PING_EVERY, self._ping)
 
@@ -364,9 +381,10 @@ class Guard(asyncssh.SSHClientSession[bytes]):
     def _begin(self) -> None:
         self._left, self._number, self._kind = _HEAD.unpack(self._head)
         self._head = b""
+        self._cost = COST
         self._body.clear()
-        if self._kind not in _STREAMS and self._left > _LONGEST_NEWS:
-            raise ValueError("news that is too long")
+        if self._left == 0 if self._kind in _STREAMS else self._left > _LONGEST_NEWS:
+            raise ValueError("output without a byte, or news that is too long")
         if self._left == 0:
             self._take(b"")
 
@@ -374,32 +392,37 @@ class Guard(asyncssh.SSHClientSession[bytes]):
         stream = _STREAMS.get(self._kind)
         if stream is not None:
             run = self._runs.get(self._number)
-            if run is not None:
-                run.inbox.put(stream, part)
-                if run.inbox.waiting > 4 * CREDIT:
-                    raise ValueError("output beyond its credit")
+            if run is None:
+                raise ValueError("output of no run")
+            run.inbox.put(stream, part, cost=self._cost)
+            self._cost = 0
+            if run.inbox.waiting > 4 * CREDIT:
+                raise ValueError("output beyond its credit")
             return
         self._body += part
         if self._left == 0:
             self._news(chr(self._kind), bytes(self._body))
 
     def _news(self, kind: str, body: bytes) -> None:
-        if kind == "H":
+        run = self._runs.get(self._number)
+        if kind == "H" and self.echo is None:
             if len(body) < _HELLO:
                 raise ValueError("a hello that is too short")
             self.adopts = body[0] == 1
             self.echo = body[_HELLO:].split(b"\0")[:-1]
             self.greeted.set()
-            return
-        if self._number in self._making:
+        elif kind == "p" and self._pings > 0:
+            self._pings -= 1
+        elif self._number in self._making:
             self._made(kind, body, self._making[self._number])
-            return
-        run = self._runs.get(self._number)
-        if run is None:
-            return
-        run.hear(kind, body)
-        if run.ended:
-            del self._runs[self._number]
+        elif run is not None:
+            run.hear(kind, body)
+            if run.ended:
+                del self._runs[self._number]
+        else:
+            self._strays += 1  # of what was called off, perhaps
+            if self._strays > self._last:
+                raise ValueError("news of no run")
 
     def _made(self, kind: str, body: bytes, path: "asyncio.Future[str]") -> None:
         if path.done():
@@ -413,8 +436,19 @@ class Guard(asyncssh.SSHClientSession[bytes]):
             raise ValueError("no folder")
 
     def _write(self, data: bytes) -> None:
-        if self._channel is not None and not self.closed and not self._channel.is_closing():
-            self._channel.write(data)
+        """Send, but never more than so much to a host that reads nothing."""
+        channel = self._channel
+        if channel is None or self.closed or channel.is_closing():
+            return
+        channel.write(data)
+        if channel.get_write_buffer_size() + _unsent(channel.get_connection()) > _MOST_UNSENT:
+            self.close()
+
+
+def _unsent(connection: "asyncssh.connection.SSHConnection") -> int:
+    """Bytes that wait for TCP, whatever window the host has granted."""
+    transport = connection._transport  # noqa: SLF001 - asyncssh tells of channels only
+    return transport.get_write_buffer_size() if transport is not None else 0
 
 
 def _errno(body: bytes) -> int:

@@ -106,7 +106,7 @@ class Guarded:
             output = run.inbox.take()
             if output is not None:
                 await self.emit(output)
-                run.taken(len(output.data))
+                run.taken()
             elif run.ended:
                 return
             else:
@@ -129,8 +129,8 @@ class Guarded:
         self._run.stop(0)
         with anyio.move_on_after(_ABANDON, shield=True):
             while not self._run.ended:
-                while (output := self._run.inbox.take()) is not None:
-                    self._run.taken(len(output.data))
+                while self._run.inbox.take() is not None:
+                    self._run.taken()
                 await self._run.inbox.news()
         if not self._run.ended:
             self.guard.close()

@@ -1,9 +1,9 @@
 """The pool: connections that are kept between runs, one set for each place.
 
-Equal targets are one place. A place never has more than `_MOST_LINKS` connections and never dials twice at once; a
-connection closes when nobody has used it for a while, when its login has grown old, and when it breaks. After a failure the
-place is left alone for a time that doubles, and whoever comes meanwhile is told the last reason at once. A jump host is a place
-like any other.
+Equal targets are one place. A place never has more than `_MOST_LINKS` connections and never dials twice at once, or
+`_MOST_HANDSHAKES` times for runs that share nothing; a connection closes when nobody has used it for a while, when its login
+has grown old, and when it breaks. After a failure the place is left alone for a time that doubles, and whoever comes meanwhile
+is told the last reason at once. A jump host is a place like any other.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import anyio
+
 from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.execution.ssh.failures import ConnectFailed, at_jump, unreachable
 from cmdhttp.execution.ssh.link import TUNNELS, Link, prepare
@@ -21,6 +23,7 @@ from cmdhttp.execution.ssh.login.dial import Dialed, Dialer, close
 from cmdhttp.plan.model import SshTarget
 
 _MOST_LINKS = 4
+_MOST_HANDSHAKES = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _BACKED_OFF = frozenset({RunErrorCode.CONNECT_FAILED, RunErrorCode.LOGIN_FAILED, RunErrorCode.LOGIN_SHELL_FAILED})
 
@@ -53,6 +56,7 @@ class _Place:
     waiters: "deque[asyncio.Future[None]]" = field(default_factory=deque)
     trouble: _Trouble | None = None
     callers: int = 0
+    handshakes: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(_MOST_HANDSHAKES))
 
     def free(self, now: float, version: object) -> Link | None:
         """The busiest link that has room: the others may then fall idle."""
@@ -161,9 +165,10 @@ class Pool:
         try:
             through = None if jump is None else jump.connection
             with self._at(target, tunnel=False) as place:
-                self._check_trouble(place)
-                dialing = self._dialer.dial(target, through=through, only=only, job=job, principal=principal)
-                dialed = await self._noted(place, dialing)
+                async with place.handshakes:  # a host drops logins beyond its MaxStartups, whoever they are for
+                    self._check_trouble(place)
+                    dialing = self._dialer.dial(target, through=through, only=only, job=job, principal=principal)
+                    dialed = await self._noted(place, dialing)
             try:
                 yield dialed
             finally:
@@ -281,6 +286,8 @@ class Pool:
         if failed is None or not failed.tried or failed.error.code not in _BACKED_OFF:
             place.trouble = None
             return
+        if place.trouble is not None and place.trouble.until > _now():
+            return  # what was under way at the last failure counts with it
         pause = _FIRST_PAUSE if place.trouble is None else min(2 * place.trouble.pause, _LONGEST_PAUSE)
         place.trouble = _Trouble(failed=failed, pause=pause, until=_now() + pause)
 

@@ -21,6 +21,7 @@ _LOW = 2 << 20
 # asyncssh grants a whole window with the first packet that it hands over after a pause, so what is taken between the two
 # marks must be no less than a window: else its own buffer grows with each pause.
 _LONGEST_SIGNAL = 16
+_LONGEST_ID = 10
 
 
 class NotStarted(Exception):
@@ -93,7 +94,7 @@ class RunSession(asyncssh.SSHClientSession[bytes]):
         """Take in what the guard in sh said on stdout."""
         self._greetings.pop(Stream.STDOUT, None)
         digits = said[1:]
-        self.guard = int(digits) if digits.isdigit() else None
+        self.guard = int(digits) if digits.isdigit() and len(digits) <= _LONGEST_ID else None
         self._inbox.ring()
 
     def exit_status_received(self, status: int) -> None:

@@ -6,8 +6,8 @@ deadline, by the end of the connection, and by a silence of the service. The gua
 says how many are not.
 
 Standard library only, grammar of Python 3.6: this text is sent to hosts. Arguments: the token that starts its output; how
-many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone,
-how many seconds that may take, and its argv, in which the token stands for the run's folder.
+many seconds of silence end it; how many probe words follow, and these; then, for a guard that may run one command alone
+and once, how many seconds that may take, the flags of its order, and its argv, in which the token stands for the folder.
 
 What a start needs is made without modules that take long to import: a new connection waits for that.
 Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID/task/TID/children; unix(7), SCM_RIGHTS.
@@ -25,6 +25,7 @@ import time
 
 from cmdhttp.execution.ssh.remote.folders import Folders
 from cmdhttp.execution.ssh.remote.messages import (
+    COST,
     HEAD,
     NOBODY,
     ORDER,
@@ -74,11 +75,11 @@ class Run:
 class Guard:
     """Serves the connection on its stdin and stdout."""
 
-    def __init__(self, token: bytes, silence: float, fixed: list[bytes], seconds: float) -> None:
+    def __init__(self, token: bytes, silence: float, fixed: list[bytes]) -> None:
         self.token = token
         self.silence = silence
         self.fixed = fixed
-        self.fixed_seconds = seconds
+        self.used = False
         self.runs: dict[int, Run] = {}
         self.by_fd: dict[int, tuple[str, Run]] = {}
         self.idle: list[tuple[_socket.socket, int]] = []
@@ -100,7 +101,8 @@ class Guard:
     def serve(self) -> None:
         """Return when the service is gone."""
         while self.flush():
-            for fd, events in self.poll.poll(self.patience()):
+            # Orders come last: they open descriptors, under numbers that the same look may have found ended.
+            for fd, events in sorted(self.poll.poll(self.patience()), reverse=True):
                 if fd == 0:
                     if not self.read():
                         return
@@ -225,6 +227,10 @@ class Guard:
         order = Order(body)
         folder = self.folders.of(number)
         if self.fixed:
+            if self.used or (int(self.fixed[1]) & WITH_FOLDER and not folder):
+                self.say("f", number, struct.pack("!I", errno.EPERM) + b"program")
+                return
+            self.used = True
             body = self.fix(order, folder)
         if order.flags & WITH_FOLDER:
             body += (os.path.join(folder, b"work") if folder else b"") + b"\0"
@@ -258,9 +264,12 @@ class Guard:
 
     def fix(self, order: Order, folder: bytes) -> bytes:
         """The order for the one command that this guard may run; whatever the service says of it counts for nothing."""
-        order.seconds = min(order.seconds, self.fixed_seconds)
-        head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(self.fixed), 0)
-        return head + b"".join(word.replace(self.token, folder) + b"\0" for word in self.fixed)
+        most, flags, argv = float(self.fixed[0]), int(self.fixed[1]), self.fixed[2:]
+        if not order.seconds <= most:  # nor what is not a number
+            order.seconds = most
+        order.flags = flags & (WITH_FOLDER | order.flags)
+        head = ORDER.pack(order.seconds, order.drain, order.credit, order.flags, len(argv), 0)
+        return head + b"".join(word.replace(self.token, folder) + b"\0" for word in argv)
 
     def make_streams(self, run: Run, streams: list[int], *, with_stdin: bool) -> None:
         """Make the pipes of a run; the command's ends of them are added to `streams`. Raises OSError."""
@@ -343,7 +352,7 @@ class Guard:
                 else:
                     self.to_warden(run, "D", b"")
             return False
-        run.credit -= len(data)
+        run.credit -= len(data) + COST
         if run.told < WIDE_AFTER <= run.told + len(data):
             widen(fd)
         run.told += len(data)
@@ -377,7 +386,7 @@ class Guard:
         if kind == "":
             body = self.bury(link, run)
         else:
-            self.keep(link, run.pid)
+            self.keep(link, run.pid, alone=kind == "f" or OVER.unpack(body)[2] == 0)
         if kind == "f":
             self.drop(run)
             self.say("f", run.number, body)
@@ -400,7 +409,7 @@ class Guard:
         send_signal(run.pid, _signal.SIGKILL)
         self.wardens.discard(run.pid)
         alive = kill_all(self.ends, self.wardens | self.folders.removers, 2.0)
-        self.ends.clear()
+        self.let_go()
         return OVER.pack(0, 0, alive, NOBODY)
 
     def finish(self, run: Run) -> None:
@@ -416,8 +425,8 @@ class Guard:
         del self.runs[run.number]
 
     def look_at_the_clock(self) -> None:
-        reap(self.ends)  # wardens that were let go
-        self.ends.clear()
+        reap(self.ends)
+        self.let_go()
         now = time.monotonic()
         for run in list(self.runs.values()):
             if run.close_at is not None and now >= run.close_at:
@@ -453,8 +462,15 @@ class Guard:
         self.wardens.add(pid)
         self.idle.append((here, pid))
 
-    def keep(self, link: _socket.socket, pid: int) -> None:
-        if len(self.idle) < IDLE_WARDENS:
+    def let_go(self) -> None:
+        """Forget what has ended of ours: its number may come again, and would spare a process that is another's."""
+        self.wardens.difference_update(self.ends)
+        self.folders.removers.difference_update(self.ends)
+        self.ends.clear()
+
+    def keep(self, link: _socket.socket, pid: int, *, alone: bool) -> None:
+        """Use a warden again, but for one that something of its last run has outlived: that would be counted to the next."""
+        if alone and len(self.idle) < IDLE_WARDENS:
             self.idle.append((link, pid))
             return
         link.close()
@@ -493,7 +509,7 @@ def main() -> None:
     probe, rest = words[4 : 4 + count], words[4 + count :]
     adopts = adopt_orphans()
     os.write(1, token + b"P\n")
-    guard = Guard(token, silence, rest[1:], float(rest[0]) if rest else 0.0)
+    guard = Guard(token, silence, rest)
     guard.say("H", 0, struct.pack("!BI", adopts, os.getpid()) + b"".join(word + b"\0" for word in probe))
     try:
         guard.serve()

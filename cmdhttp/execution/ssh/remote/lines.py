@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
+WITH_FOLDER, WITH_STDIN = 1, 2
 SILENCE = 25
 """Seconds after which a guard that has heard nothing from the service ends all that it has started."""
 
@@ -28,16 +29,24 @@ def resident(token: str, probe: Sequence[str]) -> tuple[str, ...]:
 
 
 def single(
-    token: str, probe: Sequence[str], argv: Sequence[str], *, seconds: float, with_files: bool = False
+    token: str,
+    probe: Sequence[str],
+    argv: Sequence[str],
+    *,
+    seconds: float,
+    with_files: bool = False,
+    with_stdin: bool = False,
 ) -> tuple[str, ...]:
-    """A guard that can run nothing but `argv`; without Python, the same by the guard in sh.
+    """A guard that can run nothing but `argv`, once, with stdin or not; without Python, the same by the guard in sh.
 
     `with_files`: in `argv` the token stands for the folder that the guard makes. Without Python there is then no run.
     """
     whole = str(int(seconds) + 1)
-    rest = f't=$1\nshift {4 + len(probe)}\nset -- "$t" {whole} "$@"\n{_text("guard.sh")}'
+    mute = "" if with_stdin else "exec </dev/null\n"
+    rest = f't=$1\nshift {5 + len(probe)}\n{mute}set -- "$t" {whole} "$@"\n{_text("guard.sh")}'
     find = f"{_text('find.sh')}\n{_NO_PYTHON if with_files else rest}"
-    return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe, str(seconds), *argv)
+    fixed = (str(seconds), str(with_files * WITH_FOLDER | with_stdin * WITH_STDIN), *argv)
+    return ("/bin/sh", "-c", find, _python(), token, str(SILENCE), str(len(probe)), *probe, *fixed)
 
 
 def without_python(token: str, argv: Sequence[str], *, seconds: float) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ import os
 import struct
 
 PIECE = 128 * 1024
+COST = 200
+"""Bytes of credit that each piece of output takes beside its own, as it does where it waits."""
 HEAD = struct.Struct("!IIB")
 LINK_HEAD = struct.Struct("!IB")
 ORDER = struct.Struct("!ddIBHH")
