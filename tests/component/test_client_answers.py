@@ -22,6 +22,8 @@ from tests.support.answering import (
 )
 from tests.support.calling import CalledService, call, calling, eventually
 
+pytestmark = pytest.mark.timeout(90)  # each call is a process, and a start of the program takes long on a busy machine
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CalledService]:
@@ -122,16 +124,16 @@ def test_ctrl_c_while_the_service_is_busy(service: CalledService) -> None:
 
     with answering(busy) as (url, seen), calling(service, "run", "stamp", url=url) as process:
         eventually(lambda: seen)
-        time.sleep(0.5)
+        time.sleep(3)  # so that the client has read the answer
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(40) == 130
     hang = threading.Event()
-    with answering(lambda *_: hang.wait(15)) as (url, seen), calling(service, "run", "stamp", url=url) as process:
+    with answering(lambda *_: hang.wait(60)) as (url, seen), calling(service, "run", "stamp", url=url) as process:
         assert process.stderr
         eventually(lambda: seen)
         process.send_signal(signal.SIGINT)
         assert b"not known yet" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(40) == 130
         assert b"--idempotency-key" in process.stderr.read()
         hang.set()

@@ -10,6 +10,8 @@ import pytest
 from tests.support.calling import CalledService, terminal
 from tests.support.service import wait_until
 
+pytestmark = pytest.mark.timeout(90)  # each call is a process, and a start of the program takes long on a busy machine
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CalledService]:
@@ -112,7 +114,7 @@ def test_a_job_that_waits_says_for_what(tmp_path: Path) -> None:
     flags: dict[str, Any] = {"heartbeat": "0.3", "max-running": "1"}
     with CalledService.running(tmp_path / "service", **flags) as service:
         first = service.launch("sleep")["id"]
-        wait_until(lambda: service.job(first)["state"] == "running", "the first runs", seconds=15)
+        wait_until(lambda: service.job(first)["state"] == "running", "the first runs", seconds=40)
         with terminal(service, "run", "exit", "code=3") as shown:
             shown.read_until(b"waiting: position 1, ")
             service.cancel(first)

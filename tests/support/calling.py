@@ -18,7 +18,7 @@ from tests.support.service import Document, Service, environment
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-W", "error", "-m", "cmdhttp.cli.main")
-_WAIT = 18
+_WAIT = 60
 _PIECE = 4096
 
 
@@ -215,7 +215,7 @@ class Cutter:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
 
 
-def eventually(check: Callable[[], object], *, seconds: float = 15.0) -> None:
+def eventually(check: Callable[[], object], *, seconds: float = 40.0) -> None:
     """Return once `check()` is true. Raises AssertionError if it does not become true in time."""
     until = time.monotonic() + seconds
     while not check():
