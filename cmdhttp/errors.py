@@ -23,6 +23,7 @@ Low layers raise; the edge renders once and logs once. `code` is stable and docu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -53,6 +54,17 @@ class BadValue(ValueError):
         return FieldError(pointer=pointer, code=self.code, detail=self.detail, hint=self.hint)
 
 
+class Limit(StrEnum):
+    """What keeps a call from being accepted. Stable; `docs/reference/problems.md` explains each."""
+
+    PRINCIPAL_RATE = "principal_rate"
+    COMMAND_RATE = "command_rate"
+    COMMAND_BUSY = "command_busy"
+    HOST_BUSY = "host_busy"
+    PRINCIPAL_QUEUE = "principal_queue"
+    SERVICE_QUEUE = "service_queue"
+
+
 class CmdHttpError(Exception):
     """The root. A leaf fixes `code`, `title` and `status`; an instance says what happened and how to mend it."""
 
@@ -68,12 +80,15 @@ class CmdHttpError(Exception):
         hint: str = "",
         errors: Sequence[FieldError] = (),
         retry_after: int | None = None,
+        limit: Limit | None = None,
     ) -> None:
+        """`retry_after` in seconds; `limit` is the one that was reached, if one was."""
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
         self.errors = tuple(errors)
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class RequestError(CmdHttpError):

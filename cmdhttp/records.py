@@ -14,6 +14,7 @@ from heapq import nsmallest
 from cmdhttp.auth.principal import Principal
 from cmdhttp.call import Call
 from cmdhttp.clock import rfc3339
+from cmdhttp.errors import Limit
 from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.jobs.pruning import Removed
 from cmdhttp.jobs.state import Job
@@ -51,6 +52,11 @@ def _asked(policy: Policy, command: Command | None, call: Call, known: frozenset
 
 def _reason(decision: Decision) -> dict[str, object]:
     return {"reason": decision.reason, "rule": str(decision.at or ""), "why": decision.why}
+
+
+def limit_record(principal: Principal, call: Call, limit: Limit) -> dict[str, object]:
+    """The audit's fields for a call that a limit refused."""
+    return {**_who(principal, call), "command": call.command, "limit": limit}
 
 
 def start_record(principal: Principal, call: Call, plan: Plan, job: Job) -> dict[str, object]:

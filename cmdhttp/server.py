@@ -42,12 +42,14 @@ from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.database import DAMAGED
+from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import DATABASE, Journal
 from cmdhttp.jobs.leases import Leases
+from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.salvage import damage, set_aside
 from cmdhttp.jobs.state import Job
-from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.jobs.supervisor import Executors, Supervisor
 from cmdhttp.missing_ends import record_missing_ends
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.records import certificate_record, end_record
@@ -195,8 +197,10 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         hub=hub,
         executors=executors,
         clock=clock,
-        limits=Limits(max_running=settings.max_running, max_queued=settings.max_queued),
+        door=_door(settings, holder, metrics, clock),
+        permits=Permits(policy=lambda: holder.current, clock=clock),
         on_end=on_end,
+        on_wait=metrics.waited,
     )
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
     upkeep = make_upkeep(settings, journal=journal, leases=leases, audit=audit, metrics=metrics, clock=clock)
@@ -207,7 +211,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         metrics=metrics,
         clock=clock,
         poll=settings.policy_poll,
-        on_taken=link.policy_changed,
+        on_taken=_one_by_one(supervisor.policy_changed, link.policy_changed),
     )
     service = Service(
         policy=holder,
@@ -251,6 +255,25 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         await executors.ssh.aclose()
         journal.close()
         audit.close()
+
+
+def _door(settings: Settings, holder: PolicyHolder, metrics: Metrics, clock: Clock) -> Door:
+    door = Door(
+        policy=lambda: holder.current,
+        clock=clock,
+        max_running=settings.max_running,
+        max_queued=settings.max_queued,
+    )
+    metrics.count_queue(door.admission.waiting)
+    return door
+
+
+def _one_by_one(*told: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def tell() -> None:
+        for each in told:
+            await each()
+
+    return tell
 
 
 @contextmanager

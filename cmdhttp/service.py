@@ -25,24 +25,30 @@ from cmdhttp.errors import (
     Forbidden,
     Gone,
     InvalidRequest,
+    Limit,
     NeedsApproval,
     NotFound,
+    TooMany,
     Unavailable,
 )
 from cmdhttp.execution.model import Order, StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
 from cmdhttp.jobs.data import DataReader
+from cmdhttp.jobs.door import Used
 from cmdhttp.jobs.hub import Hub, Told
-from cmdhttp.jobs.journal import IdempotencyKey, Journal
+from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.listing import Filter
+from cmdhttp.jobs.rates import RateLeft
+from cmdhttp.jobs.refusals import Arrivals, Refusals
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
 from cmdhttp.jobs.supervisor import Supervisor
+from cmdhttp.jobs.ticket import Place, Ticket
 from cmdhttp.plan.build import build_plan, check_wish
 from cmdhttp.plan.model import Plan
-from cmdhttp.policy.compiled import Command, Policy
+from cmdhttp.policy.compiled import Command, Policy, Quota
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.select import default_host, select_hosts
-from cmdhttp.records import denial_record, start_record
+from cmdhttp.records import denial_record, limit_record, start_record
 from cmdhttp.reload.reloader import PolicyHolder
 from cmdhttp.results.model import Parsed
 from cmdhttp.telemetry.metrics import Metrics
@@ -73,6 +79,8 @@ class Service:
         self._data = data
         self._hub = hub
         self._supervisor = supervisor
+        self._arrivals = Arrivals()
+        self._refusals = Refusals(audit, monotonic=clock.monotonic)
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
@@ -84,7 +92,10 @@ class Service:
     # -- run
 
     async def submit(self, principal: Principal, call: Call) -> Submitted:
-        """Decide, plan, record, keep and start. Raises Forbidden, InvalidRequest, Conflict or Unavailable; nothing ran then."""
+        """Decide, plan, let in, record, keep and start.
+
+        Raises Forbidden, InvalidRequest, Conflict, TooMany or Unavailable; nothing ran then.
+        """
         policy = self.policy
         key = idempotency_key(principal, call)
         try:
@@ -100,14 +111,13 @@ class Service:
             return replayed
         self._journal.room.check()
         job = self._new_job(principal, call, plan)
-        with self._supervisor.place():
-            head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
-            job = replace(job, receipt=head)
-            try:
-                replay = await self._supervisor.submit(job, plan, _order(principal, call, plan), key)
-            except Unavailable:
-                await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
+        try:
+            with self._arrivals.of(key), self._supervisor.admit(principal.name, plan) as ticket:
+                replay = await self._keep(ticket, principal, call, plan, job, key)
+        except (TooMany, Unavailable) as error:
+            if error.limit is None or (replayed := await self._refused(error.limit, principal, call, key)) is None:
                 raise
+            return replayed
         if replay is not None and key is not None:
             fields = {"job": job.id, "original": replay.job_id, "principal": principal.name}
             await self._record(Code.JOB_REPLAYED, fields)
@@ -115,6 +125,30 @@ class Service:
             if replayed is not None:
                 return replayed
         return Submitted(job=await self.now(job))
+
+    async def _keep(
+        self, ticket: Ticket, principal: Principal, call: Call, plan: Plan, job: Job, key: IdempotencyKey | None
+    ) -> Replay | None:
+        """Record the start and hand the job over."""
+        head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
+        try:
+            kept = replace(job, receipt=head)
+            return await self._supervisor.submit(ticket, kept, plan, _order(principal, call, plan), key)
+        except Unavailable:
+            await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
+            raise
+
+    async def _refused(
+        self, limit: Limit, principal: Principal, call: Call, key: IdempotencyKey | None
+    ) -> Submitted | None:
+        """A limit refuses the call. Returns the job of an equal call that was let in a moment ago, if there is one."""
+        if key is not None:
+            await self._arrivals.settled(key)
+            if (replayed := await self._replayed(key)) is not None:
+                return replayed
+        self._metrics.refused(limit)
+        await self._refusals.note(principal.name, lambda: limit_record(principal, call, limit))
+        return None
 
     async def explain(self, principal: Principal, call: Call) -> Explanation:
         """Decide and resolve like `submit`, and run nothing.
@@ -214,8 +248,8 @@ class Service:
         if job.on_disconnect is OnDisconnect.CANCEL:
             await self._supervisor.cancel(job.id, reason=StopReason.DISCONNECT, wait=0)
 
-    def queue_position(self, job: Job) -> int | None:
-        return self._supervisor.queue_position(job.id)
+    def queue_place(self, job: Job) -> Place | None:
+        return self._supervisor.queue_place(job.id)
 
     @property
     def draining(self) -> bool:
@@ -241,6 +275,14 @@ class Service:
     def roles(self, principal: Principal) -> tuple[str, ...]:
         held = self.policy.principals.get(principal.name)
         return held.roles if held else ()
+
+    def used_by(self, principal: Principal) -> tuple[Quota, Used]:
+        """Return what the policy lets a principal ask for, and what of it is used."""
+        held = self.policy.principals.get(principal.name)
+        return held.quota if held else Quota(), self._supervisor.door.used_by(principal.name)
+
+    def rate_left(self, command: Command) -> RateLeft | None:
+        return self._supervisor.door.rate_left(command.name)
 
     # -- steps of the pipeline
 

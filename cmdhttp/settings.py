@@ -184,4 +184,16 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             raise ConfigError(f"there is no setting {name}", hint=f"The settings are: {', '.join(sorted(known))}.")
 
 
-_FOR_CLIENTS = frozenset({"CMDHTTP_JOB_ID", "CMDHTTP_TOKEN", "CMDHTTP_URL", "CMDHTTP_FUZZ"})
+_FOR_CLIENTS = frozenset(
+    {
+        "CMDHTTP_CA_FILE",
+        "CMDHTTP_FUZZ",
+        "CMDHTTP_HEADERS",
+        "CMDHTTP_HEADER_FILE",
+        "CMDHTTP_JOB_ID",
+        "CMDHTTP_PROXY",
+        "CMDHTTP_TOKEN",
+        "CMDHTTP_TOKEN_FILE",
+        "CMDHTTP_URL",
+    }
+)

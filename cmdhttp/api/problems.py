@@ -25,6 +25,8 @@ def problem_response(error: CmdHttpError, *, request_id: str, instance: str) -> 
         "request_id": request_id,
         "retryable": error.retryable,
     }
+    if error.limit is not None:
+        document["limit"] = error.limit
     if error.errors:
         document["errors"] = [
             {"pointer": fault.pointer, "code": fault.code, "detail": fault.detail}

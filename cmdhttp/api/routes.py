@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cmdhttp.api.body import Answer, read_object, run_request
+from cmdhttp.api.commands import command_document, quota_document
 from cmdhttp.api.encoders import Media, encode_json
 from cmdhttp.api.inline import longest, page_of
 from cmdhttp.api.query import (
@@ -31,7 +32,7 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.state import Job, Kept
 from cmdhttp.plan.model import Step, UnsupportedTarget
-from cmdhttp.policy.compiled import Collect, Command
+from cmdhttp.policy.compiled import Command
 from cmdhttp.policy.decide import Decision, Verdict
 from cmdhttp.results.model import Parsed
 from cmdhttp.service import Service
@@ -220,11 +221,11 @@ class Api:
 
     async def commands(self, request: Request) -> Response:
         found = self._service.commands(_principal(request))
-        return _json({"commands": [_command_document(command, hosts) for command, hosts in found]})
+        return _json({"commands": [self._command(command, hosts) for command, hosts in found]})
 
     async def command(self, request: Request) -> Response:
         command, hosts = self._service.command(_principal(request), request.path_params["name"])
-        return _json(_command_document(command, hosts))
+        return _json(self._command(command, hosts))
 
     async def hosts(self, request: Request) -> Response:
         reachable: dict[str, list[str]] = {}
@@ -251,11 +252,18 @@ class Api:
                 "credential": principal.credential,
                 "roles": list(self._service.roles(principal)),
                 "policy": self._service.policy.digest,
-                "limits": {"wait": _MAX_WAIT, "body_bytes": self._settings.body_max},
+                "limits": {
+                    "wait": _MAX_WAIT,
+                    "body_bytes": self._settings.body_max,
+                    **quota_document(*self._service.used_by(principal)),
+                },
             }
         )
 
     # -- shared
+
+    def _command(self, command: Command, hosts: list[str]) -> dict[str, object]:
+        return command_document(command, hosts, self._service.rate_left(command))
 
     async def _answer(self, job: Job, answer: Answer, headers: dict[str, str], *, fail: bool) -> Response:
         """The JSON answer of a run: 200 with the end, or 202 with the job so far."""
@@ -269,7 +277,7 @@ class Api:
         return _json(self._document(job, await self._inline(job, Answer()), await self._service.data(job)))
 
     def _document(self, job: Job, inline: list[Inline] | None, data: Sequence[Parsed] = ()) -> dict[str, object]:
-        return job_document(job, inline=inline, data=data, position=self._service.queue_position(job))
+        return job_document(job, inline=inline, data=data, place=self._service.queue_place(job))
 
     async def _inline(self, job: Job, answer: Answer) -> list[Inline]:
         wanted = self._settings.inline_max if answer.max_bytes is None else answer.max_bytes
@@ -391,40 +399,6 @@ def _explained_step(step: Step, decision: Decision) -> dict[str, object]:
         "timeout": step.timeout,
         "unsupported": step.target.what if isinstance(step.target, UnsupportedTarget) and not denied else None,
     }
-
-
-def _command_document(command: Command, hosts: list[str]) -> dict[str, object]:
-    required = [name for name, spec in command.params.items() if spec.required]
-    return {
-        "name": command.name,
-        "summary": command.summary,
-        "description": command.description,
-        "effect": command.effect,
-        "tags": list(command.tags),
-        "params": {
-            "type": "object",
-            "properties": {name: spec.json_schema() for name, spec in command.params.items()},
-            "required": required,
-            "additionalProperties": False,
-        },
-        "hosts": hosts,
-        "limits": {
-            "timeout": command.timeout,
-            "output_bytes": command.output.max_bytes,
-            "max_parallel": command.max_parallel,
-            "batch": str(command.batch) if command.batch else None,
-            "max_failures": str(command.max_failures) if command.max_failures else None,
-        },
-        "stdin": {"max_bytes": command.stdin.max_bytes} if command.stdin else None,
-        "result": {"parse": command.parser} if command.parser else None,
-        "files": _files_document(command.collect) if command.collect else None,
-        "reason_required": command.reason_required,
-        "needs_approval": command.approval is not None,
-    }
-
-
-def _files_document(collect: Collect) -> dict[str, object]:
-    return {"collect": list(collect.patterns), "max_bytes": collect.max_bytes}
 
 
 def _json(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

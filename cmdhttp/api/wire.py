@@ -25,6 +25,7 @@ from cmdhttp.jobs.state import (
     Started,
     State,
 )
+from cmdhttp.jobs.ticket import Place
 from cmdhttp.results.model import Parsed
 
 JsonObject = dict[str, object]
@@ -45,7 +46,7 @@ def job_document(
     *,
     inline: Sequence[Inline] | None,
     data: Sequence[Parsed] = (),
-    position: int | None = None,
+    place: Place | None = None,
     hashes: bool = False,
 ) -> JsonObject:
     """Return a job as the API shows it.
@@ -89,8 +90,8 @@ def job_document(
     }
     if not job.output_kept:
         document["output_kept"] = False
-    if job.state is State.QUEUED:
-        document["queue"] = {"position": position or 1, "reason": "waiting for a free place to run"}
+    if job.state is State.QUEUED and place is not None:
+        document["queue"] = {"position": place.position, "reason": place.reason}
     return document
 
 

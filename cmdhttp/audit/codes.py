@@ -13,6 +13,7 @@ class Code(StrEnum):
     POLICY_RELOAD_FAILED = "policy.reload_failed"
     AUTH_FAILED = "auth.failed"
     CALL_DENIED = "call.denied"
+    CALL_LIMITED = "call.limited"
     JOB_STARTED = "job.started"
     JOB_RESUMED = "job.resumed"
     JOB_REFUSED = "job.refused"

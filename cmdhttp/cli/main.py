@@ -1,4 +1,4 @@
-"""`cmdhttp`: parse, call, and turn errors into messages and exit codes (0 done, 1 findings, 2 cannot do it)."""
+"""`cmdhttp`: parse, call, and turn errors into messages and exit codes (0 done, 1 findings, 2 cannot do it, 130 Ctrl-C)."""
 
 import argparse
 import os
@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from cmdhttp import __version__
 from cmdhttp.cli.host_verbs import add_host_verbs
-from cmdhttp.cli.jobs_prune import add_prune
+from cmdhttp.cli.jobs import add_job_verbs
 from cmdhttp.cli.policy_verbs import add_policy_verbs
+from cmdhttp.cli.run import add_run_verb
 from cmdhttp.cli.starter_verbs import add_starter_verbs
 from cmdhttp.cli.text import print_error, visible
 from cmdhttp.errors import CmdHttpError
@@ -34,6 +35,7 @@ then call it, in another terminal, with the token that init has printed:
 """
 
 
+_INTERRUPTED = 130
 _FOLDER_HELP = f"the policy folder [{variable('policies')}; {Settings().policies}]"
 
 
@@ -46,16 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CmdHttpError as error:
         print_error(error)
         return 2
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options. argparse leaves over a NAME=VALUE that stands behind a flag; it belongs to the values before it."""
+    """The options. argparse leaves over a value that stands behind a flag; it belongs to the values before it."""
     parser = _parser()
     options, late = parser.parse_known_args(arguments)
-    if late and not (hasattr(options, "values") and all("=" in text and text[0] != "-" for text in late)):
+    if late and not (
+        hasattr(options, "values") and all(("=" in text or "@" in text) and text[0] != "-" for text in late)
+    ):
         parser.error(visible(f"unrecognized arguments: {' '.join(late)}"))
     if late:
         options.values = [*options.values, *late]
@@ -74,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_test(verbs)
     add_policy_verbs(verbs)
     add_host_verbs(verbs)
-    _add_jobs(verbs)
+    add_run_verb(verbs)
+    add_job_verbs(verbs)
     _add_token(verbs)
     return parser
 
@@ -140,11 +147,6 @@ def _add_test(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("-k", dest="only", metavar="NAME", help="run only the tests whose name has this text")
     parser.add_argument("--json", action="store_true", help="print tests and coverage as JSON")
     parser.set_defaults(run=_test)
-
-
-def _add_jobs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser("jobs", help="remove old jobs", description="Remove old jobs.")
-    add_prune(parser.add_subparsers(required=True, metavar="prune"))
 
 
 def _add_token(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

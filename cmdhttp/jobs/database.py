@@ -184,8 +184,11 @@ def _way_out(error: sqlite3.Error) -> str:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCKED_SECONDS)
-    connection.execute(f"PRAGMA page_size={PAGE}")  # these two shape a new file alone
-    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    if (
+        connection.execute("PRAGMA page_count").fetchone()[0] == 0
+    ):  # what shapes a new file would be a write to an old one
+        connection.execute(f"PRAGMA page_size={PAGE}")
+        connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")

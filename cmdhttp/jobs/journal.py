@@ -9,7 +9,7 @@ makes anything run again. The tables are those of `schema`.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.database import Database, Queued
 from cmdhttp.jobs.listing import OPEN, Filter, list_query
 from cmdhttp.jobs.output_log import OutputLog
+from cmdhttp.jobs.rates import Spent
 from cmdhttp.jobs.room import Room
 from cmdhttp.jobs.schema import blocks
 from cmdhttp.jobs.seal import read_seal
@@ -106,11 +107,12 @@ class Journal:
         *,
         key: IdempotencyKey | None,
         order: bytes | None = None,
+        spent: Iterable[Spent] = (),
         on_commit: Callable[[], None],
     ) -> Replay | None:
         """Keep a new job, unless its key was used before; then return for what, and keep nothing.
 
-        `order` is what to keep of the call while the job waits.
+        `order` is what to keep of the call while the job waits, `spent` what it leaves of the rates.
         """
         sealed = None if key is None else self._sealed(key)
 
@@ -124,6 +126,8 @@ class Journal:
             if sealed is not None:
                 values = (sealed.principal, sealed.key, sealed.digest, job.id)
                 db.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", values)
+            rows = [(each.name, each.debt, each.at) for each in spent]
+            db.executemany("INSERT OR REPLACE INTO rates VALUES (?, ?, ?)", rows)
             return None
 
         replay = await self._database.write(work, durable=True)
@@ -189,6 +193,15 @@ class Journal:
         def work(db: sqlite3.Connection) -> list[Job]:
             rows = db.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id").fetchall()
             return [job for (job_id,) in rows if (job := _get(db, job_id)) is not None]
+
+        return await self._database.read(work)
+
+    async def spent(self) -> list[Spent]:
+        """Return what was kept of the rates, each as it was with the last job that it let in."""
+
+        def work(db: sqlite3.Connection) -> list[Spent]:
+            rows = db.execute("SELECT name, debt, at FROM rates").fetchall()
+            return [Spent(name=name, debt=debt, at=at) for name, debt, at in rows]
 
         return await self._database.read(work)
 

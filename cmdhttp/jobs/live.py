@@ -1,8 +1,8 @@
 """One job that has not ended: which of its runs are under way, and the end of those that never were.
 
 Only a run that is under way costs a task and memory of its own, so a job on hundreds of hosts is no dearer than the runs
-that it has at the same time. What may start next is decided without a pause whenever a run ends, a place is given or the
-job is halted; so no two of these meet halfway.
+that it has at the same time. The admission says which of them may start; what may come next is decided without a pause
+whenever a run ends, a place is given or the job is halted, so no two of these meet halfway.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from cmdhttp.execution.model import Exited, RunError, RunErrorCode, Stopped, StopReason
-from cmdhttp.jobs.places import Places
+from cmdhttp.execution.model import Exited, Order, RunError, RunErrorCode, Stopped, StopReason
+from cmdhttp.jobs.admission import Admission
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.rollout import Rollout
 from cmdhttp.jobs.run import StepRun, judge
 from cmdhttp.jobs.state import EMPTY, Kept, RunEnded, State
+from cmdhttp.jobs.ticket import Ticket
 from cmdhttp.plan.model import Plan, Step
 
 if TYPE_CHECKING:
@@ -30,110 +31,118 @@ class LiveJob:
     def __init__(
         self,
         *,
-        job_id: str,
         plan: Plan,
+        order: Order,
         recorder: Recorder,
-        places: Places,
-        make_run: Callable[[Step], StepRun],
+        ticket: Ticket,
+        admission: Admission,
+        monotonic: Callable[[], float],
+        make_run: Callable[[Step, bool], StepRun],
         on_over: Callable[["LiveJob"], Awaitable[None]],
     ) -> None:
-        """`on_over` is awaited once, when every run has its end or `failure` says why one of them has none."""
-        self.job_id = job_id
+        """`make_run` is told whether the run has its place from the start.
+
+        `on_over` is awaited once, when every run has its end or `failure` says why one of them has none.
+        """
+        self.job_id = recorder.job.id
         self.plan = plan
+        self.order = order
         self.recorder = recorder
         self.failure: Exception | None = None
         self.kept = False
         """Whether the next life of the service finds on disk what this job is to do, for as long as it waits."""
         self.done = anyio.Event()
-        self._places = places
+        self.ticket = ticket
+        self._admission = admission
+        self._monotonic = monotonic
         self._make_run = make_run
         self._on_over = on_over
         several = len(plan.steps) > 1
         self._rollout = Rollout(
             total=len(plan.steps),
-            max_parallel=min(plan.max_parallel, places.most_for_several) if several else 1,
+            max_parallel=min(plan.max_parallel, admission.most_for_several) if several else 1,
             batch=plan.batch,
             max_failures=plan.max_failures,
         )
+        self._unstarted = dict.fromkeys(range(len(plan.steps)))
         self._running: dict[int, StepRun] = {}
+        self._at_once: frozenset[int] = frozenset()
         self._halted: StopReason | None = None
+        self._refused: RunError | None = None
         self._group: TaskGroup | None = None
         self._closing = False
 
     @property
-    def waits(self) -> bool:
-        """Whether no run of it has started or is about to."""
-        return self.recorder.job.state is State.QUEUED and not self._running
+    def untouched(self) -> bool:
+        """Whether none of its runs has ever had a place."""
+        return not self._rollout.started
 
     def take_places(self) -> list[int]:
-        """Take the places that are free, for the runs that come first; returns which."""
-        while self._rollout.room and self._places.take(self):
-            self._place_next()
+        """Take the places that the job's ticket has, for the first runs; returns which. More may be given from now on."""
+        for run in self.ticket.held:
+            self._place(run, at_once=True)
+        self._at_once = frozenset(self._running)
+        self.ticket.holder = self
         return list(self._running)
 
-    def let_go(self) -> None:
-        """Give back the places of a job that was not accepted."""
-        self._halted = StopReason.SHUTDOWN
-        for _ in range(len(self._running)):
-            self._places.give_back(self)
-        self._running.clear()
+    def take_over(self) -> None:
+        """Take the places that the ticket has, for a job that is on disk already: none of its runs is marked there."""
+        self.ticket.holder = self
+        for run in self.ticket.held:
+            self.place_given(run)
 
     def begin(self, group: "TaskGroup") -> None:
-        """Start what has its place, which is on disk already, and then all the rest in its turn."""
+        """Start what has its place, which is on disk already for the first ones, and then all the rest in its turn."""
         self._group = group
         for run in self._running:
-            group.start_soon(self._to_end, run, True)  # noqa: FBT003 - start_soon takes no keywords
-        self._advance()
+            group.start_soon(self._to_end, run, run in self._at_once)
+        self._close_if_over()
 
     def halt(self, reason: StopReason) -> None:
         """End what is under way and start no more; the first reason stays."""
         self._halted = self._halted or reason
         for run in list(self._running.values()):
             run.stop.request(reason)
-        self._advance()
+        self._close_if_over()
+
+    def refuse(self, error: RunError) -> None:
+        """Start no more runs, because of the error; those under way go on."""
+        self._refused = self._refused or error
+        self._close_if_over()
 
     def leave(self) -> bool:
         """Start nothing any more and leave the job as it is, if it has begun to wait and does nothing else."""
-        if self._group is None or self._closing or self._halted is not None or not self.waits:
+        if self._group is None or self._closing or self._stopped or self.ticket.started:
             return False
         self._closing = True
-        self._places.withdraw(self)
+        self._admission.withdraw(self.ticket)
         return True
 
-    def place_given(self) -> None:
-        """Start the next run in the place that was waited for."""
-        self._start_next()
-        self._advance()
+    def place_given(self, run: int) -> None:
+        """Start a run in its place; before the job is on disk it only has it."""
+        self._place(run, at_once=False)
+        if self._group is not None:
+            self._group.start_soon(self._to_end, run, False)  # noqa: FBT003 - start_soon takes no keywords
 
     @property
     def _stopped(self) -> bool:
-        return self._halted is not None or self._rollout.failed_too_often
+        return self._halted is not None or self._refused is not None or self._rollout.failed_too_often
 
-    def _place_next(self) -> int:
-        run = self._rollout.started
+    def _place(self, run: int, *, at_once: bool) -> None:
+        self._running[run] = self._make_run(self.plan.steps[run], at_once)
         self._rollout = self._rollout.start()
-        self._running[run] = self._make_run(self.plan.steps[run])
-        return run
+        del self._unstarted[run]
+        if self._halted is not None:
+            self._running[run].stop.request(self._halted)
 
-    def _start_next(self) -> None:
-        if self._group is not None:
-            self._group.start_soon(self._to_end, self._place_next(), False)  # noqa: FBT003 - start_soon takes no keywords
-
-    def _advance(self) -> None:
-        """Start what may start now, wait for a place for what comes next, or close."""
-        if self._group is None or self._closing:
-            return
-        if not self._stopped:
-            while self._rollout.room and self._places.take(self):
-                self._start_next()
-            if self._rollout.room:
-                self._places.wait(self)
-                return
+    def _close_if_over(self) -> None:
+        """Let go of what is waited for, if no more may start; close, if nothing is under way or waited for."""
         if self._stopped:
-            self._places.withdraw(self)
-        if not self._running:
-            self._closing = True
-            self._group.start_soon(self._close)
+            self._admission.withdraw(self.ticket)
+        if self._group is None or self._closing or self._running or self.ticket.waits:
+            return
+        self._closing = True
+        self._group.start_soon(self._close)
 
     async def _to_end(self, index: int, dispatched: bool) -> None:  # noqa: FBT001 - start_soon takes no keywords
         state = State.LOST
@@ -145,14 +154,18 @@ class LiveJob:
         self._rollout = self._rollout.end(failed=state not in _NOT_FAILED)
         if self.failure is not None:
             self.halt(StopReason.SHUTDOWN)
-        if self._stopped:
-            self._places.withdraw(self)
-        self._places.give_back(self)
-        if self._running or self._closing or (self._rollout.room and not self._stopped):
-            self._advance()
+        self._give_back(index)
+        if self._running or self._closing or self.ticket.waits:
             return
         self._closing = True
         await self._close()
+
+    def _give_back(self, run: int) -> None:
+        """Give back the place of a run that has ended, and say how many more may start."""
+        rollout, most = self._rollout, 0 if self._stopped else self._rollout.room
+        if self._stopped:
+            self._admission.withdraw(self.ticket)
+        self._admission.give_back(self.ticket, run, upto=rollout.border, most=most, now=self._monotonic())
 
     async def _close(self) -> None:
         try:
@@ -164,7 +177,7 @@ class LiveJob:
 
     async def _end_unstarted(self) -> None:
         """Record the end of every run that never started, all at once."""
-        if self._rollout.started == self._rollout.total:
+        if not self._unstarted:
             return
         verdict, error, stopped = self._why_unstarted()
         await self.recorder.runs_ended(
@@ -180,13 +193,15 @@ class LiveJob:
                 stderr=EMPTY,
                 kept=Kept() if step.collect is not None else None,
             )
-            for step in self.plan.steps[self._rollout.started :]
+            for step in (self.plan.steps[run] for run in self._unstarted)
         )
 
     def _why_unstarted(self) -> tuple[State, RunError | None, Stopped | None]:
         if self._halted is not None:
             verdict, error = judge(Exited(stopped=Stopped.CONFIRMED), self._halted, frozenset())
             return verdict, error, Stopped.CONFIRMED
+        if self._refused is not None:
+            return State.FAILED, self._refused, None
         most, failed = self._rollout.max_failures, self._rollout.failed
         error = RunError(
             code=RunErrorCode.MAX_FAILURES,

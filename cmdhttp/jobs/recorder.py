@@ -22,6 +22,7 @@ from cmdhttp.jobs.database import Queued
 from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.progress import Teller
+from cmdhttp.jobs.rates import Spent
 from cmdhttp.jobs.state import (
     Accepted,
     Dispatched,
@@ -80,11 +81,12 @@ class Recorder:
         *,
         dispatched: Iterable[int],
         order: bytes | None = None,
+        spent: Iterable[Spent] = (),
     ) -> Replay | None:
         """Put a new job on disk, unless its key was used before; then say for what.
 
         The runs of `dispatched` are marked in the same commit as such that may start now. `order` is what to keep of the
-        call until one is.
+        call until one is, `spent` what the call leaves of the rates.
         """
         job = apply(None, accepted)
         for run in dispatched:
@@ -95,7 +97,7 @@ class Recorder:
             self._printed = {}
             self._feed.publish(job, accepted)
 
-        return await self._journal.accept(accepted, job, key=key, order=order, on_commit=tell)
+        return await self._journal.accept(accepted, job, key=key, order=order, spent=spent, on_commit=tell)
 
     async def dispatched(self, run: int) -> None:
         """Put on disk that the run may start now."""

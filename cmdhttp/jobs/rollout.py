@@ -1,8 +1,8 @@
 """In which order the runs of a job start, and when no more of them do. Pure.
 
-Runs start in the order of the hosts, in batches: one starts only while fewer than `max_parallel` are under way and every run
-of the batches before has ended. Once more than `max_failures` runs have failed, none starts any more; those under way go on.
-A run that was canceled has not failed.
+Runs start in batches, in the order of the hosts, but one that must wait for its host lets others of its batch pass: one
+starts only while fewer than `max_parallel` are under way and every run of the batches before has ended. Once more than
+`max_failures` runs have failed, none starts any more; those under way go on. A run that was canceled has not failed.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """How far a job is. The next run to start is number `started`; `max_failures` None: never stop for failures."""
+    """How far a job is: how many of its runs have started, ended, failed; `max_failures` None: never stop for failures."""
 
     total: int
     max_parallel: int
@@ -30,15 +30,19 @@ class Rollout:
         return self.max_failures is not None and self.failed > self.max_failures
 
     @property
+    def border(self) -> int:
+        """The number of the first run that may not start yet, because of the batches."""
+        open_batch = (
+            self.ended // self.batch
+        )  # a batch is over when all its runs have ended: none of a later one has started
+        return min((open_batch + 1) * self.batch, self.total)
+
+    @property
     def room(self) -> int:
         """How many more runs may start now."""
         if self.failed_too_often:
             return 0
-        open_batch = (
-            self.ended // self.batch
-        )  # a batch is over when all its runs have ended: none of a later one has started
-        border = min((open_batch + 1) * self.batch, self.total)
-        return max(min(border - self.started, self.max_parallel - self.under_way), 0)
+        return max(min(self.border - self.started, self.max_parallel - self.under_way), 0)
 
     @property
     def over(self) -> bool:

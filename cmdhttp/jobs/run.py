@@ -63,6 +63,7 @@ class StepRun:
     success_codes: Collection[int]
     monotonic: Callable[[], float]
     keeper: Keeper
+    refusal: RunError | None = None
     _splitters: dict[Stream, Splitter] = field(init=False)
     _redactors: dict[Stream, Redactor] = field(init=False)
     _rules: Rules | None = field(default=None, init=False)
@@ -87,6 +88,8 @@ class StepRun:
         try:
             if self.stop.requested:
                 return await self._record_end(Exited(stopped=Stopped.CONFIRMED), duration=None)
+            if self.refusal is not None:
+                return await self._record_end(Exited(error=self.refusal), duration=None)
             await self._prepare_redaction()
             if not dispatched:
                 await self.recorder.dispatched(self.step.run)

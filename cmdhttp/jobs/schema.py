@@ -47,6 +47,8 @@ _DISPATCHED = """
 CREATE TABLE dispatched (job TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (job, run)) WITHOUT ROWID
 """
 
+_RATES = "CREATE TABLE rates (name TEXT PRIMARY KEY, debt REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID"
+
 _RETENTION = """
 DROP INDEX jobs_principal
 
@@ -149,7 +151,12 @@ def with_waiting(db: sqlite3.Connection) -> None:
     db.execute("UPDATE idempotency SET digest = sealed(digest)")
 
 
-STEPS: tuple[Step, ...] = (first, with_dispatched, with_retention, with_waiting)
+def with_rates(db: sqlite3.Connection) -> None:
+    """Version 5: what is missing from the rates of the policy."""
+    db.execute(_RATES)
+
+
+STEPS: tuple[Step, ...] = (first, with_dispatched, with_retention, with_waiting, with_rates)
 
 
 def blocks(size: int) -> int:
@@ -167,8 +174,11 @@ def newer(db: sqlite3.Connection) -> str:
 
 
 def sign(db: sqlite3.Connection) -> None:
-    """Say which program has written the database last, for one that may not know its version."""
-    db.execute("INSERT OR REPLACE INTO written_by VALUES (1, ?)", (__version__,))
+    """Say which program has written the database last, for one that may not know its version. A new name alone is written."""
+    db.execute(
+        "INSERT OR REPLACE INTO written_by SELECT 1, ?1 WHERE ?1 NOT IN (SELECT program FROM written_by)",
+        (__version__,),
+    )
 
 
 def _finished_at(body: bytes) -> float | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 from anyio import to_thread
 
 from cmdhttp.clock import Clock
@@ -21,13 +22,15 @@ from cmdhttp.errors import Unavailable
 from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
+from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.live import LiveJob
-from cmdhttp.jobs.places import Places
+from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
 from cmdhttp.jobs.state import EMPTY, Accepted, Job, OnDisconnect, Run, RunEnded, State, Tally
+from cmdhttp.jobs.ticket import Claim, Place, Ticket
 from cmdhttp.jobs.waiting import Waiting, kept_order
 from cmdhttp.plan.model import LocalTarget, Plan, SshTarget, Step, UnsupportedTarget
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cmdhttp.jobs")
 _RETRY_AFTER = 5
+_AT_ONCE = 20
+"""Waiting jobs that are held against a new policy without a pause."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
 OnEnd = Callable[[Job], Awaitable[None]]
@@ -80,14 +85,6 @@ Revive = Callable[[Job, Waiting], Awaitable[Revived | RunError]]
 """Says what a job that waited in an earlier life may run now, or why it may not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much at once: runs that execute, and jobs that wait."""
-
-    max_running: int
-    max_queued: int
-
-
 class Supervisor:
     """Accepts jobs, runs them, ends them."""
 
@@ -98,21 +95,24 @@ class Supervisor:
         hub: Hub,
         executors: Executors,
         clock: Clock,
-        limits: Limits,
+        door: Door,
+        permits: Permits,
         on_end: OnEnd,
+        on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
+        """`on_wait` is told how many seconds a job has waited, when its first run starts."""
         self._journal = journal
         self._hub = hub
         self._executors = executors
         self._clock = clock
-        self._limits = limits
+        self.door = door
+        self._permits = permits
         self._on_end = on_end
-        self._places = Places(limits.max_running)
+        self._on_wait = on_wait
         self._live: dict[str, LiveJob] = {}
         self._revived: list[LiveJob] = []
         self._group: TaskGroup | None = None
         self._arriving = 0
-        self._accepting = 0
         self.accepting = False
 
     async def serve(self, *, until: anyio.Event, drain: float) -> None:
@@ -137,49 +137,46 @@ class Supervisor:
             await self._idle()
         self._group = None
 
-    def check_room(self) -> None:
-        """Raise Unavailable if a job could not be accepted now."""
+    @contextmanager
+    def admit(self, principal: str, plan: Plan) -> Iterator[Ticket]:
+        """Let a job in that is about to be submitted; if it is not, it has cost nothing. Raises TooMany or Unavailable."""
         if not self.accepting or self._group is None:
             raise Unavailable("The service is stopping; nothing has run.", retry_after=_RETRY_AFTER)
-        waiting = len(self._waiting()) + self._arriving - self._accepting
-        if waiting >= self._limits.max_queued + self._places.free:
-            raise Unavailable("The queue is full; nothing has run.", retry_after=_RETRY_AFTER)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place for a job that is about to be submitted. Raises Unavailable if there is none."""
-        self.check_room()
+        ticket = self.door.enter(_claim(principal, plan))
         self._arriving += 1
         try:
-            yield
+            yield ticket
         finally:
             self._arriving -= 1
+            if ticket.holder is None:
+                self.door.turn_away(ticket)
 
-    async def submit(self, job: Job, plan: Plan, order: Order, key: IdempotencyKey | None) -> Replay | None:
+    async def submit(
+        self, ticket: Ticket, job: Job, plan: Plan, order: Order, key: IdempotencyKey | None
+    ) -> Replay | None:
         """Keep the job and start it. Returns a Replay, and does nothing, if the key was used before.
 
         `order` is what was asked, for whoever checks the plan's steps once more.
-        The caller holds a `place`. Raises Unavailable if the job cannot be put on disk; nothing runs then.
+        The ticket comes from `admit`. Raises Unavailable if the job cannot be put on disk; nothing runs then.
         """
-        live = self._live[job.id] = self._new(job, plan, order)
+        live = self._live[job.id] = self._new(ticket, job, plan, order)
         at_once = live.take_places()
-        self._accepting += 1
         replay: Replay | None = None
         kept = False
         try:
             accepted = Accepted(seq=1, ts=job.created_at, job=job)
+            spent = self.door.spent(ticket)
             waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(order, plan)
-            replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits)
+            replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
             kept, live.kept = replay is None, waits is not None
         except (OSError, sqlite3.Error) as error:
             _log.error("the journal cannot be written: %s", error)
             raise Unavailable("The job cannot be recorded; nothing has run.", retry_after=_RETRY_AFTER) from error
         finally:
-            self._accepting -= 1
             if kept and self._group is not None:
                 live.begin(self._group)
             else:
-                live.let_go()
+                ticket.holder = None
                 self._forget(live)
         return replay
 
@@ -192,26 +189,36 @@ class Supervisor:
         with anyio.move_on_after(wait):
             await live.done.wait()
 
-    def queue_position(self, job_id: str) -> int | None:
-        """Return the job's place among those that have started nothing, from 1; None if it has started or ended."""
-        waiting = self._waiting()
-        return waiting.index(job_id) + 1 if job_id in waiting else None
+    def queue_place(self, job_id: str) -> Place | None:
+        """Return where a job stands among those that have started nothing; None if it has started or ended."""
+        live = self._live.get(job_id)
+        return self.door.admission.place(live.ticket) if live else None
 
     @property
     def queued(self) -> int:
         """How many jobs have started nothing yet."""
-        return len(self._waiting())
+        return self.door.admission.queued
 
     @property
     def running(self) -> int:
         """How many jobs have started and not ended."""
-        return len(self._live) - self.queued
+        return self.door.admission.started
+
+    async def policy_changed(self) -> None:
+        """Start what the new limits allow, and end what waits and may not run any more."""
+        self.door.policy_changed()
+        for number, live in enumerate(list(self._live.values())):
+            if not number % _AT_ONCE:
+                await anyio.lowlevel.checkpoint()
+            if (error := self._refused(live)) is not None:
+                live.refuse(error)
 
     async def recover(self, revive: Revive) -> tuple[int, int]:
         """Give what an earlier life left under way its end, and a place in the queue to what waited, in the order of before.
 
         Returns how many got an end and how many wait.
         """
+        self.door.restore(await self._journal.spent())
         waiting = await self._journal.waiting()
         known = {job.id for job, _ in waiting}
         left = [job for job in await self._journal.unfinished() if job.id not in known]
@@ -223,7 +230,9 @@ class Supervisor:
             if isinstance(found, RunError):
                 await self._end_recovered(job, found, found)
                 continue
-            live = self._live[job.id] = self._new(job, found.plan, found.order)
+            ticket = self.door.enter_again(_claim(job.principal, found.plan))
+            live = self._live[job.id] = self._new(ticket, job, found.plan, found.order)
+            live.take_over()
             live.kept = True
             self._revived.append(live)
         return len(left) + len(waiting) - len(self._revived), len(self._revived)
@@ -237,10 +246,19 @@ class Supervisor:
             if live.kept and live.leave():
                 self._forget(live)
 
-    def _waiting(self) -> list[str]:
-        return [job_id for job_id, live in self._live.items() if live.waits]
+    def _refused(self, live: LiveJob) -> RunError | None:
+        """Why a job that waits may not run any more on any of its hosts."""
+        if live.ticket.started or live.done.is_set():
+            return None
+        first = None
+        for step in live.plan.steps:
+            found = self._permits.renew(live.order, step)
+            if not isinstance(found, RunError):
+                return None
+            first = first or found
+        return first
 
-    def _new(self, job: Job, plan: Plan, order: Order) -> LiveJob:
+    def _new(self, ticket: Ticket, job: Job, plan: Plan, order: Order) -> LiveJob:
         since = self._clock.monotonic() - max(self._clock.now() - job.created_at, 0.0)
         recorder = Recorder(
             job=job,
@@ -253,22 +271,42 @@ class Supervisor:
             batch=plan.batch,
         )
 
-        def make_run(step: Step) -> StepRun:
-            return StepRun(
-                step=step,
-                stop=Stop(),
-                recorder=recorder,
-                executor=self._executors.for_step(step),
-                context=RunContext(job_id=job.id, order=order),
-                success_codes=plan.success_codes,
-                monotonic=self._clock.monotonic,
-                keeper=Keeper(store=self._journal.artefacts, job_id=job.id, run=step.run),
-            )
+        def make_run(step: Step, at_once: bool) -> StepRun:  # noqa: FBT001 - a callback
+            if live.untouched:
+                self._on_wait(self._clock.monotonic() - since)
+            return self._make_run(job, plan, order, step, recorder, at_once=at_once)
 
         live = LiveJob(
-            job_id=job.id, plan=plan, recorder=recorder, places=self._places, make_run=make_run, on_over=self._over
+            plan=plan,
+            order=order,
+            recorder=recorder,
+            ticket=ticket,
+            admission=self.door.admission,
+            monotonic=self._clock.monotonic,
+            make_run=make_run,
+            on_over=self._over,
         )
         return live
+
+    def _make_run(
+        self, job: Job, plan: Plan, order: Order, step: Step, recorder: Recorder, *, at_once: bool
+    ) -> StepRun:
+        """Return the run of a step; one that has waited is held against the policy in force once more."""
+        renewed = (order, step) if at_once else self._permits.renew(order, step)
+        refusal = renewed if isinstance(renewed, RunError) else None
+        if not isinstance(renewed, RunError):
+            order, step = renewed
+        return StepRun(
+            step=step,
+            stop=Stop(),
+            recorder=recorder,
+            executor=self._executors.for_step(step),
+            context=RunContext(job_id=job.id, order=order),
+            success_codes=plan.success_codes,
+            monotonic=self._clock.monotonic,
+            keeper=Keeper(store=self._journal.artefacts, job_id=job.id, run=step.run),
+            refusal=refusal,
+        )
 
     async def _idle(self) -> None:
         while self._live or self._arriving:
@@ -288,6 +326,8 @@ class Supervisor:
         await self._on_end(live.recorder.job)
 
     def _forget(self, live: LiveJob) -> None:
+        if live.ticket.holder is not None:  # else whoever has let it in turns it away
+            self.door.admission.leave(live.ticket, now=self._clock.monotonic())
         live.recorder.quiet()
         self._live.pop(live.job_id, None)
         self._hub.close(live.job_id)
@@ -356,3 +396,13 @@ class Supervisor:
 def _ended(index: int, run: Run, state: State, error: RunError, tallies: tuple[Tally, Tally]) -> RunEnded:
     stdout, stderr = tallies
     return RunEnded(seq=0, ts=0.0, run=index, host=run.host, state=state, error=error, stdout=stdout, stderr=stderr)
+
+
+def _claim(principal: str, plan: Plan) -> Claim:
+    return Claim(
+        principal=principal,
+        command=plan.command,
+        hosts=tuple(step.host for step in plan.steps),
+        max_parallel=plan.max_parallel if len(plan.steps) > 1 else 1,
+        batch=plan.batch,
+    )

@@ -5,11 +5,14 @@ digest shown is that of the policy in force. So the number of series has a bound
 and costs microseconds.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import disable_created_metrics
+from prometheus_client.registry import Collector
 
+from cmdhttp.errors import Limit
 from cmdhttp.telemetry.ssh_metrics import SshCollector, SshFigures
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -49,6 +52,15 @@ class Metrics:
         self._jobs = Counter("cmdhttp_jobs_total", "Jobs that have ended.", ["state"], registry=registry)
         self._running = Gauge("cmdhttp_jobs_running", "Jobs that run.", registry=registry)
         self._queued = Gauge("cmdhttp_jobs_queued", "Jobs that have started nothing yet.", registry=registry)
+        self._refusals = Counter("cmdhttp_refusals_total", "Calls that a limit refused.", ["limit"], registry=registry)
+        for each in Limit:
+            self._refusals.labels(each.value)
+        self._waits = Histogram(
+            "cmdhttp_queue_wait_seconds",
+            "From acceptance to the start of a job's first run.",
+            buckets=_BOUNDS,
+            registry=registry,
+        )
         self._durations = Histogram(
             "cmdhttp_job_duration_seconds", "From acceptance to the end.", buckets=_BOUNDS, registry=registry
         )
@@ -103,6 +115,16 @@ class Metrics:
         self._running.set_function(running)
         self._queued.set_function(queued)
 
+    def count_queue(self, waiting: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Ask this whenever the metrics are read: how many jobs wait, by what they wait for."""
+        self.registry.register(_Queue(waiting))
+
+    def refused(self, limit: Limit) -> None:
+        self._refusals.labels(limit.value).inc()
+
+    def waited(self, seconds: float) -> None:
+        self._waits.observe(seconds)
+
     def pruned(self, jobs: Iterable[tuple[str, int]], *, size: int) -> None:
         """Each entry is a limit and how many jobs were over it; `size` in bytes."""
         for limit, count in jobs:
@@ -123,3 +145,16 @@ class Metrics:
     def count_connections(self, figures: Callable[[], SshFigures]) -> None:
         """Ask this whenever the metrics are read."""
         self.registry.register(SshCollector(figures))
+
+
+class _Queue(Collector):
+    """The jobs that wait, counted when they are asked for."""
+
+    def __init__(self, waiting: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        self._waiting = waiting
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        queue = GaugeMetricFamily("cmdhttp_queue_length", "Jobs that wait, by what they wait for.", labels=["reason"])
+        for reason, count in self._waiting():
+            queue.add_metric([reason], count)
+        yield queue

@@ -208,12 +208,12 @@ def test_the_folder_may_come_from_the_environment(folder: Path) -> None:
 
 
 def test_strict_lets_warnings_count(folder: Path) -> None:
-    """A warning is shown and passes; with `--strict` it is exit code 1. A rate that is not applied is one."""
-    put(folder, GOOD.replace("effect: read", "effect: read, rate: 1/s"))
+    """A warning is shown and passes; with `--strict` it is exit code 1. A batch of the only host is one."""
+    put(folder, GOOD.replace("effect: read", "effect: read, batch: 1"))
     lenient = cmdhttp("check", str(folder))
     strict = cmdhttp("check", str(folder), "--strict", "--json")
     assert (lenient.returncode, strict.returncode) == (0, 1)
-    assert "P217 warning: this version reads 'rate' and does not apply it yet" in lenient.stderr
+    assert "P335 warning:" in lenient.stderr
     document = json.loads(strict.stdout)
     assert (document["ok"], document["commands"]) == (False, 1)
     assert {finding["severity"] for finding in document["findings"]} == {"warning"}
@@ -262,7 +262,7 @@ def test_what_check_says_beside_findings(folder: Path) -> None:
     """Without a token nobody could call, and `--strict` says why it did not pass."""
     put(folder, GOOD)
     assert "no principal has a token: make one with 'cmdhttp token new NAME'" in cmdhttp("check", str(folder)).stdout
-    put(folder, GOOD.replace("effect: read", "effect: read, rate: 1/s"))
+    put(folder, GOOD.replace("effect: read", "effect: read, batch: 1"))
     done = cmdhttp("check", str(folder), "--strict")
     assert done.stderr.endswith("0 errors, 1 warning: not passed, because of --strict\n")
 

@@ -11,13 +11,16 @@ import pytest
 
 from cmdhttp.execution.model import Emit, Exited, Order, RunContext, Started, Stop, Stopped
 from cmdhttp.ids import job_id
+from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.leases import Leases
 from cmdhttp.jobs.listing import Filter
+from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.state import Job, OnDisconnect, Run, State
-from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.jobs.supervisor import Executors, Supervisor
 from cmdhttp.plan.model import LocalTarget, Plan, Step
+from tests.unit.policies import compiled
 
 pytestmark = pytest.mark.anyio
 HOUR, DAY = 3600.0, 86400.0
@@ -62,13 +65,14 @@ class Service:
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.folder)
-        sleeper = Sleeper()
+        sleeper, policy = Sleeper(), compiled("principals: {p: {}}")
         self.supervisor = Supervisor(
             journal=self.journal,
             hub=Hub(self.journal, Leases(monotonic=self.clock.monotonic)),
             executors=Executors(local=sleeper, ssh=sleeper),
             clock=self.clock,
-            limits=Limits(max_running=8, max_queued=9),
+            door=Door(policy=lambda: policy, clock=self.clock, max_running=8, max_queued=9),
+            permits=Permits(policy=lambda: policy, clock=self.clock),
             on_end=self.on_end,
         )
 
@@ -101,8 +105,8 @@ class Service:
             max_parallel=1,
             batch=1,
         )
-        with self.supervisor.place():
-            await self.supervisor.submit(job, plan, Order(principal="p", command="c", policy="sha256:0"), None)
+        with self.supervisor.admit("p", plan) as ticket:
+            await self.supervisor.submit(ticket, job, plan, Order(principal="p", command="c", policy="sha256:0"), None)
         return job.id
 
     async def get(self, wanted: str) -> Job:

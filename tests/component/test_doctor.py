@@ -162,7 +162,7 @@ def test_what_a_person_reads(machine: Machine) -> None:
         (GOOD.replace("effect", "efect"), "fail", "does not load: 1 errors, 0 warnings"),
         (policy("2020-01-31"), "fail", "has expired"),
         (POLICY % "{}", "fail", "no principal with a token"),
-        (GOOD.replace("timeout: 5s", "timeout: 5s, rate: 1/s"), "warn", "loads, with 1 warnings"),
+        (GOOD.replace("timeout: 5s", "timeout: 5s, batch: 1"), "warn", "loads, with 1 warnings"),
     ],
     ids=["error", "expired", "no-token", "warning"],
 )

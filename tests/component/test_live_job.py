@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -14,13 +15,29 @@ import anyio.lowlevel
 import pytest
 
 from cmdhttp.clock import SystemClock
-from cmdhttp.errors import Unavailable
-from cmdhttp.execution.model import Emit, Exited, Order, Output, RunContext, Started, Stop, Stopped, StopReason, Stream
+from cmdhttp.errors import TooMany, Unavailable
+from cmdhttp.execution.model import (
+    Emit,
+    Exited,
+    Order,
+    Output,
+    RunContext,
+    RunError,
+    RunErrorCode,
+    Started,
+    Stop,
+    Stopped,
+    StopReason,
+    Stream,
+)
+from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
+from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.state import Job, OnDisconnect, Run, State
-from cmdhttp.jobs.supervisor import Executors, Limits, Supervisor
+from cmdhttp.jobs.supervisor import Executors, Supervisor
 from cmdhttp.plan.model import LocalTarget, Plan, Step
+from tests.unit.policies import compiled
 
 pytestmark = pytest.mark.anyio
 ORDER = Order(principal="p", command="c", policy="sha256:0")
@@ -61,6 +78,16 @@ class Held:
         gate.set()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permitted(Permits):
+    """Lets a run start that has waited unless its host is denied: these steps come from no policy."""
+
+    denied: set[str]
+
+    def renew(self, order: Order, step: Step) -> tuple[Order, Step] | RunError:
+        return RunError(code=RunErrorCode.POLICY_CHANGED, detail="d") if step.host in self.denied else (order, step)
+
+
 class Service:
     """A supervisor with four places, of which a job on several hosts may have three."""
 
@@ -70,12 +97,17 @@ class Service:
         self.held = Held()
         self.ended: list[str] = []
         self.stop = anyio.Event()
+        self.denied: set[str] = set()
+        self.policy = compiled("principals: {p: {}}")
+        clock = SystemClock()
+        self.door = Door(policy=lambda: self.policy, clock=clock, max_running=4, max_queued=9)
         self.supervisor = Supervisor(
             journal=self.journal,
             hub=self.hub,
             executors=Executors(local=self.held, ssh=self.held),
-            clock=SystemClock(),
-            limits=Limits(max_running=4, max_queued=9),
+            clock=clock,
+            door=self.door,
+            permits=Permitted(policy=lambda: self.policy, clock=clock, denied=self.denied),
             on_end=self.on_end,
         )
         self._jobs = 0
@@ -102,7 +134,15 @@ class Service:
             max_parallel=max_parallel,
             runs=tuple(Run(host=host) for host in hosts),
         )
-        plan = Plan(
+        plan = self.plan(hosts, max_parallel=max_parallel, batch=batch, max_failures=max_failures)
+        with self.supervisor.admit("p", plan) as ticket:
+            await self.supervisor.submit(ticket, job, plan, ORDER, None)
+        return job.id
+
+    def plan(
+        self, hosts: str, *, max_parallel: int = 9, batch: int | None = None, max_failures: int | None = None
+    ) -> Plan:
+        return Plan(
             command="c",
             policy="sha256:0",
             shown_params={},
@@ -115,14 +155,15 @@ class Service:
             batch=batch or len(hosts),
             max_failures=max_failures,
         )
-        with self.supervisor.place():
-            await self.supervisor.submit(job, plan, ORDER, None)
-        return job.id
 
     async def job(self, job_id: str) -> Job:
         found = await self.journal.get(job_id)
         assert found is not None
         return found
+
+    def position(self, job_id: str) -> int | None:
+        place = self.supervisor.queue_place(job_id)
+        return place.position if place else None
 
     async def until(self, started: str) -> None:
         """Wait until exactly these runs have started, in this order."""
@@ -162,7 +203,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
             await anyio.lowlevel.checkpoint()
         yield made
         made.stop.set()
-    assert made.supervisor._places.free == 4
+    assert made.door.admission.free == 4
     assert (made.supervisor.running, made.supervisor.queued) == (0, 0)
     made.journal.close()
 
@@ -182,7 +223,7 @@ async def test_the_next_place_is_for_whoever_has_the_fewest(service: Service) ->
     for host in "xyz":
         await service.submit(host)
     await service.until("abcx")
-    assert [service.supervisor.queue_position(f"job_{number:026}") for number in range(1, 5)] == [None, None, 1, 2]
+    assert [service.position(f"job_{number:026}") for number in range(1, 5)] == [None, None, 1, 2]
     service.held.end("a")
     await service.until("abcxy")
     service.held.end("b")
@@ -243,7 +284,7 @@ async def test_a_cancel_while_all_places_are_taken(service: Service) -> None:
     for host in "wxyz":
         await service.submit(host)
     job = await service.submit("abc")
-    assert service.supervisor.queue_position(job) == 1
+    assert service.position(job) == 1
     await service.supervisor.cancel(job, reason=StopReason.CANCEL, wait=5)
     assert codes(await service.over(job)) == ["canceled"] * 3
     assert service.supervisor.queued == 0
@@ -314,3 +355,90 @@ async def test_what_may_have_started_is_known_after_a_kill(service: Service) -> 
     assert [found.id for found in await service.journal.unfinished()] == [job]
     await service.end_all("bcde")
     assert (await service.over(job)).ok
+
+
+async def test_a_busy_host_holds_up_one_run_alone(service: Service) -> None:
+    """Of a job on several hosts the others go on, and its run on the busy host starts as soon as that is free."""
+    service.policy = compiled(
+        "commands: {c: {on: local, run: [/bin/c], concurrency: {per_host: 1, when_busy: queue}}}\nprincipals: {p: {}}"
+    )
+    single = await service.submit("b")
+    await service.until("b")
+    many = await service.submit("abcd", batch=3)
+    await service.until("bac")
+    service.held.end("a")
+    service.held.end("c")
+    await service.until("bac")
+    service.held.end("b")
+    await service.until("bacb")
+    service.held.end("b")
+    await service.until("bacbd")
+    service.held.end("d")
+    assert (states(await service.over(single)), states(await service.over(many))) == (
+        "succeeded",
+        " ".join(["succeeded"] * 4),
+    )
+
+
+async def test_a_cancel_while_a_host_is_waited_for(service: Service) -> None:
+    """A job that has runs under way and one that waits ends with both, and the host goes to the next."""
+    service.policy = compiled(
+        "commands: {c: {on: local, run: [/bin/c], concurrency: {per_host: 1, when_busy: queue}}}\nprincipals: {p: {}}"
+    )
+    await service.submit("b")
+    many = await service.submit("ab")
+    late = await service.submit("b")
+    await service.until("ba")
+    await service.supervisor.cancel(many, reason=StopReason.CANCEL, wait=5)
+    assert codes(await service.over(many)) == ["canceled", "canceled"]
+    service.held.end("b")
+    await service.until("bab")
+    service.held.end("b")
+    assert (await service.over(late)).ok
+
+
+async def test_a_right_that_goes_in_the_middle(service: Service) -> None:
+    """A run that has waited for its batch and may not run any more does not; the others of the job go on."""
+    job = await service.submit("abcd", batch=2)
+    await service.until("ab")
+    service.denied.add("c")
+    await service.supervisor.policy_changed()
+    service.held.end("a")
+    service.held.end("b")
+    await service.until("abd")
+    service.held.end("d")
+    ended = await service.over(job)
+    assert (states(ended), codes(ended)[2]) == ("succeeded succeeded failed succeeded", "policy_changed")
+    assert ended.runs[2].started_at is None
+
+
+async def test_what_waits_and_may_not_run_any_more_ends_at_once(service: Service) -> None:
+    """Not only when its turn comes; a job that may still run on one of its hosts waits on."""
+    for host in "wxyz":
+        await service.submit(host)
+    one, both, none = await service.submit("a"), await service.submit("ab"), await service.submit("ac")
+    service.denied.update("ac")
+    await service.supervisor.policy_changed()
+    assert codes(await service.over(one)) == ["policy_changed"]
+    assert codes(await service.over(none)) == ["policy_changed"] * 2
+    assert (service.position(both), service.supervisor.queued) == (1, 1)
+    await service.end_all("wxyzb")
+    ended = await service.over(both)
+    assert (states(ended), ended.state) == ("failed succeeded", State.FAILED)
+
+
+async def test_a_cancel_makes_room_in_the_queue(service: Service) -> None:
+    """The next call is let in as soon as the cancel is asked for, before the end of the canceled job is on disk."""
+    service.policy = compiled("principals: {p: {limits: {queue: 1}}}")
+    for host in "wxyz":
+        await service.submit(host)
+    first = await service.submit("a")
+    with pytest.raises(TooMany):
+        await service.submit("b")
+    gate = service.block()
+    await service.supervisor.cancel(first, reason=StopReason.CANCEL, wait=0)
+    with service.supervisor.admit("p", service.plan("b")):
+        assert service.supervisor.queued == 1
+    gate.set()
+    assert codes(await service.over(first)) == ["canceled"]
+    await service.end_all("wxyz")

@@ -35,8 +35,9 @@ from cmdhttp.execution.model import (
     StopReason,
     Stream,
 )
-from cmdhttp.execution.ssh import SshExecutor, files
+from cmdhttp.execution.ssh import SshExecutor
 from cmdhttp.execution.ssh.login.dial import Dialer, close
+from cmdhttp.execution.ssh.transfer import files
 from cmdhttp.plan.model import HERE, Certificate, KeyFile, SshTarget, Staged, Step
 from cmdhttp.policy.compiled import Collect, Script
 from tests.support.leaks import nothing_left
@@ -392,7 +393,8 @@ async def test_a_lost_connection(host: Host) -> None:
 _SERVICE = """
 import pickle, sys, anyio
 from cmdhttp.execution.model import Order, RunContext, Stop
-from cmdhttp.execution.ssh import SshExecutor, files
+from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.execution.ssh.transfer import files
 from cmdhttp.execution.ssh.login.dial import Dialer, close
 
 async def emit(news):

@@ -13,8 +13,10 @@ import anyio.lowlevel
 import pytest
 
 from cmdhttp.execution.model import Exited, RunError, RunErrorCode
-from cmdhttp.execution.ssh import SshExecutor, collecting
-from cmdhttp.execution.ssh.guard import Folder, Guard
+from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.execution.ssh.guard import Guard
+from cmdhttp.execution.ssh.orders import Folder
+from cmdhttp.execution.ssh.transfer import collecting
 from tests.component.test_ssh_files import PW, UPLOAD, Told, run, step_for, target_of
 from tests.support import hostile_sftp
 from tests.support.sshd import Sshd

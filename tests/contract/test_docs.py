@@ -13,13 +13,14 @@ from cmdhttp.api import body
 from cmdhttp.api.routes import Api
 from cmdhttp.audit.codes import Code
 from cmdhttp.cli.doctor.verb import CHECKS
-from cmdhttp.errors import CmdHttpError
+from cmdhttp.errors import CmdHttpError, Limit
 from cmdhttp.execution.local.collecting import REASONS
 from cmdhttp.execution.model import RunErrorCode
 from cmdhttp.execution.ssh.pool import Figures
 from cmdhttp.execution.ssh.scan import Standing
 from cmdhttp.jobs.artefacts import NOT_KEPT
 from cmdhttp.jobs.state import State
+from cmdhttp.jobs.ticket import Waits
 from cmdhttp.plan.argv import resolve_argv
 from cmdhttp.policy import model
 from cmdhttp.policy.decide import Reason
@@ -101,6 +102,12 @@ def test_problem_codes_are_documented() -> None:
     assert {kind.code for kind in problem_classes() if kind.__module__.startswith("cmdhttp.")} <= rows("problems")
 
 
+def test_limits_and_reasons_to_wait_are_documented() -> None:
+    """Every limit that refuses a call and everything that a job may wait for has a row."""
+    assert set(Limit) <= rows("problems")
+    assert set(Waits) <= rows("http")
+
+
 def test_value_codes_are_documented() -> None:
     """Every code with which a parameter type may refuse a value has a row."""
     assert set(CODES) <= rows("problems")
@@ -125,6 +132,7 @@ def test_metrics_are_documented() -> None:
     """Every metric has a row, and every row a metric."""
     metrics = Metrics(version="1")
     metrics.count_connections(lambda: Figures(open=0, in_use=0, backing_off=0, waiting=0, counts=Counter()))
+    metrics.count_queue(list)
     families = metrics.registry.collect()
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     assert rows("metrics") == names

@@ -1,11 +1,10 @@
-"""Which runs start, beside a model that keeps every run apart; and places, of which none is lost."""
+"""Which runs start, beside a model that keeps every run apart."""
 
 from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmdhttp.jobs.places import Places
 from cmdhttp.jobs.rollout import Rollout
 
 
@@ -59,36 +58,3 @@ def test_it_agrees_with_the_model(data: st.DataObject) -> None:
     unstarted = model.states.count("waits")
     assert made.total - made.started == unstarted
     assert (unstarted > 0) <= (most is not None and model.states.count("bad") > most)
-
-
-@given(total=st.integers(1, 4), orders=st.lists(st.tuples(st.integers(0, 3), st.sampled_from("twgx")), max_size=60))
-def test_no_place_is_lost_or_made(total: int, orders: list[tuple[int, str]]) -> None:
-    """Whatever comes: held and free places are all there are, and none is free while somebody waits."""
-    places, held = Places(total), [0] * 4
-    waiting: set[int] = set()
-
-    @dataclass(eq=False)
-    class Counted:
-        number: int
-
-        def place_given(self) -> None:
-            assert self.number in waiting
-            assert held[self.number] == min(held[number] for number in waiting)
-            waiting.remove(self.number)
-            held[self.number] += 1
-
-    holders = [Counted(number) for number in range(4)]
-    for number, order in orders:
-        if order == "t":
-            held[number] += places.take(holders[number])
-        elif order == "w" and not places.free:
-            waiting.add(number)
-            places.wait(holders[number])
-        elif order == "x":
-            waiting.discard(number)
-            places.withdraw(holders[number])
-        elif order == "g" and held[number]:
-            held[number] -= 1
-            places.give_back(holders[number])
-        assert sum(held) + places.free == total
-        assert not (waiting and places.free)

@@ -17,18 +17,19 @@ import asyncssh
 from cmdhttp.errors import BadValue
 from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost, unanswered
-from cmdhttp.execution.ssh.files import Files, NoFiles, Way, needs_python, no_folder
 from cmdhttp.execution.ssh.greeting import Hello
-from cmdhttp.execution.ssh.guard import Folder, Guard, Start
+from cmdhttp.execution.ssh.guard import Guard
 from cmdhttp.execution.ssh.guarded import Guarded
-from cmdhttp.execution.ssh.keeping import keeping_seconds, kept_folder
 from cmdhttp.execution.ssh.link import Link, check_echo, new_token, shell_failed
 from cmdhttp.execution.ssh.login.certificates import OnIssue
 from cmdhttp.execution.ssh.login.dial import Dialed, Dialer
+from cmdhttp.execution.ssh.orders import Folder, Start
 from cmdhttp.execution.ssh.pool import Figures, Pool
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.run import Patience, Run
 from cmdhttp.execution.ssh.session import WINDOW, NotStarted, RunSession
+from cmdhttp.execution.ssh.transfer.files import Files, NoFiles, Way, needs_python, no_folder
+from cmdhttp.execution.ssh.transfer.keeping import keeping_seconds, kept_folder
 from cmdhttp.plan.model import Shell, SshTarget, Step
 from cmdhttp.plan.remote import PROBES, for_job, has_files, in_folder, invocation, posix_line, remote_argv, step_line
 

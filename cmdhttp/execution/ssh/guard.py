@@ -9,9 +9,7 @@ import asyncio
 import os
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable
 
 import anyio
 import asyncssh
@@ -19,19 +17,16 @@ import asyncssh
 from cmdhttp.execution.model import Stream
 from cmdhttp.execution.ssh.greeting import LONGEST_NOISE, Greeting, Hello
 from cmdhttp.execution.ssh.inbox import COST, Inbox
+from cmdhttp.execution.ssh.orders import CREDIT, By, Folder, Over, Start
 from cmdhttp.execution.ssh.remote.lines import SILENCE
 from cmdhttp.execution.ssh.session import RunSession
 
-CREDIT = 2 << 20
-"""Bytes of output that a run may have told ahead of what was taken."""
 STDIN_AHEAD = 256 * 1024
 """Bytes of stdin that may be on their way to a command."""
 WINDOW = 4 << 20
 
 _HEAD = struct.Struct("!IIB")
-_ORDER = struct.Struct("!ddIBHH")
 _OVER = struct.Struct("!BiIB")
-_WITH_FOLDER, _WITH_STDIN = 1, 2
 _HELLO = 5
 """Bytes of a hello before the echo."""
 _LONGEST_NEWS = 64 * 1024
@@ -42,65 +37,6 @@ _HEARD_WITHIN = 15.0
 _MOST_ERRNO = 4095
 FOLDER = re.compile(rb"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){1,20}", re.ASCII)
 _STREAMS = {ord("o"): Stream.STDOUT, ord("e"): Stream.STDERR}
-
-
-class By(Enum):
-    """Who ended a run on the host."""
-
-    END = 0
-    STOP = 1
-    DEADLINE = 2
-    GUARD = 3
-    NOBODY = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Over:
-    """The end of a run as its guard saw it. `status` is negative for a signal, None if nobody saw it; `alive` live on."""
-
-    status: int | None
-    alive: int
-    by: By
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What a guard is to run. `seconds` is its own deadline, `drain` how many a child may go on behind the command.
-
-    `folder` is where it runs, None for the account's home.
-    """
-
-    argv: Sequence[bytes]
-    env: Mapping[str, str] = field(repr=False)
-    seconds: float
-    drain: float
-    with_stdin: bool = False
-
-    def packed(self, *, in_folder: bool) -> bytes:
-        """In the folder that was made for the run, or in the account's home. Raises ValueError for a word with a NUL."""
-        flags = (_WITH_FOLDER if in_folder else 0) | (_WITH_STDIN if self.with_stdin else 0)
-        settings = [f"{name}={value}".encode() for name, value in self.env.items()]
-        words = [*self.argv, *settings]
-        if any(b"\0" in word for word in words):
-            raise ValueError("a NUL in an argument")
-        head = _ORDER.pack(self.seconds, self.drain, CREDIT, flags, len(self.argv), len(settings))
-        return head + b"".join(word + b"\0" for word in words)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
-    """The private folder of a run on a host, whose guard removes it in the end: one part to work in, one for what is sent."""
-
-    path: str
-    number: int = 0
-
-    @property
-    def work(self) -> str:
-        return f"{self.path}/work"
-
-    @property
-    def inputs(self) -> str:
-        return f"{self.path}/in"
 
 
 class GuardedRun:
@@ -405,9 +341,9 @@ class Guard(asyncssh.SSHClientSession[bytes]):
 
     def _news(self, kind: str, body: bytes) -> None:
         run = self._runs.get(self._number)
-        if kind == "H" and self.echo is None:
-            if len(body) < _HELLO:
-                raise ValueError("a hello that is too short")
+        if kind == "H":
+            if self.echo is not None or len(body) < _HELLO:
+                raise ValueError("one hello too many, or too short a one")
             self.adopts = body[0] == 1
             self.echo = body[_HELLO:].split(b"\0")[:-1]
             self.greeted.set()

@@ -14,7 +14,8 @@ from anyio.abc import TaskGroup
 
 from cmdhttp.execution.model import Emit, Exited, RunError, RunErrorCode, Started, Stop, Stopped
 from cmdhttp.execution.ssh.failures import connection_lost
-from cmdhttp.execution.ssh.guard import STDIN_AHEAD, By, Folder, Guard, GuardedRun, Over, Start
+from cmdhttp.execution.ssh.guard import STDIN_AHEAD, Guard, GuardedRun
+from cmdhttp.execution.ssh.orders import By, Folder, Over, Start
 
 GUARD_KILLS_WITHIN = 8.0
 """Seconds that a guard tries to kill what is left, after the grace."""

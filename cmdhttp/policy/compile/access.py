@@ -101,7 +101,7 @@ class Access:
             name: Grants(
                 roles=tuple(sorted(names)),
                 lines=by_atom(line for role in sorted(names) for line in roles.get(role, ())),
-                quota=_quota(table.get(name), self.report),
+                quota=_quota(table.get(name)),
             )
             for name, names in held.items()
         }
@@ -160,11 +160,10 @@ def by_atom(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
     return {atom: tuple(found) for atom, found in table.items()}
 
 
-def _quota(defined: Defined[PrincipalSpec] | None, report: Report) -> Quota:
+def _quota(defined: Defined[PrincipalSpec] | None) -> Quota:
     if defined is None or defined.spec.limits is None:
         return Quota()
     limits = defined.spec.limits
-    report.not_applied("'limits' of a principal", defined.where("limits"))
     return Quota(rate=limits.rate, concurrency=limits.concurrency, queue=limits.queue)
 
 

@@ -95,9 +95,6 @@ def _say_not_applied(defined: Defined[CommandSpec], hosts: frozenset[str], repor
             report.not_remote("'limits'", defined.where("limits"))
         if spec.isolation != "none":
             report.not_remote("'isolation'", defined.where("isolation"))
-    for key in ("concurrency", "rate"):
-        if getattr(spec, key) is not None:
-            report.not_applied(f"'{key}'", defined.where(key))
 
 
 def _collect(defined: Defined[CommandSpec], hosts: frozenset[str], places: HostNames, report: Report) -> Collect | None:

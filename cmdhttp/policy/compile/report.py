@@ -71,10 +71,6 @@ class Report:
         self.warn("P216", f"this version cannot do {what}: what needs it never runs", at, hint)
         return what
 
-    def not_applied(self, what: str, at: Position) -> None:
-        """Say that this version reads a limit and does not apply it yet."""
-        self.warn("P217", f"this version reads {what} and does not apply it yet", at, "do not rely on it")
-
     def not_remote(self, what: str, at: Position) -> None:
         """Say that something is for local runs, of a command that runs on SSH hosts too."""
         message = f"{what} is for local runs: this version does not apply it on SSH hosts"

@@ -31,6 +31,7 @@ from cmdhttp.jobs.state import (
     State,
     Tally,
 )
+from cmdhttp.jobs.ticket import Place, Waits
 from cmdhttp.results.model import DataError, DataErrorCode, Parsed
 
 GOOD = Run(
@@ -196,9 +197,11 @@ def test_several_hosts_are_a_list() -> None:
 def test_a_waiting_job_says_where_it_waits() -> None:
     """A queued job shows its place, and nothing that has not happened yet."""
     shown: Any = job_document(
-        replace(job(replace(GOOD, state=State.QUEUED)), state=State.QUEUED), inline=None, position=3
+        replace(job(replace(GOOD, state=State.QUEUED)), state=State.QUEUED),
+        inline=None,
+        place=Place(position=3, reason=Waits.HOST_BUSY),
     )
-    assert shown["queue"]["position"] == 3
+    assert shown["queue"] == {"position": 3, "reason": "host_busy"}
     assert shown["ok"] is False
 
 

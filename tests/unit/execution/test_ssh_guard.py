@@ -9,8 +9,9 @@ import pytest
 from cmdhttp.execution.ssh import link
 from cmdhttp.execution.ssh.failures import ConnectFailed
 from cmdhttp.execution.ssh.greeting import Hello
-from cmdhttp.execution.ssh.guard import Guard, Start
+from cmdhttp.execution.ssh.guard import Guard
 from cmdhttp.execution.ssh.login.dial import Dialed
+from cmdhttp.execution.ssh.orders import Start
 from cmdhttp.plan.model import KeyFile, SshTarget
 from cmdhttp.plan.remote import probe_echo
 
@@ -42,6 +43,16 @@ class Channel:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_connection(self) -> "Channel":
+        return self
+
+    @property
+    def _transport(self) -> None:
+        """Nothing waits for TCP."""
 
 
 @pytest.fixture

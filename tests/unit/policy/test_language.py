@@ -89,20 +89,15 @@ def test_what_is_no_rate(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    "field",
     [
-        ("rate: 1/s", "P217 warning: this version reads 'rate' and does not apply it yet"),
-        ("concurrency: {total: 1}", "P217 warning: this version reads 'concurrency' and does not apply it yet"),
+        "limits: {cpu: 1s}",
+        "isolation: namespace",
+        "output: {when_full: keep_ends}",
+        "rate: 1/s",
+        "concurrency: {total: 1}",
     ],
 )
-def test_what_is_read_and_not_done_is_said(fields: str, message: str) -> None:
-    """A limit that is not applied is a warning, and keeps nothing from running."""
-    text = f"commands: {{c: {{on: local, run: [/bin/c], {fields}}}}}"
-    assert warnings(text) == [message]
-    assert missing_here(text) == ()
-
-
-@pytest.mark.parametrize("field", ["limits: {cpu: 1s}", "isolation: namespace", "output: {when_full: keep_ends}"])
 def test_what_local_runs_keep_to(field: str) -> None:
     """A command for this machine alone is warned of none of these, and may run."""
     text = f"commands: {{c: {{on: local, run: [/bin/c], {field}}}}}"
@@ -244,13 +239,11 @@ def test_an_approval_that_nobody_could_give(approval: str, message: str) -> None
 
 def test_what_a_principal_may_ask_for() -> None:
     """The limits of a principal stand with what it holds; one without has none."""
-    made, found = judged(
+    held = compiled(
         "principals: {a: {limits: {rate: 120/min, concurrency: 20, queue: 100}}, b: {limits: {}}, c: {}}"
-    )
-    held = made.policy.principals
+    ).principals
     assert held["a"].quota == Quota(rate=Rate(count=120, seconds=60), concurrency=20, queue=100)
     assert held["b"].quota == held["c"].quota == Quota()
-    assert "P217 warning: this version reads 'limits' of a principal and does not apply it yet" in found[0]
 
 
 def test_a_jwt_proves_one_principal() -> None:

@@ -269,7 +269,7 @@ def test_everything_wrong_with_a_folder_comes_at_once(tmp_path: Path) -> None:
     """Text, shape and references of several files, and a warning, in one list by file and line."""
     tmp_path.chmod(0o755)
     for name, text in {
-        "a.yaml": "version: 1\ncommands: {c: {on: local, run: [c], rate: 1/s}}\n",
+        "a.yaml": "version: 1\ncommands: {c: {on: local, run: [c]}}\ncallbacks: {x: {url: file:u}}\n",
         "b.yaml": "version: 1\nroles: {r: [{commands: d, hosts: local}]}\n",
         "c.yaml": "version: 1\ngrants: [{to: p, role: r}]\n",
     }.items():
@@ -278,7 +278,7 @@ def test_everything_wrong_with_a_folder_comes_at_once(tmp_path: Path) -> None:
     loaded = load(tmp_path, INPUTS)
     assert [(finding.code, finding.severity.value) for finding in loaded.findings] == [
         ("P301", "error"),
-        ("P217", "warning"),
+        ("P216", "warning"),
         ("P205", "error"),
         ("P203", "error"),
     ]

@@ -100,10 +100,6 @@ JWT = "issuer: 'https://i.example', aud: x"
     ("text", "message"),
     [
         (
-            "principals: {a: {limits: ^{rate: 1/s}}}",
-            "P217 warning: this version reads 'limits' of a principal and does not apply it yet\n    hint: do not rely on it",
-        ),
-        (
             f"principals: {{a: {{oidc: ^{{{JWT}, email: e}}}}}}",
             f"P216 warning: this version cannot do a login by oidc: {UNDONE} nobody can log in so: give the principal 'tokens'",
         ),

@@ -16,17 +16,16 @@ Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE; proc(5), /proc/PID
 import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
-import fcntl
 import os
 import select
 import struct
 import sys
 import time
 
+from cmdhttp.execution.ssh.remote.connection import FULL, Connection, widen
 from cmdhttp.execution.ssh.remote.folders import Folders
 from cmdhttp.execution.ssh.remote.messages import (
     COST,
-    HEAD,
     NOBODY,
     ORDER,
     OVER,
@@ -40,16 +39,12 @@ from cmdhttp.execution.ssh.remote.messages import (
 from cmdhttp.execution.ssh.remote.processes import adopt_orphans, kill_all, reap, send_signal
 from cmdhttp.execution.ssh.remote.warden import KILL_SECONDS, become_warden
 
-FULL = 512 * 1024
-"""Bytes that wait for the connection before nothing more is read of any command."""
 WIDE_AFTER = 256 * 1024
 CLOSE_SECONDS = 2.0
 MOST_LEFT = 4 * 1024 * 1024
 """Bytes: the pipes of a run that is over hold less, so whoever writes more lives on and is not waited for."""
 STUCK_SECONDS = KILL_SECONDS + 4.0
 IDLE_WARDENS = 8
-F_SETPIPE_SZ = 1031
-TOO_MUCH = 16 * 1024 * 1024
 REMOVE_SECONDS = 60.0
 
 
@@ -72,10 +67,11 @@ class Run:
         self.close_at: float | None = None
 
 
-class Guard:
+class Guard(Connection):
     """Serves the connection on its stdin and stdout."""
 
     def __init__(self, token: bytes, silence: float, fixed: list[bytes]) -> None:
+        Connection.__init__(self)
         self.token = token
         self.silence = silence
         self.fixed = fixed
@@ -86,16 +82,6 @@ class Guard:
         self.wardens: set[int] = set()
         self.folders = Folders()
         self.ends: dict[int, int] = {}
-        self.inbox = bytearray()
-        self.outbox: list[bytes] = []
-        self.waiting = 0
-        self.heard = time.monotonic()
-        self.poll = select.poll()
-        self.poll.register(0, select.POLLIN)
-        self.poll.register(1, 0)  # an error there is always told
-        for stream in (0, 1):
-            os.set_blocking(stream, False)
-        widen(1)
         self.add_warden()
 
     def serve(self) -> None:
@@ -124,58 +110,6 @@ class Guard:
                 times.append(run.close_at)
         return int(max(0.0, min(times) - now) * 1000) + 1
 
-    # The connection.
-
-    def read(self) -> bool:
-        try:
-            data = os.read(0, 1 << 18)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        self.heard = time.monotonic()
-        self.inbox += data
-        while len(self.inbox) >= HEAD.size:
-            length, number, kind = HEAD.unpack_from(self.inbox)
-            if length > TOO_MUCH:
-                return False
-            if len(self.inbox) < HEAD.size + length:
-                break
-            body = bytes(self.inbox[HEAD.size : HEAD.size + length])
-            del self.inbox[: HEAD.size + length]
-            self.obey(chr(kind), number, body)
-        return bool(data)
-
-    def say(self, kind: str, number: int, body: bytes) -> None:
-        self.outbox.append(HEAD.pack(len(body), number, ord(kind)))
-        self.outbox.append(body)
-        before, self.waiting = self.waiting, self.waiting + len(body) + HEAD.size
-        if before < FULL <= self.waiting:
-            self.listen()
-
-    def flush(self) -> bool:
-        """Write what the connection takes. Whether it is still there."""
-        before = self.waiting
-        while self.outbox:
-            try:
-                sent = os.writev(1, self.outbox[:32])
-            except BlockingIOError:
-                break
-            except OSError:
-                return False
-            self.waiting -= sent
-            while sent or (self.outbox and not self.outbox[0]):
-                first = self.outbox[0]
-                if sent < len(first):
-                    self.outbox[0] = first[sent:]
-                    break
-                sent -= len(first)
-                del self.outbox[0]
-        self.poll.modify(1, select.POLLOUT if self.outbox else 0)
-        if self.waiting < FULL <= before:
-            self.listen()
-        return True
-
     def listen(self) -> None:
         """Read the output of exactly those commands that may have more of it told."""
         for run in self.runs.values():
@@ -188,12 +122,6 @@ class Guard:
                 self.poll.register(fd, wanted)
             else:
                 self.unwatch(fd)
-
-    def unwatch(self, fd: int) -> None:
-        try:
-            self.poll.unregister(fd)
-        except KeyError:
-            pass
 
     # Orders.
 
@@ -493,13 +421,6 @@ class Guard:
         give_up = time.monotonic() + REMOVE_SECONDS
         while reap(self.ends) and time.monotonic() < give_up:
             time.sleep(0.005)
-
-
-def widen(fd: int) -> None:
-    try:
-        fcntl.fcntl(fd, F_SETPIPE_SZ, 1 << 20)
-    except OSError:
-        pass
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ WITH_FOLDER, WITH_STDIN = 1, 2
 SILENCE = 25
 """Seconds after which a guard that has heard nothing from the service ends all that it has started."""
 
-_PARTS = ("processes", "messages", "warden", "folders", "guard")
+_PARTS = ("processes", "messages", "warden", "folders", "connection", "guard")
 _UNPACK = "import zlib,binascii;exec(zlib.decompress(binascii.unhexlify('{}')))"
 """In hex, which leaves letters over: where every letter is used, each argument of the line costs the host a process."""
 _NO_PYTHON = 't=$1; shift 3; printf "%sN\\n" "$t"; printf "%s\\0" "$@"'

@@ -8,13 +8,14 @@ import anyio
 import asyncssh
 
 from cmdhttp.execution.model import Stream
-from cmdhttp.execution.ssh.collecting import longest
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused
-from cmdhttp.execution.ssh.files import no_folder
-from cmdhttp.execution.ssh.guard import FOLDER, Folder
+from cmdhttp.execution.ssh.guard import FOLDER
 from cmdhttp.execution.ssh.link import new_token
+from cmdhttp.execution.ssh.orders import Folder
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.session import RunSession
+from cmdhttp.execution.ssh.transfer.collecting import longest
+from cmdhttp.execution.ssh.transfer.files import no_folder
 from cmdhttp.plan.remote import posix_line
 
 _TO_STAGE = 120.0

@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterable
 from contextlib import aclosing
 
-from cmdhttp.execution.ssh.guard import Folder
-from cmdhttp.execution.ssh.sftp import Sftp, SftpError
+from cmdhttp.execution.ssh.orders import Folder
+from cmdhttp.execution.ssh.transfer.sftp import Sftp, SftpError
 from cmdhttp.plan.model import Staged, staged_path
 
 _FOLDER_MODE = 0o700

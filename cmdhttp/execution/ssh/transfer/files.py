@@ -13,12 +13,12 @@ import asyncssh
 
 from cmdhttp.execution.local.collecting import UNREADABLE
 from cmdhttp.execution.model import Emit, LeftOut, News, RunContext, RunError, RunErrorCode, Started
-from cmdhttp.execution.ssh.collecting import Collector
 from cmdhttp.execution.ssh.failures import ConnectFailed, sftp_refused
-from cmdhttp.execution.ssh.guard import Folder
+from cmdhttp.execution.ssh.orders import Folder
 from cmdhttp.execution.ssh.pool import Pool
-from cmdhttp.execution.ssh.sftp import NoSession, Sftp, SftpBroken, sftp_on
-from cmdhttp.execution.ssh.staging import NotStaged, check, stage
+from cmdhttp.execution.ssh.transfer.collecting import Collector
+from cmdhttp.execution.ssh.transfer.sftp import NoSession, Sftp, SftpBroken, sftp_on
+from cmdhttp.execution.ssh.transfer.staging import NotStaged, check, stage
 from cmdhttp.plan.model import SshTarget, Step
 
 _TO_STAGE = "internal-sftp -p open,close,read,write,lstat,fstat,mkdir"

@@ -38,8 +38,8 @@ from cmdhttp.execution.local.collecting import (
     compiled,
 )
 from cmdhttp.execution.model import Collected, Emit, LeftOut, LeftOutMore
-from cmdhttp.execution.ssh.guard import Folder
-from cmdhttp.execution.ssh.sftp import AHEAD, PIECE, Attributes, Entry, Sftp, SftpBroken, SftpError
+from cmdhttp.execution.ssh.orders import Folder
+from cmdhttp.execution.ssh.transfer.sftp import AHEAD, PIECE, Attributes, Entry, Sftp, SftpBroken, SftpError
 
 NOT_KEPT = "not_kept"
 """Why a file is left out for which there is no room here."""
