@@ -186,8 +186,13 @@ def _recovery(rounds: int, count: int) -> Sheet:
                 command = [sys.executable, "-m", "benchmarks.jobs.unfinished", str(data), str(jobs)]
                 subprocess.run(command, cwd=ROOT, check=True)
             before = time.perf_counter()
-            with running(Jobs(data)):
+            us = Jobs(data)
+            with running(us) as up:
                 took = time.perf_counter() - before
+                still_open = ask(up.port, request("GET", "/v1/jobs?state=running", headers=us.headers))
+                ended = ask(up.port, request("GET", "/v1/jobs?state=lost&limit=200", headers=us.headers))
+            if b'"id"' in still_open.body or ended.body.count(b'"state":"lost"') < min(jobs, 200):
+                raise WrongAnswer("not every job that was under way is lost")
             shutil.rmtree(data)
         return (took,)
 
