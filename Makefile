@@ -3,6 +3,7 @@
 LISTEN ?= 127.0.0.1:8080
 OPS ?= 127.0.0.1:9000
 PYTEST_ARGS ?=
+LONG ?=
 BENCH ?=
 BENCH_ARGS ?=
 MUTANTS ?=
@@ -40,7 +41,7 @@ check: setup-dev ## Lint, format, types, direction of imports, contract and docu
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/contract
 
-test: setup-dev ## The whole test suite (PYTEST_ARGS="-k name" for a part of it)
+test: setup-dev ## The test suite (PYTEST_ARGS="-k name" for a part of it, LONG=1 for the long forms of some proofs too)
 	@scripts/ensure-sshd.sh
 	@scripts/ensure-shells.sh
 	@scripts/ensure-netns.sh
@@ -48,7 +49,7 @@ ifeq ($(PYTEST_ARGS),)
 	$(BIN)/coverage run --source cmdhttp/policy,cmdhttp/plan -m pytest -p no:hypothesispytest tests/unit
 	$(BIN)/coverage report --fail-under=100
 	$(BIN)/pytest -n auto --dist worksteal tests/property tests/contract
-	$(BIN)/pytest -n auto --dist loadfile tests/component
+	$(BIN)/pytest -n 3 --dist loadfile $(if $(LONG),,-m "not long") tests/component
 else
 	$(BIN)/pytest $(PYTEST_ARGS)
 endif

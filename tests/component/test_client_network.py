@@ -89,6 +89,7 @@ def test_a_restart_in_the_middle(tmp_path: Path) -> None:
         assert job["stdout_bytes"] == sum(len(line) + 1 for line in lines)
 
 
+@pytest.mark.long
 def test_a_drain_in_the_middle(tmp_path: Path) -> None:
     """`interrupted` is no end: the client asks again until the service is back, and gets the rest."""
     with (

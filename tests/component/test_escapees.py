@@ -228,7 +228,7 @@ def under(rung: str) -> list[str]:
     return ["unshare", *options, "sh", "-ec", hide, "sh"]
 
 
-@pytest.mark.parametrize("rung", ["any", "container", "subreaper"])
+@pytest.mark.parametrize("rung", ["any", pytest.param("container", marks=pytest.mark.long), "subreaper"])
 def test_all_killed_at_once(tmp_path: Path, rung: str) -> None:
     """When front, broker and guards are killed at one moment, each rung keeps its own promise."""
     with EscapeService.running(tmp_path / "service", prefix=under(rung)) as service:

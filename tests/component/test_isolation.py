@@ -85,7 +85,7 @@ async def test_a_missing_program(place: Place) -> None:
         run=0,
         host="local",
         target=LocalTarget(isolated=True),
-        argv=("/nonexistent",),
+        argv=("/usr/bin/no-such-program",),
         env={},
         timeout=5,
         output_limit=9,

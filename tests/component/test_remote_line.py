@@ -17,7 +17,7 @@ DUMP = ("/bin/sh", "-c", "printf '%s\\0' \"$@\"", "sh")
 
 
 def read_by(shell: str, line: str, **env: str) -> bytes:
-    clean = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **env}
+    clean = {"PATH": "/usr/bin:/bin", "HOME": "/dev/null", **env}
     return subprocess.run([shell, "-c", line], check=True, capture_output=True, env=clean, timeout=15).stdout
 
 

@@ -647,11 +647,11 @@ async def request_after(stop: Stop, seconds: float) -> None:
 async def test_stop_while_connecting(sshd: Sshd, greeting: bytes) -> None:
     """A stop while connecting ends the run at once, and nothing ran."""
     stop = Stop()
-    async with pretender(greeting) as port, anyio.create_task_group() as tasks:
+    async with pretender(greeting) as port, closing(SshExecutor()) as executor, anyio.create_task_group() as tasks:
         step = sh(replace(target_of(sshd), port=port), "true")
         with anyio.fail_after(1):
             tasks.start_soon(request_after, stop, 0.2)
-            exited = await SshExecutor().run(step, context=CONTEXT, emit=Told().emit, stop=stop)
+            exited = await executor.run(step, context=CONTEXT, emit=Told().emit, stop=stop)
     assert exited == Exited(stopped=Stopped.CONFIRMED)
 
 
@@ -659,9 +659,9 @@ async def test_stop_at_any_moment(sshd: Sshd) -> None:
     """Whenever the stop comes: it is confirmed, nobody calls it an error, and no process is there afterwards."""
     for moment in range(30):
         stop, told, mark = Stop(), Told(), f"30.4242{moment}1"
-        async with anyio.create_task_group() as tasks:
+        async with closing(SshExecutor()) as executor, anyio.create_task_group() as tasks:
             tasks.start_soon(request_after, stop, moment * 0.006)
-            exited = await SshExecutor().run(
+            exited = await executor.run(
                 step_for(target_of(sshd), "/bin/sleep", mark), context=CONTEXT, emit=told.emit, stop=stop
             )
         assert exited == Exited(signal="TERM" if told.events else None, stopped=Stopped.CONFIRMED)

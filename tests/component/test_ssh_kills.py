@@ -73,6 +73,7 @@ def test_killers_of_who_watches(own: Far, kind: str) -> None:
     attack(own, kind)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["freezer", "deep_freezer"])
 def test_freezers_of_who_watches(tmp_path: Path, kind: str) -> None:
     """Nor does a guard that is stopped keep a run open, or its host from being used."""

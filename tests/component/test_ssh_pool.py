@@ -162,6 +162,7 @@ async def test_a_killed_warden_loses_its_run_alone(sshd: Sshd) -> None:
     assert logins(sshd) == 1
 
 
+@pytest.mark.long
 async def test_a_standing_warden_costs_its_run_alone(sshd: Sshd) -> None:
     """A command may stop its warden with a signal: its run is still ended, and no other on the connection."""
     executor, stop, told = SshExecutor(kill_grace=0.2), Stop(), Told()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import pytest
+
 from tests.support import escapees
 from tests.support.escapees import HOSTILE, KINDS
 from tests.support.escaping import PLAIN, Attempt, EscapeService
@@ -18,7 +20,7 @@ from tests.support.service import Document
 from tests.support.sshd import Machine, Sshd
 
 Flavour = Literal["python3", "sh"]
-FLAVOURS: Sequence[Flavour] = ("python3", "sh")
+FLAVOURS = ("python3", pytest.param("sh", marks=pytest.mark.long))
 
 _WHERE = ("/usr/local/bin", "/usr/bin", "/bin")
 _HIDE = f"""
