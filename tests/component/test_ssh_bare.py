@@ -85,17 +85,18 @@ def waiting() -> int:
 
 
 OLD = """
-    printf '#!/bin/sh\\necho Python 3.5.3\\n[ "$1" = -V ]\\n' >/run/old && chmod 755 /run/old
-    for python in /usr/local/bin/python* /usr/bin/python* /bin/python*; do
-        if [ -f "$python" ]; then mount --bind /run/old "$(readlink -f "$python")"; fi
+    for python in /usr/bin/python* /bin/python*; do
+        if [ -f "$python" ]; then mount --bind /dev/null "$(readlink -f "$python")"; fi
     done
+    mount -t tmpfs none /usr/local/bin && chmod 755 /usr/local/bin
+    printf '#!/bin/sh\\necho Python 3.5.3\\n[ "$1" = -V ]\\n' >/usr/local/bin/python3 && chmod 755 /usr/local/bin/python3
 """
-"""A Python that the guard is too new for stands in the place of each."""
+"""The only Python is one that the guard is too new for."""
 
 
 async def test_an_old_python_is_none(tmp_path: Path) -> None:
     """The guard in sh serves such a host."""
-    there = Machine(setup="mount -t tmpfs none /run && mkdir /run/sshd && chmod 755 /run /run/sshd" + OLD)
+    there = Machine(setup=OLD)
     with Sshd.start(tmp_path / "sshd", machine=there) as server:
         for shared in (True, False):
             exited, told = await run(sh(replace(target_of(server), shared=shared), "echo out; exit 3"))
