@@ -47,9 +47,9 @@ def _jobs(numbers: range, *, total: int, newest: float, apart: float) -> Iterato
 
 
 def _job(number: int, at: float) -> Job:
-    state = State.LOST if number % 50_000 == 7 else State.FAILED if number % 1000 == 3 else State.SUCCEEDED  # noqa: PLR2004
-    host = RARE if number % 100_000 == 11 else f"web-{number % HOSTS}"  # noqa: PLR2004
-    command = RARE if number % 100_000 == 13 else f"service.status-{number % COMMANDS}"  # noqa: PLR2004
+    state = State.LOST if number % 50_000 == 7 else State.FAILED if number % 1000 == 3 else State.SUCCEEDED  # noqa: PLR2004 - any remainder
+    host = RARE if number % 100_000 == 11 else f"web-{number % HOSTS}"  # noqa: PLR2004 - likewise
+    command = RARE if number % 100_000 == 13 else f"service.status-{number % COMMANDS}"  # noqa: PLR2004 - likewise
     text = Tally(size=0, sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     run = Run(
         host=host,

@@ -104,7 +104,7 @@ def _accept(rounds: int, seconds: float) -> Sheet:
         Column(name="p50", unit="ms"),
         Column(name="p99", unit="ms"),
     )
-    work = {"data on disk": lambda: accepted(None), "data in memory": lambda: accepted("/dev/shm")}  # noqa: S108
+    work = {"data on disk": lambda: accepted(None), "data in memory": lambda: accepted("/dev/shm")}  # noqa: S108 - memory
     notes = ("What durability adds to a call is the difference of the rows.",)
     return race(title, columns, work, rounds=rounds, notes=notes)
 

@@ -89,7 +89,7 @@ def _lists(folder: Path, some: Sequence[str], *, newest: float, jobs: int, round
             return percentile(taken, 0.5), taken[-1]
 
         work: dict[str, Callable[[], Sequence[float]]] = {
-            name: lambda wanted=wanted: goes(lambda _go: journal.page(wanted))  # type: ignore[misc]
+            name: lambda wanted=wanted: goes(lambda _go: journal.page(wanted))  # type: ignore[misc]  # bound by its default
             for name, wanted in filters.items()
         }
         work["one job"] = lambda: goes(lambda go: journal.get(some[go * 37 % len(some)]))
@@ -133,14 +133,14 @@ def _prune(folder: Path, *, keep: int) -> Sheet:
             def both(db: object) -> object:
                 start, busy = time.perf_counter(), time.thread_time()
                 try:
-                    return work(db)  # type: ignore[arg-type]
+                    return work(db)  # type: ignore[arg-type]  # it is handed on
                 finally:
                     held.append((time.perf_counter() - start) * 1000)
                     spent.append((time.thread_time() - busy) * 1000)
 
             return real(both, durable=durable)
 
-        journal.database.write = timed  # type: ignore[method-assign,assignment]
+        journal.database.write = timed  # type: ignore[method-assign,assignment]  # to time it
         limits = pruning.Limits(days=0, jobs=keep, bytes=0)
         retention = Retention(
             journal=journal,
