@@ -175,12 +175,12 @@ class Api:
             await read_object(request, limit=self._settings.body_max)
         media = media_for(request, (Media.NDJSON, Media.SSE))
         query = Query(request)
-        after = query.number("after", low=0, high=1 << 53)
+        after = query.position("after")
         query.check()
         if after is None:
             after = last_event_id(request)
         job = await self._service.stored(_principal(request), request.path_params["id"])
-        return self._event_stream(job, media, after=int(after), headers={}, on_gone=None)
+        return self._event_stream(job, media, after=after, headers={}, on_gone=None)
 
     async def output(self, request: Request) -> "Response | StreamResponse":
         job = await self._service.stored(_principal(request), request.path_params["id"])
