@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -39,7 +38,7 @@ def connections(service: Service) -> int:
     held = 0
     for entry in Path(f"/proc/{service.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            held += os.readlink(entry) in inodes
+            held += str(entry.readlink()) in inodes
     return held
 
 
@@ -78,7 +77,7 @@ def read_chunked(follower: socket.socket) -> bytes:
 
 
 def test_who_does_not_read_holds_nothing_and_misses_nothing(service: Service) -> None:
-    """A job prints 16 MiB, all that is kept, past two readers that stand still: memory stays flat, and then they get every byte, once."""
+    """16 MiB go past two readers that stand still: memory stays flat, and then they get every byte, once."""
     job_id = service.launch("count", {"params": {"to": _PRINTED}})["id"]
     before = peak(service)
     with ExitStack() as stack:
