@@ -110,6 +110,7 @@ class Service:
         if key is not None and (replayed := await self._replayed(key)) is not None:
             return replayed
         self._journal.room.check()
+        self._audit.reserve.check()
         job = self._new_job(principal, call, plan)
         try:
             with self._arrivals.of(key), self._supervisor.admit(principal.name, plan) as ticket:

@@ -11,6 +11,7 @@ Only a foreign program that reads for long can let it grow, and only for as long
 """
 
 import asyncio
+import errno
 import queue
 import sqlite3
 import threading
@@ -180,6 +181,13 @@ def _way_out(error: sqlite3.Error) -> str:
             return "Another program holds the file; end it, and start again."
         case _:
             return DAMAGED
+
+
+def no_room(error: Exception) -> bool:
+    """Whether a write has failed because the disk is full, as far as that can be told."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR"))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -3,7 +3,6 @@
 import itertools
 import re
 import socket
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 
 from tests.support.escaping import EscapeService, open_files, zombies
 from tests.support.service import COMMANDS, Document, wait_until
+from tests.support.small_disk import small_disk
 from tests.support.sshd import is_alive
 
 pytestmark = pytest.mark.timeout(60)
@@ -119,18 +119,6 @@ def test_a_reader_that_stops_reading(service: BadService) -> None:
     assert b'"type":"finished"' in read.replace(b": ", b":")
     assert len(read) > job["stdout_bytes"]
     assert f"{_LINES}\\n".encode() in read
-
-
-@contextmanager
-def small_disk(at: Path, *, megabytes: int, files: int = 100_000) -> Iterator[None]:
-    """A file system of its own, which takes root."""
-    at.mkdir(parents=True)
-    options = f"size={megabytes}m,nr_inodes={files},mode=700"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(at)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
 
 
 def check_ran_or_says_why_not(job: Document) -> None:
