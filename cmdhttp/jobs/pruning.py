@@ -129,7 +129,8 @@ def stored(db: sqlite3.Connection) -> Stored:
 def find(db: sqlite3.Connection, *, limits: Limits, now: float, after: Place, gone: Stored | None = None) -> Found:
     """Return the next few jobs that are over the limits.
 
-    One that keeps its row for a key counts as gone: else a newer job would lose its output for nothing. `gone` is what is removed already and still there, for a search that removes nothing.
+    One that keeps its row for a key counts as gone: else a newer job would lose its output for nothing. `gone` is what is
+    removed already and still there, for a search that removes nothing.
     """
     there = stored(db)
     each = there.database // there.jobs if there.jobs else 0
