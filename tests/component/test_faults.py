@@ -42,7 +42,7 @@ def test_killed_again_and_again(tmp_path: Path, part: int) -> None:
             load.finish()
         history = load.history
         collect(service, history, descriptors=descriptors)
-        wait_until(lambda: not processes_of(name), f"no process of a run is left ({said})", seconds=10)
+        wait_until(lambda: not processes_of(name), f"no process of a run is left ({said})")
         service.stderr.write_text("")  # a broker that is killed is an error in the log
     assert load.trouble == [], said
     assert contradictions(history)[:20] == [], said

@@ -41,10 +41,6 @@ def kept_rows(service: Service) -> list[bytes]:
     return rows
 
 
-def audit(service: Service) -> list[Document]:
-    return [json.loads(line) for line in (service.data / "audit" / "audit.jsonl").read_text().splitlines()]
-
-
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_what_waited_runs_in_its_order(service: Service, how: str) -> None:
     """After a kill and after a stop: each waiting job runs once, the oldest first, and nothing of it stays on disk.
@@ -78,7 +74,8 @@ def test_what_waited_runs_in_its_order(service: Service, how: str) -> None:
         events = service.events(job)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
         assert sum(event.type == "started" for event in events) == 1
-        codes = [record["code"] for record in audit(service) if record.get("job") == job]
+        service.records("job.ended", job=job, count=1)
+        codes = [record["code"] for record in service.records(job=job)]
         assert codes == ["job.started", "job.resumed", "job.ended"]
 
 
@@ -150,7 +147,8 @@ def test_the_policy_in_force_decides_once_more(service: Service) -> None:
     assert {job["started_at"] for job in ended.values()} == {None}
     assert kept_rows(service) == []
     for job in ended.values():
-        codes = [record["code"] for record in audit(service) if record.get("job") == job["id"]]
+        service.records("job.ended", job=job["id"], count=1)
+        codes = [record["code"] for record in service.records(job=job["id"])]
         assert codes == ["job.started", "job.ended"]
     service.restart()
 
