@@ -13,7 +13,7 @@ import pytest
 from tests.support.kept import files, fill_up, names
 from tests.support.service import COMMANDS, NDJSON, Document, Service, run_program, wait_until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 _MEGABYTE = 1 << 20
 
 
