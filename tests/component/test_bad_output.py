@@ -16,7 +16,7 @@ from tests.support.service import COMMANDS, Document, wait_until
 from tests.support.small_disk import small_disk
 from tests.support.sshd import is_alive
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 _MEGABYTE = 1 << 20
 _LINES = 6_000_000
 
