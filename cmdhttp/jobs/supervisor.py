@@ -170,7 +170,8 @@ class Supervisor:
             accepted = Accepted(seq=1, ts=job.created_at, job=job)
             spent = self.door.spent(ticket)
             waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(order, plan)
-            replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
+            with anyio.CancelScope(shield=True):  # else it could be kept, and nothing would run it
+                replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
             kept, live.kept = replay is None, waits is not None
         except (OSError, sqlite3.Error) as error:
             _log.error("the journal cannot be written: %s", error)

@@ -84,7 +84,7 @@ def test_jobs_that_run_when_the_disk_fills_up_have_their_end_on_record(tmp_path:
         assert os.statvfs(service.data).f_bavail * os.statvfs(service.data).f_frsize < 1 << 16, (
             "it is full all the time"
         )
-        assert set(service.ends()[job] for job in jobs) <= {"canceled", "lost"}
+        assert {service.ends()[job] for job in jobs} <= {"canceled", "lost"}
         refused = service.run("exit", {"params": {"code": 0}})
         assert (refused.status_code, refused.json()["code"]) == (503, "no_space")
         assert int(refused.headers["retry-after"]) > 0
