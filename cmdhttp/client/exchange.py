@@ -121,10 +121,10 @@ class Caller:
             raise NotTrusted(f"the certificate of the service does not hold: {error.verify_message}") from error
         except socket.gaierror as error:
             raise (NoSuchHost if error.errno == socket.EAI_NONAME else Unreachable)(
-                f"the service cannot be reached: {_reason(error)}"
+                f"the service at {self._address.origin} cannot be reached: {_reason(error)}"
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"the service cannot be reached: {_reason(error)}") from error
+            raise Unreachable(f"the service at {self._address.origin} cannot be reached: {_reason(error)}") from error
         with closing(connection):
             sending()
             with closing(self._response(connection, request, sent)) as answer:
