@@ -69,6 +69,8 @@ _DESCRIPTORS = 65536
 _COLLECT_AFTER = 10_000
 _BROKER_SECONDS = 30.0
 _LONGEST_PID = 20
+_LEFT_FOR_AUDIT = 0.5
+"""The part of the space kept for the ends of jobs that their rows in the database may not use."""
 
 
 def serve(
@@ -166,7 +168,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     settings, source, holder, link = parts
     clock = SystemClock()
     metrics = Metrics(version=__version__)
-    audit = AuditLog(_audit_path(settings), now=clock.now)
+    audit = AuditLog(_audit_path(settings), now=clock.now, reserve=settings.audit_reserve)
     aside = await _set_aside(settings, clock)
     journal = Journal(settings.data, reserve=settings.disk_reserve)
     leases = Leases(monotonic=clock.monotonic)
@@ -203,6 +205,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         on_end=on_end,
         on_wait=metrics.waited,
     )
+    supervisor.make_room = lambda: audit.reserve.give_up(leave=_LEFT_FOR_AUDIT)
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
     upkeep = make_upkeep(settings, journal=journal, leases=leases, audit=audit, metrics=metrics, clock=clock)
     failures = Tally(audit, Code.AUTH_FAILED, counted="failures", monotonic=clock.monotonic)
@@ -383,7 +386,7 @@ def _checks(
 
     async def audit_writable() -> str:
         await audit.mend()  # else a service that gets no calls because it is not ready would never be ready again
-        return audit.trouble
+        return audit.trouble or audit.reserve.trouble
 
     async def policy_usable() -> str:
         if reloader.trouble:

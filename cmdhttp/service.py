@@ -29,6 +29,8 @@ from cmdhttp.errors import (
     Limit,
     NeedsApproval,
     NotFound,
+    RecordDamaged,
+    StoreFailed,
     TooMany,
     Unavailable,
 )
@@ -110,7 +112,10 @@ class Service:
             raise
         if key is not None and (replayed := await self._replayed(key)) is not None:
             return replayed
+        if self._journal.database.damage:
+            raise StoreFailed
         self._journal.room.check()
+        self._audit.reserve.check()
         job = self._new_job(principal, call, plan)
         try:
             with self._arrivals.of(key), self._supervisor.admit(principal.name, plan) as ticket:
@@ -130,14 +135,17 @@ class Service:
     async def _keep(
         self, ticket: Ticket, principal: Principal, call: Call, plan: Plan, job: Job, key: IdempotencyKey | None
     ) -> Replay | None:
-        """Record the start and hand the job over."""
-        head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
-        try:
-            kept = replace(job, receipt=head)
-            return await self._supervisor.submit(ticket, kept, plan, _order(principal, call, plan), key)
-        except Unavailable:
-            await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
-            raise
+        """Record the start and hand the job over: both or neither, even if nobody waits for the answer any more."""
+        replay: Replay | None = None
+        with anyio.CancelScope(shield=True):
+            head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
+            try:
+                kept = replace(job, receipt=head)
+                replay = await self._supervisor.submit(ticket, kept, plan, _order(principal, call, plan), key)
+            except Unavailable:
+                await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
+                raise
+        return replay
 
     async def _refused(
         self, limit: Limit, principal: Principal, call: Call, key: IdempotencyKey | None
@@ -385,7 +393,12 @@ class Service:
 
     async def _readable(self, principal: Principal, wanted: str) -> Job:
         """The one check for reading or stopping a job: it is the caller's own."""
-        job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
+        try:
+            job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
+        except RecordDamaged as error:
+            if error.principal == principal.name:
+                raise
+            job = None
         if job is None or job.principal != principal.name or not self._hub.leases.ask(wanted):
             raise NotFound("There is no such job, or this caller may not read it.")
         return job
