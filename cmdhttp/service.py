@@ -15,6 +15,7 @@ import anyio
 
 from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
+from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Principal
 from cmdhttp.call import Call, Explanation, Submitted, idempotency_key, overall
 from cmdhttp.clock import Clock
@@ -35,13 +36,13 @@ from cmdhttp.errors import (
 )
 from cmdhttp.execution.model import Order, StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
+from cmdhttp.jobs.arrivals import Arrivals
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.door import Used
 from cmdhttp.jobs.hub import Hub, Told
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.rates import RateLeft
-from cmdhttp.jobs.refusals import Arrivals, Refusals
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
 from cmdhttp.jobs.supervisor import Supervisor
 from cmdhttp.jobs.ticket import Place, Ticket
@@ -82,7 +83,7 @@ class Service:
         self._hub = hub
         self._supervisor = supervisor
         self._arrivals = Arrivals()
-        self._refusals = Refusals(audit, monotonic=clock.monotonic)
+        self.refusals = Tally(audit, Code.CALL_LIMITED, counted="refusals", monotonic=clock.monotonic)
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
@@ -155,7 +156,7 @@ class Service:
             if (replayed := await self._replayed(key)) is not None:
                 return replayed
         self._metrics.refused(limit)
-        await self._refusals.note(principal.name, lambda: limit_record(principal, call, limit))
+        await self.refusals.note(principal.name, lambda: limit_record(principal, call, limit))
         return None
 
     async def explain(self, principal: Principal, call: Call) -> Explanation:

@@ -8,7 +8,7 @@ waits to the next life too.
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -229,17 +229,21 @@ class Supervisor:
         async with anyio.create_task_group() as group:  # many commits at once are one
             for job in left:
                 group.start_soon(self._end_recovered, job, _CUT_OFF, _NOT_STARTED)
-        for job, asked in waiting:
-            found = await revive(job, asked)
-            if isinstance(found, RunError):
-                await self._end_recovered(job, found, found)
-                continue
-            ticket = self.door.enter_again(_claim(job.principal, found.plan))
-            live = self._live[job.id] = self._new(ticket, job, found.plan, found.order)
-            live.take_over()
-            live.kept = True
-            self._revived.append(live)
+        found = await _all_revived(revive, waiting)
+        async with anyio.create_task_group() as group:
+            for job, _ in waiting:
+                if isinstance(now := found[job.id], RunError):
+                    group.start_soon(self._end_recovered, job, now, now)
+                else:
+                    self._take_over(job, now)
         return len(left) + len(waiting) - len(self._revived), len(self._revived)
+
+    def _take_over(self, job: Job, revived: Revived) -> None:
+        ticket = self.door.enter_again(_claim(job.principal, revived.plan))
+        live = self._live[job.id] = self._new(ticket, job, revived.plan, revived.order)
+        live.take_over()
+        live.kept = True
+        self._revived.append(live)
 
     async def _end_recovered(self, job: Job, cut_off: RunError, not_started: RunError) -> None:
         await self._on_end(await self._settle(job, cut_off=cut_off, not_started=not_started))
@@ -397,6 +401,19 @@ class Supervisor:
         await recorder.surplus(index)
         tallies = await self._journal.measure(job_id, index)
         await recorder.runs_ended([_ended(index, run, State.LOST, error, tallies)])
+
+
+async def _all_revived(revive: Revive, waiting: Iterable[tuple[Job, Waiting]]) -> dict[str, Revived | RunError]:
+    """Decide on all at once: each decision is a record that has to be on disk, and many of them are one write."""
+    found: dict[str, Revived | RunError] = {}
+
+    async def decide(job: Job, asked: Waiting) -> None:
+        found[job.id] = await revive(job, asked)
+
+    async with anyio.create_task_group() as group:
+        for job, asked in waiting:
+            group.start_soon(decide, job, asked)
+    return found
 
 
 def _ended(index: int, run: Run, state: State, error: RunError, tallies: tuple[Tally, Tally]) -> RunEnded:
