@@ -165,3 +165,19 @@ async def test_lists_stay_whole_and_in_order(service: Service) -> None:
     since = await service.journal.page(Filter(principal="p", limit=9, since=middle))
     until = await service.journal.page(Filter(principal="p", limit=9, until=middle))
     assert sorted(job.created_at for job in (*since, *until)) == sorted(times)
+
+
+async def test_a_submit_that_is_cancelled_leaves_no_job_without_a_runner(service: Service) -> None:
+    """However many turns of the event loop after its beginning: what is on disk runs and gets its end."""
+    for turns in range(8):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda number=turns: service.submit(number + 10, seconds=0.05))  # type: ignore[misc]  # a default binds it
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+    await service.journal.probe()  # all that was queued before is committed
+    with anyio.fail_after(10):
+        while await service.journal.unfinished():
+            assert service.supervisor.running + service.supervisor.queued, "nothing runs what is on disk"
+            await anyio.sleep(0.01)
+    assert len(await service.journal.page(Filter(principal="p", limit=50))) == service.ended > 0
