@@ -47,6 +47,7 @@ from cmdhttp.plan.build import build_plan, check_wish
 from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy, Quota
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
+from cmdhttp.policy.oversee import Overseen, Right, right_over
 from cmdhttp.policy.select import default_host, select_hosts
 from cmdhttp.records import denial_record, limit_record, start_record
 from cmdhttp.reload.reloader import PolicyHolder
@@ -236,10 +237,16 @@ class Service:
         return await self._data.read(job)
 
     async def cancel(self, principal: Principal, wanted: str) -> Job:
-        """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound."""
+        """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound or Forbidden."""
         job = await self._readable(principal, wanted)
+        if self._right(principal, job) is not Right.CANCEL:
+            raise Forbidden(
+                "This caller may read this job, and not stop it.",
+                hint="Its owner may stop it, and whoever has a role line with 'jobs: cancel' that takes it in.",
+            )
         if not job.state.terminal:
-            await self._record(Code.JOB_CANCEL, {"job": job.id, "principal": principal.name})
+            fields = {"job": job.id, "owner": job.principal, "principal": principal.name}
+            await self._record(Code.JOB_CANCEL, fields)
             await self._supervisor.cancel(job.id, reason=StopReason.CANCEL, wait=_CANCEL_WAIT)
         return await self.now(job)
 
@@ -383,11 +390,18 @@ class Service:
         return Submitted(job=job, replayed=True) if job else None  # it was old, and is gone with its key
 
     async def _readable(self, principal: Principal, wanted: str) -> Job:
-        """The one check for reading or stopping a job: it is the caller's own."""
+        """The one check for reading a job: it is the caller's own, or the policy as it is now lets the caller oversee it."""
         job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
-        if job is None or job.principal != principal.name or not self._hub.leases.ask(wanted):
+        if job is None or self._right(principal, job) is Right.NONE or not self._hub.leases.ask(wanted):
             raise NotFound("There is no such job, or this caller may not read it.")
         return job
+
+    def _right(self, principal: Principal, job: Job) -> Right:
+        if job.principal == principal.name:
+            return Right.CANCEL
+        hosts = [run.host for run in job.runs]
+        asked = Overseen(owner=job.principal, command=job.command, hosts=hosts, params=job.params)
+        return right_over(self.policy, principal.name, asked)
 
     async def _existing(self, wanted: str) -> Job:
         job = await self._journal.get(wanted)

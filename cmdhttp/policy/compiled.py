@@ -281,6 +281,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Oversight:
+    """One role line with `jobs`: over whose jobs, and whether they may be stopped. It lets nobody run anything.
+
+    `principals` is None for everybody's jobs.
+    """
+
+    role: str
+    atoms: frozenset[str]
+    hosts: frozenset[str]
+    narrowings: Mapping[str, Narrowing]
+    principals: frozenset[str] | None
+    cancel: bool
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deny:
     """One deny. `principals` is None for everybody; outside `since` to `until` it does not match."""
 
@@ -300,10 +316,14 @@ ByAtom = Mapping[str, tuple[Rule, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """What one principal holds: its roles, their lines by the atoms of their command selectors, and its own limits."""
+    """What one principal holds: its roles, their lines by the atoms of their command selectors, and its own limits.
+
+    `oversight` holds the lines with `jobs`, which are in `lines` never.
+    """
 
     roles: tuple[str, ...]
     lines: ByAtom[Line]
+    oversight: ByAtom[Oversight] = field(default_factory=dict)
     quota: Quota = Quota()
 
 

@@ -67,7 +67,7 @@ def compile_all(merged: Merged, *, folders: Folders, digest: str) -> Compiled:
         groups=places.groups,
         labels=places.labels,
         roles=roles,
-        principals=access.principals(roles),
+        principals=access.principals(roles, access.oversight()),
         rules=rules,
         denies=by_atom(rules),
         tokens=compile_tokens(report, sources),

@@ -27,7 +27,7 @@ def role_lines(book: Book) -> Iterator[Finding]:
     for role, defined in book.merged.roles.items():
         lines = book.policy.roles[role]
         useful = []
-        for line, spec in zip(lines, defined.spec, strict=True):
+        for line, spec in zip(lines, (spec for spec in defined.spec if spec.jobs is None), strict=True):
             never = never_applies(book, line.atoms, line.hosts, line.narrowings)
             if never:
                 hint = "mend the selector, or take the line out"

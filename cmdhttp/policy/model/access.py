@@ -66,7 +66,7 @@ class PrincipalSpec(Strict):
 
 
 class RoleLine(Strict):
-    """These commands, on these hosts, with these values."""
+    """These commands, on these hosts, with these values: to run them or, with `jobs`, to oversee the jobs of others."""
 
     commands: CommandSelector = Field(description="Which commands.")
     hosts: HostSelector = Field(description="On which hosts.")
@@ -74,6 +74,19 @@ class RoleLine(Strict):
         default_factory=dict,
         description="With which values; a parameter that is not named here keeps all of its values.",
     )
+    jobs: Literal["read", "cancel"] | None = Field(
+        default=None,
+        description="What may be done with such jobs of others: `read`, or `cancel`, which includes it. Nothing may be run.",
+    )
+    of: Names | None = Field(
+        default=None, description="Whose jobs: principals, or role:NAME for all that hold it; everybody's if left out."
+    )
+
+    @model_validator(mode="after")
+    def _of_jobs(self) -> Self:
+        if self.of is not None and self.jobs is None:
+            raise ValueError("'of' says whose jobs: it needs 'jobs: read' or 'jobs: cancel'")
+        return self
 
 
 class GrantSpec(Strict):
