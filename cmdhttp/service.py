@@ -58,6 +58,7 @@ _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
 _RETRY_AFTER = 5
 _REMOVAL_PAUSE = 0.01
+_READINGS_KEPT = 10_000
 
 
 class Service:
@@ -85,6 +86,7 @@ class Service:
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
+        self._readings: dict[tuple[str, str], None] = {}
 
     @property
     def policy(self) -> Policy:
@@ -394,7 +396,19 @@ class Service:
         job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
         if job is None or self._right(principal, job) is Right.NONE or not self._hub.leases.ask(wanted):
             raise NotFound("There is no such job, or this caller may not read it.")
+        if job.principal != principal.name:
+            await self._record_reading(principal, job)
         return job
+
+    async def _record_reading(self, principal: Principal, job: Job) -> None:
+        """Record once that a caller reads a job of another; raises Unavailable, and then nothing is read."""
+        reading = (principal.name, job.id)
+        if reading in self._readings:
+            return
+        await self._record(Code.JOB_READ, {"job": job.id, "owner": job.principal, "principal": principal.name})
+        self._readings[reading] = None
+        if len(self._readings) > _READINGS_KEPT:
+            del self._readings[next(iter(self._readings))]
 
     def _right(self, principal: Principal, job: Job) -> Right:
         if job.principal == principal.name:

@@ -18,6 +18,7 @@ class Code(StrEnum):
     JOB_RESUMED = "job.resumed"
     JOB_REFUSED = "job.refused"
     JOB_REPLAYED = "job.replayed"
+    JOB_READ = "job.read"
     JOB_CANCEL = "job.cancel"
     JOB_ENDED = "job.ended"
     JOBS_PRUNED = "jobs.pruned"

@@ -55,9 +55,9 @@ def _right_over(policy: Policy, principal: str, job: Overseen) -> Right:
 
 def _fitting(lines: Iterator[Oversight], command: Command, job: Overseen) -> Iterator[Oversight]:
     for line in lines:
-        if line.principals is None or job.owner in line.principals:
-            if all(_allowed(name, narrowing, command, job) for name, narrowing in line.narrowings.items()):
-                yield line
+        whose = line.principals is None or job.owner in line.principals
+        if whose and all(_allowed(name, narrowing, command, job) for name, narrowing in line.narrowings.items()):
+            yield line
 
 
 def _allowed(name: str, narrowing: Narrowing, command: Command, job: Overseen) -> bool:

@@ -147,9 +147,7 @@ class Access:
                 at=defined.where(index),
             )
 
-    def _overseen(
-        self, names: list[str] | None, defined: Defined[list[RoleLine]], line: int
-    ) -> frozenset[str] | None:
+    def _overseen(self, names: list[str] | None, defined: Defined[list[RoleLine]], line: int) -> frozenset[str] | None:
         if names is None or EVERYTHING in names:
             return None
         return self.holders.named(names, lambda index: defined.where(line, "of", index))

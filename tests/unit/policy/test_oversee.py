@@ -15,9 +15,10 @@ POLICY = """
     ssh_profiles: {s: {user: u, auth: {key: "file:k"}, host_keys: {known_hosts: k}}}
     hosts: {a: {address: a, ssh: s}, b: {address: b, ssh: s}}
     commands:
-      stop: {summary: s, effect: change, run: [/bin/x, <u>], on: [a, b], timeout: 1m, params: {u: {type: enum, values: [p, q], required: false}}}
+      stop:
+        {summary: s, effect: change, run: [/bin/x, [<u>]], on: [a, b], timeout: 1m,
+         params: {u: {type: enum, values: [p, q], required: false}}}
       other: {summary: s, effect: read, run: [/bin/y], on: [a], timeout: 1m}
-      keyed: {summary: s, effect: read, run: [/bin/y], on: [a], timeout: 1m}
     principals: {owner: {}, runner: {}, boss: {}, reader: {}, split: {}, mixed: {}, picky: {}, star: {}, pair: {}}
     roles:
       run: [{commands: "*", hosts: "*"}]
@@ -42,6 +43,11 @@ POLICY = """
     deny: [{why: freeze, to: "*", commands: "*", hosts: "*"}]
 """
 JOB = Overseen(owner="owner", command="stop", hosts=["a"], params={"u": "p"})
+
+
+class _Broken(dict[str, Any]):
+    def keys(self) -> Any:
+        raise RuntimeError
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +94,7 @@ def test_a_parameter_that_the_command_lost_is_never_taken_in(policy: Policy) -> 
 
 
 def test_an_error_is_no_right(policy: Policy) -> None:
-    broken = replace(policy, principals=MappingProxyType({"boss": None}), commands=None)  # type: ignore[arg-type]  # broken on purpose
+    broken = replace(policy, principals=MappingProxyType({"boss": policy.principals["boss"]}), hosts=_Broken())
     assert right_over(broken, "boss", JOB) is Right.NONE
 
 
