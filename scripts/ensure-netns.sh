@@ -19,22 +19,10 @@ missing() {
     done
 }
 
-if [ "${1:-}" = --install-as-root ]; then
-    shift
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends install "$@"
-    exit 0
-fi
-
 wanted=$(missing)
 if [ -n "$wanted" ]; then
-    if ! command -v apt-get >/dev/null 2>&1; then
-        echo "The tests cut networks in namespaces of their own. Install these, then try again:$wanted" >&2
-        exit 1
-    fi
-    echo "Installing$wanted" >&2
     # shellcheck disable=SC2086 # a list of names
-    "$here/as-root.sh" "scripts/ensure-netns.sh" "$here/ensure-netns.sh" --install-as-root $wanted >&2
+    "$here/ensure-packages.sh" "The tests cut networks in namespaces of their own." $wanted
     wanted=$(missing)
     if [ -n "$wanted" ]; then
         echo "Still not here after installing:$wanted" >&2

@@ -44,6 +44,13 @@ class Query:
             return None
         return number
 
+    def position(self, name: str) -> int | None:
+        text = self._params.get(name)
+        if text is not None and not re.fullmatch(r"[0-9]{1,15}", text):
+            self._fault(name, "must be the number of an event, in digits")
+            return None
+        return None if text is None else int(text)
+
     def instant(self, name: str) -> float | None:
         text = self._params.get(name)
         if text is None:

@@ -24,7 +24,7 @@ from cmdhttp.api.query import (
     media_for,
     run_index,
 )
-from cmdhttp.api.streams import StreamResponse, event_chunks, until_gone_or
+from cmdhttp.api.streams import Encoded, StreamResponse, event_chunks, until_gone_or
 from cmdhttp.api.wire import Inline, download_name, job_document
 from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import NotFound
@@ -62,6 +62,7 @@ class Api:
         self._service = service
         self._settings = settings
         self._now = now
+        self._encoded = Encoded()
 
     def routes(self) -> list[Route]:
         return [
@@ -174,12 +175,12 @@ class Api:
             await read_object(request, limit=self._settings.body_max)
         media = media_for(request, (Media.NDJSON, Media.SSE))
         query = Query(request)
-        after = query.number("after", low=0, high=1 << 53)
+        after = query.position("after")
         query.check()
         if after is None:
             after = last_event_id(request)
         job = await self._service.stored(_principal(request), request.path_params["id"])
-        return self._event_stream(job, media, after=int(after), headers={}, on_gone=None)
+        return self._event_stream(job, media, after=after, headers={}, on_gone=None)
 
     async def output(self, request: Request) -> "Response | StreamResponse":
         job = await self._service.stored(_principal(request), request.path_params["id"])
@@ -312,6 +313,7 @@ class Api:
             last_seq=after,
             now=self._now,
             job=lambda: self._service.now(job),
+            encoded=self._encoded,
         )
         return StreamResponse(
             chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone

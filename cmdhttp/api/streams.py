@@ -23,12 +23,20 @@ STREAM_HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
+_STREAM = "stream"
+_ENCODED_BYTES = 1 << 20
+_ENTRY_BYTES = 1000
+
 T = TypeVar("T")
 OnGone = Callable[[], Awaitable[None]]
 
 
 class StreamResponse:
-    """An ASGI answer that sends chunks as they come until they end or the client goes."""
+    """An ASGI answer that sends chunks as they come until they end or the client goes.
+
+    As an application it only leaves itself in the scope: `serve_left` sends it when the frames of the router are gone, which
+    would otherwise stay in memory for as long as the stream.
+    """
 
     def __init__(
         self,
@@ -44,10 +52,14 @@ class StreamResponse:
         self._status = status
         self._on_gone = on_gone
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        scope["state"][_STREAM] = self
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        """Send it all."""
         gone = True
-        async with anyio.create_task_group() as group:
-            group.start_soon(_until_gone, receive, group.cancel_scope)
+        with anyio.CancelScope() as scope:
+            watch = asyncio.create_task(_until_gone(receive, scope))
             raw = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
             await send({"type": "http.response.start", "status": self._status, "headers": raw})
             try:
@@ -58,9 +70,17 @@ class StreamResponse:
                 gone = False
             except OSError:
                 pass  # the connection broke while sending: the client has gone
-            group.cancel_scope.cancel()
+            finally:
+                watch.cancel()
         if gone and self._on_gone is not None:
             await self._on_gone()
+
+
+async def serve_left(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the stream that a route has left in the scope, if any."""
+    stream = scope["state"].pop(_STREAM, None)
+    if isinstance(stream, StreamResponse):
+        await stream.serve(receive, send)
 
 
 async def until_gone_or(receive: Receive, work: Coroutine[object, object, T], *, wait: float) -> tuple[bool, T | None]:
@@ -76,6 +96,32 @@ async def until_gone_or(receive: Receive, work: Coroutine[object, object, T], *,
     return not gone.cancelled(), None if done.cancelled() else done.result()
 
 
+class Encoded:
+    """The bytes of the events that were sent last, for the other followers of the same jobs: bounded for the whole service."""
+
+    def __init__(self, *, most: int = _ENCODED_BYTES) -> None:
+        self._kept: dict[tuple[int, Media], tuple[Told, bytes]] = {}
+        self._bytes = 0
+        self._most = most
+
+    def get(self, told: Told, media: Media) -> bytes | None:
+        found = self._kept.get((id(told), media))
+        return found[1] if found else None
+
+    def keep(self, told: Told, media: Media, chunk: bytes) -> None:
+        """Keep it if others may ask for it; the oldest go. What is kept keeps its event too, so no other has its id."""
+        if not told.shared or (id(told), media) in self._kept:
+            return
+        self._kept[id(told), media] = told, chunk
+        self._bytes += _weight(told, chunk)
+        while self._bytes > self._most:
+            self._bytes -= _weight(*self._kept.pop(next(iter(self._kept))))
+
+
+def _weight(told: Told, chunk: bytes) -> int:
+    return len(told.data) + len(chunk) + _ENTRY_BYTES
+
+
 async def event_chunks(
     told: AsyncGenerator[Told | None],
     *,
@@ -84,6 +130,7 @@ async def event_chunks(
     last_seq: int,
     now: Callable[[], float],
     job: Callable[[], Awaitable[Job]],
+    encoded: "Encoded | None" = None,
 ) -> AsyncGenerator[bytes]:
     """Encode events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`."""
     ended = False
@@ -94,8 +141,15 @@ async def event_chunks(
                 continue
             last_seq = item.event.seq
             ended = isinstance(item.event, Finished)
-            document = event_document(item.event, job=await job() if ended else None, job_id=job_id, data=item.data)
-            yield encode_event(document, media)
+            chunk = encoded.get(item, media) if encoded else None
+            if chunk is None:
+                document = event_document(item.event, job=await job() if ended else None, job_id=job_id, data=item.data)
+                chunk = encode_event(document, media)
+                if encoded:
+                    encoded.keep(item, media, chunk)
+            del item  # a reader that is slow to take it holds no more than its bytes
+            yield chunk
+            del chunk
     if not ended and not (await job()).state.terminal:
         yield encode_event(interrupted_document(job_id, now=now(), last_seq=last_seq), media)
 

@@ -1,13 +1,15 @@
 """Live follow. Any number of readers; none of them can slow a run.
 
 A feed keeps the newest events of a live job, within a byte budget. A reader that has fallen behind it reads the journal
-until it has caught up, so a slow reader costs a position and nothing else. An event is published only after it is on disk.
+until it has caught up, so a slow reader costs a position and the one event that it is being sent: it takes events from the
+feed one at a time, and holds none that the feed has let go. An event is published only after it is on disk.
 The output of the jobs that ended last is at hand if it is short: whoever waited for the end asks for it at once. What is
 followed is not removed meanwhile.
 """
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -21,7 +23,7 @@ from cmdhttp.jobs.state import Finished, Job, Numbered, Output
 
 _KEPT_BYTES = 1 << 20
 _KEPT_EVENTS = 512
-_PAGE = 256
+_PAGE = 32
 _PIECE = 256 << 10
 _RECENT_JOBS = 128
 
@@ -38,6 +40,8 @@ class Told:
 
     event: Numbered
     data: bytes = field(default=b"", repr=False)
+    shared: bool = False
+    """Whether other readers get this very object, so that what is made of it is worth keeping."""
 
 
 class Feed:
@@ -49,13 +53,13 @@ class Feed:
         self._bytes = 0
         self.closed = False
         self.printed: Printed | None = None
-        self._news: anyio.Event | None = None
+        self._waiting: set[asyncio.Future[bool]] = set()
         self._end: anyio.Event | None = None
 
     def publish(self, job: Job, event: Numbered, data: bytes = b"") -> None:
         """Tell every reader. `job` is the job after the event."""
         self.job = job
-        self._kept.append(Told(event=event, data=data))
+        self._kept.append(Told(event=event, data=data, shared=True))
         self._bytes += len(data)
         while len(self._kept) > _KEPT_EVENTS or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
             self._bytes -= len(self._kept.popleft().data)
@@ -64,20 +68,30 @@ class Feed:
             self.wake_for_end()
 
     def wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
-            self._news = None
+        waiting, self._waiting = self._waiting, set()
+        for waiter in waiting:
+            _tell(waiter, news=True)
 
     def wake_for_end(self) -> None:
         if self._end is not None:
             self._end.set()
             self._end = None
 
-    async def news(self) -> None:
-        """Wait for the next event."""
-        if self._news is None:
-            self._news = anyio.Event()
-        await self._news.wait()
+    async def news(self, *, within: float | None = None) -> bool:
+        """Wait for the next event, up to so many seconds; returns whether there is news.
+
+        A future and a timer are all that a reader costs here; a cancel scope for each would be several times that.
+        """
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiting.add(waiter)
+        timer = None if within is None else loop.call_later(within, lambda: _tell(waiter, news=False))
+        try:
+            return await waiter
+        finally:
+            self._waiting.discard(waiter)
+            if timer is not None:
+                timer.cancel()
 
     async def end(self) -> None:
         """Wait for the last event, or for `wake_for_end`."""
@@ -85,13 +99,11 @@ class Feed:
             self._end = anyio.Event()
         await self._end.wait()
 
-    def since(self, after: int) -> list[Told] | None:
-        """Return the kept events after a number, or None if some of them are no longer kept."""
-        if self.job.last_seq <= after:
-            return []
-        if not self._kept or self._kept[0].event.seq > after + 1:
-            return None
-        return list(self._kept)[after + 1 - self._kept[0].event.seq :]
+    def next_after(self, after: int) -> Told | None:
+        """Return the event after a number, or None if there is none yet or it is no longer kept."""
+        first = self._kept[0].event.seq if self._kept else 0
+        place = after + 1 - first
+        return self._kept[place] if self._kept and 0 <= place < len(self._kept) else None
 
     def output_at(self, run: int, stream: Stream, offset: int) -> bytes | None:
         """Return bytes of one stream from an offset on, as many as one event has, or None if they are not kept."""
@@ -100,6 +112,11 @@ class Feed:
             if isinstance(event, Output) and (event.run, event.stream) == (run, stream) and event.offset <= offset:
                 return told.data[offset - event.offset :] or None
         return None
+
+
+def _tell(waiter: asyncio.Future[bool], *, news: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(news)
 
 
 class Hub:
@@ -159,31 +176,35 @@ class Hub:
 
         None comes after every `silence` seconds without an event.
         """
-        with self.leases.hold(job_id):
-            async with aclosing(self._follow(job_id, after=after, silence=silence)) as events:
-                async for told in events:
-                    yield told
-
-    async def _follow(self, job_id: str, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
         feed = self._feeds.get(job_id)
-        while True:
-            kept = feed.since(after) if feed else None
-            batch: Sequence[Told | Numbered] = (
-                await self._journal.events(job_id, after=after, limit=_PAGE) if kept is None else kept
-            )
-            for item in batch:
-                told = item if isinstance(item, Told) else Told(event=item, data=await self._data(job_id, item))
-                yield told
-                after = told.event.seq
-                if isinstance(told.event, Finished):
+        with self.leases.hold(job_id):
+            while True:
+                told = feed.next_after(after) if feed else None
+                if told is not None:
+                    after, last = told.event.seq, isinstance(told.event, Finished)
+                    yield told
+                    if last:
+                        return
+                elif feed is None or feed.job.last_seq > after:
+                    start = after
+                    async with aclosing(self._logged(job_id, after=after)) as logged:
+                        async for each in logged:
+                            after = each.event.seq
+                            yield each
+                            if isinstance(each.event, Finished):
+                                return
+                            del each
+                    if after == start:
+                        return
+                elif feed.job.state.terminal or feed.closed or self.draining:
                     return
-            if not batch and (feed is None or feed.job.state.terminal or feed.closed or self.draining):
-                return
-            if not batch and feed is not None:
-                with anyio.move_on_after(silence) as waiting:
-                    await feed.news()
-                if waiting.cancelled_caught:
+                elif not await feed.news(within=silence):
                     yield None
+
+    async def _logged(self, job_id: str, *, after: int) -> AsyncGenerator[Told]:
+        """Yield a page of events from the journal."""
+        for event in await self._journal.events(job_id, after=after, limit=_PAGE):
+            yield Told(event=event, data=await self._data(job_id, event))
 
     async def follow_output(self, job_id: str, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
         """Yield the bytes of one stream from an offset on, until its run has ended or the service drains."""

@@ -3,24 +3,25 @@
 What an escapee leaves is looked for by a walk of /proc for the mark in its argv.
 """
 
-import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from tests.support.escapees import HOSTILE, KINDS, marked
-from tests.support.escaping import Attempt, EscapeService, end_all, open_files, survivors, zombies
+from tests.support.escapees import KINDS, marked
+from tests.support.escaping import Attempt, EscapeService, open_files, zombies
+from tests.support.jobs_of_escapees import all_away, by_kind, check_lost, check_nothing_left, ended, restart
 from tests.support.service import Document, wait_until
 
 pytestmark = pytest.mark.timeout(60)
 _BROKER_BACK = 6.0
 """Seconds; it is one second on a machine that has nothing else to do."""
+
+TIME_TO_GET_AWAY = 5
+"""Seconds."""
 
 _SWAY = 20
 """Descriptors that come and go: connections that are kept, a thread's look at the journal, a guard more."""
@@ -40,29 +41,6 @@ def killed(service: EscapeService) -> Iterator[EscapeService]:
     yield service
     if service.log:
         service.stderr.write_text("")
-
-
-def all_away(attempts: list[Attempt]) -> None:
-    for attempt in attempts:
-        wait_until(attempt.away, f"{attempt.kind} has got away", seconds=15)
-
-
-def check_nothing_left(service: EscapeService, attempts: list[Attempt], *, seconds: float = 1.0) -> None:
-    try:
-        assert survivors(attempts, seconds=seconds) == {}
-    finally:
-        end_all(attempts)
-    wait_until(lambda: service.run_folders() == [], "run folders are gone", seconds=2 + 3 * seconds)
-
-
-def ended(service: EscapeService, jobs: list[Document]) -> list[Document]:
-    return [service.job(job["id"], wait=10) for job in jobs]
-
-
-def by_kind(attempts: list[Attempt], jobs: list[Document], *fields: str) -> dict[str, tuple[object, ...]]:
-    """What the jobs say in these fields; `code` is the one of the error."""
-    told = [{"stopped": None, **job, "code": (job["error"] or {}).get("code")} for job in jobs]
-    return {attempt.kind: tuple(job[field] for field in fields) for attempt, job in zip(attempts, told, strict=True)}
 
 
 # -- a run's own end
@@ -95,7 +73,8 @@ def test_a_stop(service: EscapeService, way: str) -> None:
 
 
 def stop_by_timeout(service: EscapeService, attempts: list[Attempt], _: ExitStack) -> list[Document]:
-    jobs = [service.escape(attempt, {"timeout": 1.5}) for attempt in attempts]
+    """The limit is over only when all have got away, however slowly a busy machine starts them."""
+    jobs = [service.escape(attempt, {"timeout": TIME_TO_GET_AWAY}) for attempt in attempts]
     all_away(attempts)
     return jobs
 
@@ -142,8 +121,8 @@ def test_a_killed_broker(killed: EscapeService) -> None:
     assert (told["state"], told["error"]["code"], told["stopped"]) == ("failed", "broker_lost", "confirmed")
     assert told["stdout"].startswith("tick 0\ntick 1\n")
     assert service.metric("cmdhttp_broker_restarts_total") == before + 1
-    assert "the broker has ended (status -9)" in service.log
-    assert "broker.restarted" in service.audit_codes()
+    wait_until(lambda: "the broker has ended (status -9)" in service.log, "the log says that it has ended")
+    wait_until(lambda: "broker.restarted" in service.audit_codes(), "the restart is on record")
     assert service.ready()
 
 
@@ -201,85 +180,6 @@ def test_a_front_killed_right_after_the_start(killed: EscapeService) -> None:
     assert {job["state"] for job in service.list_jobs(limit=100)} <= {
         "succeeded", "failed", "lost", "timed_out", "canceled",
     }  # fmt: skip
-
-
-def restart(service: EscapeService) -> None:
-    service.kill()
-    service.start()
-    assert service.result("exit", {"params": {"code": 0}})["ok"]
-
-
-def check_lost(service: EscapeService, attempts: list[Attempt], jobs: list[Document]) -> None:
-    verdicts = by_kind(attempts, ended(service, jobs), "state", "code")
-    assert verdicts == dict.fromkeys(KINDS, ("lost", "service_restarted"))
-
-
-# -- kill -9 of all of it, on each rung
-
-
-def under(rung: str) -> list[str]:
-    """How to start a program so that it has that rung and no higher one; nothing for the highest of this machine."""
-    if rung == "any":
-        return []
-    options = ["--mount", *(["--user", "--map-root-user"] if os.geteuid() != 0 else [])]
-    if rung == "container":
-        return ["unshare", *options, "--pid", "--fork", "--kill-child", "--mount-proc"]
-    hide = 'grep " - cgroup2 " /proc/self/mountinfo | while read -r _ _ _ _ at _; do umount "$at" || exit 1; done; exec "$@"'
-    return ["unshare", *options, "sh", "-ec", hide, "sh"]
-
-
-@pytest.mark.parametrize("rung", ["any", pytest.param("container", marks=pytest.mark.long), "subreaper"])
-def test_all_killed_at_once(tmp_path: Path, rung: str) -> None:
-    """When front, broker and guards are killed at one moment, each rung keeps its own promise."""
-    with EscapeService.running(tmp_path / "service", prefix=under(rung)) as service:
-        seen = service.rung
-        if rung != "any":
-            assert seen == rung
-        attempts = service.attempts()
-        try:
-            jobs = [service.escape(attempt) for attempt in attempts]
-            all_away(attempts)
-            service.kill_at_once(service.front, service.broker, *service.guards)
-            if seen == "container":
-                assert survivors(attempts) == {}
-            restart(service)
-            left = survivors(attempts)
-            assert set(left) == ({"stranger"} if seen == "subreaper" else set())
-        finally:
-            end_all(attempts)
-        assert service.run_folders() == []
-        check_lost(service, attempts, jobs)
-        service.stderr.write_text("")
-        if seen == "container":
-            os.kill(service.front, signal.SIGTERM)  # unshare would not hand it on
-
-
-# -- escapees that attack who watches them
-
-
-ATTACKS = {
-    "killer": ("lost", "guard_lost"),
-    "strange_killer": ("lost", "guard_lost"),
-    "freezer": ("lost", "guard_lost"),
-    "deep_freezer": ("lost", "guard_lost"),
-}
-
-
-@pytest.mark.parametrize("rung", ["any", "subreaper"])
-def test_attacks_on_who_watches(tmp_path: Path, rung: str) -> None:
-    """A command with the service's account can kill and stop the processes around it; it gains no life by it."""
-    with EscapeService.running(tmp_path / "service", prefix=under(rung)) as service:
-        verdicts = {}
-        for attempt in service.attempts(HOSTILE):
-            job = service.escape(attempt)
-            wait_until(attempt.away, f"{attempt.kind} has got away", seconds=15)
-            check_nothing_left(service, [attempt], seconds=_BROKER_BACK)
-            ended = service.job(job["id"], wait=10)
-            verdicts[attempt.kind] = (ended["state"], (ended["error"] or {}).get("code"))
-            assert service.result("exit", {"params": {"code": 0}})["ok"]
-        assert verdicts == ATTACKS
-        assert zombies(service.front) == []
-        service.stderr.write_text("")
 
 
 # -- two hundred runs

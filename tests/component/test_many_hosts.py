@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManyHosts]:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[ManyHosts]:
     with ManyHosts.serving(tmp_path / "service", **{"max-running": "8"}) as running:
+        yield running
+
+
+@pytest.fixture
+def small_too(tmp_path: Path) -> Iterator[ManyHosts]:
+    """One more, which shares no connection and no place with the other."""
+    with ManyHosts.serving(tmp_path / "other", **{"max-running": "8"}) as running:
         yield running
 
 
@@ -74,7 +82,6 @@ def resident(pid: int) -> int:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.timeout(90)
 def test_five_hundred_hosts_each_with_its_own_result(service: ManyHosts) -> None:
     """All at once: each is reached at its own address, each verdict is its own, and what succeeded stays when others fail."""
     began = time.monotonic()
@@ -92,7 +99,6 @@ def test_five_hundred_hosts_each_with_its_own_result(service: ManyHosts) -> None
     assert job["counts"] == {"succeeded": HOSTS - 4, "failed": 4}
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.timeout(90)
 def test_five_hundred_megabytes_in_flat_memory(service: ManyHosts) -> None:
     """Half a gigabyte from 500 hosts, 100 at a time, and a follower that does not read: memory is for the 100 alone."""
@@ -234,7 +240,16 @@ def test_a_caller_is_told_the_pace(service: ManyHosts) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_silent_hosts_keep_nobody_from_running(small: ManyHosts) -> None:
+def test_silent_hosts(small: ManyHosts, small_too: ManyHosts) -> None:
+    """Hosts that say nothing keep their own places alone. Two services, so that their time-outs pass at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        kept = pool.submit(check_nobody_is_kept_from_running, small)
+        held = pool.submit(check_no_other_host_is_held_up, small_too)
+    kept.result()
+    held.result()
+
+
+def check_nobody_is_kept_from_running(small: ManyHosts) -> None:
     """While hosts that say nothing hold all the places that one job may have, another job runs at once."""
     slow = small.launch("echo", {"hosts": SILENT_HOSTS})
     wait_for(lambda: Counter(run["state"] for run in small.job(slow["id"])["runs"])["running"] == 6)
@@ -247,8 +262,7 @@ def test_silent_hosts_keep_nobody_from_running(small: ManyHosts) -> None:
     assert {run["error"]["code"] for run in job["runs"]} == {"connect_failed"}
 
 
-@pytest.mark.timeout(60)
-def test_silent_hosts_hold_up_no_other_host(small: ManyHosts) -> None:
+def check_no_other_host_is_held_up(small: ManyHosts) -> None:
     """Among good hosts they take a place each for as long as a connection may take; all others are done long before."""
     mixed = [*SILENT_HOSTS[:2], *names(30)]
     job = finished(small, "echo", mixed)

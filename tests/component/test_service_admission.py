@@ -68,10 +68,6 @@ class Limited(Service):
                 return float(line.split()[-1])
         raise AssertionError(f"no metric {name}")
 
-    def records(self, code: str) -> list[Document]:
-        lines = (self.data / "audit" / "audit.jsonl").read_text().splitlines()
-        return [record for line in lines if (record := json.loads(line))["code"] == code]
-
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:

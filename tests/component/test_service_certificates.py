@@ -81,19 +81,11 @@ def run(service: Service, command: str, host: str, **params: str) -> Document:
         return as_document(client.post(f"/v1/run/{command}", json={"params": params, "hosts": [host]}))
 
 
-def records(service: Service) -> list[Document]:
-    return [json.loads(line) for line in (service.data / "audit" / "audit.jsonl").read_text().splitlines()]
-
-
 def test_a_certificate_for_a_job(service: _Certified) -> None:
     """It is recorded after the start of the job and before its end, which names it; the caller sees nothing of it."""
     job = run(service, "changes", "way", word="a")
     assert (job["state"], job["stdout"]) == ("succeeded", "a\n")
-    found = [
-        record
-        for record in records(service)
-        if record["code"] in ("job.started", "certificate.issued", "job.ended") and record["job"] == job["id"]
-    ]
+    found = service.records("job.started", "certificate.issued", "job.ended", job=job["id"], count=3)
     assert [record["code"] for record in found] == ["job.started", "certificate.issued", "job.ended"]
     _, issued, ended = found
     assert (issued["principal"], issued["certificate_principal"]) == ("ann", "ours")
@@ -109,8 +101,7 @@ def test_a_certificate_for_a_job(service: _Certified) -> None:
 def test_no_two_jobs_share_one(service: _Certified) -> None:
     """Not even with the same command on the same host."""
     jobs = [run(service, "changes", "way", word="b")["id"] for _ in range(2)]
-    issued = [record for record in records(service) if record["code"] == "certificate.issued"]
-    serials = [record["serial"] for record in issued if record["job"] in jobs]
+    serials = [r["serial"] for job in jobs for r in service.records("certificate.issued", job=job, count=1)]
     assert len(serials) == len(set(serials)) == 2
 
 
@@ -118,7 +109,7 @@ def test_through_a_jump_host(service: _Certified) -> None:
     """Both logins are by certificate; the one for the way forwards and does nothing else."""
     job = run(service, "changes", "certified", word="a")
     assert (job["state"], job["stdout"]) == ("succeeded", "a\n")
-    (own,) = [r for r in records(service) if r["code"] == "certificate.issued" and r["job"] == job["id"]]
+    (own,) = service.records("certificate.issued", job=job["id"], count=1)
     assert (own["port"], own["source_addresses"]) == (service.hosts[1].port, [])
     assert "cmdhttp:" in service.hosts[0].log
 

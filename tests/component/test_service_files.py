@@ -148,9 +148,7 @@ def fetch(service: Service, link: str, *, principal: str | None = "ann", **heade
 
 
 def start_record(service: Service, job_id: str) -> Document:
-    lines = (service.data / "audit" / "audit.jsonl").read_text().splitlines()
-    records: list[Document] = [json.loads(line) for line in lines]
-    return next(one for one in records if one.get("job") == job_id and one["code"] == "job.started")
+    return service.records("job.started", job=job_id, count=1)[0]
 
 
 def no_folder_left(service: Service) -> bool:
@@ -336,8 +334,7 @@ def test_artefacts_stand_in_events_and_records(service: Service) -> None:
     events = {event.type: event.document for event in service.events(job["id"])}
     assert events["exited"]["artefacts"] == events["finished"]["job"]["artefacts"] == job["artefacts"]
     assert service.job(job["id"])["artefacts"] == job["artefacts"]
-    audit = [json.loads(line) for line in (service.data / "audit" / "audit.jsonl").read_text().splitlines()]
-    ended = next(one for one in audit if one.get("job") == job["id"] and one["code"] == "job.ended")
+    (ended,) = service.records("job.ended", job=job["id"], count=1)
     assert ended["runs"][0]["artefacts"] == [[file["name"], file["bytes"], file["sha256"]] for file in job["artefacts"]]
     assert "artefacts" not in service.result("cat")
 

@@ -1,59 +1,28 @@
-"""Hosts that are down, strange, full or hostile: each run ends inside its timeouts with an error that says what to mend.
+"""Hosts that are strange, full or hostile: each run ends inside its timeouts with an error that says what to mend.
 
 No bad host disturbs a run on a good one, nor does it make the service grow.
 """
 
 import re
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.bad_ssh import Act, BadServers, Stage
-from tests.support.netns import linked
 from tests.support.remote import machine
-from tests.support.service import Document, Remote, Service, free_port, wait_until
+from tests.support.service import Remote, Service
 from tests.support.sshd import Machine, Sshd
+from tests.support.strange_hosts import check_good, run_on, verdict
 
 pytestmark = pytest.mark.timeout(60)
 
-BOUND = 25.0
-"""Seconds in which a run must have ended that never got anywhere: 5 to connect, 10 to log in, 10 to start."""
-
 GROWTH = 48 * 1024 * 1024
 """Bytes that the service may grow by at its peak, whatever a host sends."""
-
-HERE = {"params": {"code": 0}}
-
-
-def verdict(job: Document) -> tuple[str, str | None]:
-    """A job's state and error code. Raises AssertionError for an error that does not say how to mend it."""
-    error = job["error"]
-    if error is None:
-        return job["state"], None
-    assert error["detail"]
-    assert error["hint"], error
-    return job["state"], error["code"]
-
-
-def run_on(service: Service, host: str, command: str = "exit", **body: object) -> Document:
-    """Run a command on a host to its end, which must come in time."""
-    answer = service.run(command, {**(HERE if command == "exit" else {}), **body, "hosts": [host], "wait": 0})
-    assert answer.status_code in (200, 202), answer.text
-    return service.finished(answer.json()["id"], seconds=BOUND)
-
-
-def check_good(service: Service) -> None:
-    """A run on a good host is quick, whatever else goes on."""
-    since = time.monotonic()
-    assert run_on(service, "far")["state"] == "succeeded"
-    assert time.monotonic() - since < 3
-
 
 # -- servers that misbehave at each stage
 
@@ -226,16 +195,30 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             yield service
 
 
-@pytest.mark.parametrize("name", ODD)
+HANGING = ("hang", "forced_hang")
+"""Each takes the whole time-out of a start, so they take it at the same time."""
+
+
+@pytest.mark.parametrize("name", [name for name in ODD if name not in HANGING])
 def test_odd_host(odd: Service, name: str) -> None:
     """What can work works, with the command's own output and nothing else; what cannot says why, in time."""
-    with growth(odd) as grown, ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_on, odd, name, "count", params={"to": 3})
+    check_odd(odd, [name])
+
+
+def test_odd_hosts_that_hang(odd: Service) -> None:
+    """The same where the login shell never gets to the command."""
+    check_odd(odd, HANGING)
+
+
+def check_odd(odd: Service, names: Sequence[str]) -> None:
+    with growth(odd) as grown, ThreadPoolExecutor(len(names)) as pool:
+        runs = {name: pool.submit(run_on, odd, name, "count", params={"to": 3}) for name in names}
         check_good(odd)
-        ended = run.result()
-    assert verdict(ended) in ODD[name].expected, ended
-    if ended["ok"]:
-        assert ended["stdout"] == "1\n2\n3\n"
+        ended = {name: run.result() for name, run in runs.items()}
+    for name, job in ended.items():
+        assert verdict(job) in ODD[name].expected, (name, job)
+        if job["ok"]:
+            assert job["stdout"] == "1\n2\n3\n"
     assert grown[0] < GROWTH
 
 
@@ -248,104 +231,3 @@ def test_many_runs_on_a_small_host(odd: Service, name: str) -> None:
     with ThreadPoolExecutor(12) as pool:
         ended = list(pool.map(lambda _: run_on(odd, name, "stamp"), range(12)))
     assert [verdict(job) for job in ended] == [("succeeded", None)] * 12
-
-
-# -- hosts that cannot be reached, or that are not who they should be
-
-
-@pytest.fixture(scope="module")
-def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("unreachable")
-    with linked() as link, Sshd.start(folder / "sshd") as sshd:
-        good = Remote.of(sshd)
-        remotes = {
-            "nameless": replace(good, address="nowhere.invalid"),
-            "closed": replace(good, port=free_port()),
-            "no_route": replace(good, address="203.0.113.1"),
-            "no_machine": replace(good, address="198.18.2.77"),
-            "revoked": replace(good, recorded=good.recorded + sshd.recorded(marker="@revoked")),
-            "unrecorded": replace(good, recorded=""),
-            "other_name": replace(good, recorded=good.recorded.replace("127.0.0.1", "127.0.0.2")),
-        }
-        assert link.far
-        with Service.running(folder / "service", remotes=remotes) as service:
-            yield service
-
-
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("nameless", "connect_failed"),
-        ("closed", "connect_failed"),
-        ("no_route", "connect_failed"),
-        ("no_machine", "connect_failed"),
-        ("revoked", "host_key_mismatch"),
-        ("unrecorded", "host_key_mismatch"),
-        ("other_name", "host_key_mismatch"),
-        ("changed", "host_key_mismatch"),
-        ("stranger", "login_failed"),
-    ],
-)
-def test_not_reached(unreachable: Service, name: str, code: str) -> None:
-    """The run says why there was no connection, and that takes no longer than a connection may take."""
-    since = time.monotonic()
-    ended = run_on(unreachable, name, "args", params={"one": "x"})
-    assert verdict(ended) == ("failed", code)
-    assert time.monotonic() - since < 7
-    check_good(unreachable)
-
-
-def test_refused_for_its_load(tmp_path: Path) -> None:
-    """A server that takes no further connections now is no reason to give up on it: a later run works."""
-    with (
-        Sshd.start(tmp_path / "full", config=["MaxStartups 1"]) as sshd,
-        Service.running(tmp_path / "service", remotes={"full": Remote.of(sshd)}) as service,
-    ):
-        with closing(socket.create_connection((sshd.address, sshd.port))) as holder:
-            assert holder.recv(4) == b"SSH-"
-            assert verdict(run_on(service, "full")) == ("failed", "connect_failed")
-        wait_until(lambda: run_on(service, "full")["state"] == "succeeded", "the host is used again", seconds=10)
-
-
-# -- back-off
-
-
-def test_a_dead_host_fails_fast(tmp_path: Path) -> None:
-    """After the first time-out the next runs fail at once with the last reason; when it is back, the host is used soon."""
-    with linked() as link:
-        there = Machine(prefix=link.far_prefix, address=link.far_address)
-        with (
-            Sshd.start(tmp_path / "away", machine=there) as sshd,
-            Service.running(tmp_path / "service", remotes={"away": Remote.of(sshd)}) as service,
-        ):
-            link.cut()
-            since = time.monotonic()
-            seen = [verdict(run_on(service, "away")) for _ in range(20)]
-            taken = time.monotonic() - since
-            assert seen == [("failed", "connect_failed")] * 20
-            assert taken < 15
-            check_good(service)
-            link.mend()
-            wait_until(lambda: run_on(service, "away")["state"] == "succeeded", "the host is used again", seconds=10)
-
-
-def test_many_runs_on_a_dead_host(tmp_path: Path) -> None:
-    """Runs at the same time share one attempt; none waits behind the time-outs of the others."""
-    with linked() as link:
-        there = Machine(prefix=link.far_prefix, address=link.far_address)
-        with (
-            Sshd.start(tmp_path / "away", machine=there) as sshd,
-            Service.running(tmp_path / "service", remotes={"away": Remote.of(sshd)}) as service,
-        ):
-            assert run_on(service, "away")["state"] == "succeeded"
-            sshd.down()
-            link.cut()
-            since = time.monotonic()
-            with ThreadPoolExecutor(12) as pool:
-                ended = list(pool.map(lambda _: run_on(service, "away"), range(12)))
-            assert {verdict(job)[0] for job in ended} <= {"failed", "lost"}
-            assert time.monotonic() - since < LOST_WITHIN
-
-
-LOST_WITHIN = 25.0
-"""Seconds until silence on a connection that was good counts as its end, and some for a busy machine."""

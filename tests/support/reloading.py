@@ -120,11 +120,6 @@ class ReloadingService(Service):
     def loads(self, result: str) -> int:
         return int(self.metrics()[f'cmdhttp_policy_loads_total{{result="{result}"}}'])
 
-    def records(self, code: str) -> list[Document]:
-        """Return the audit records of one kind."""
-        lines = (self.data / "audit" / "audit.jsonl").read_text().splitlines()
-        return [record for record in map(json.loads, lines) if record["code"] == code]
-
     def _samples(self) -> Iterator[tuple[str, float]]:
         for family in text_string_to_metric_families(self.ask_ops("/metrics").text):
             for sample in family.samples:

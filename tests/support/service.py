@@ -246,6 +246,21 @@ class Service:
         if errors:
             raise AssertionError("the service logged errors:\n" + "\n".join(errors))
 
+    def records(self, *codes: str, job: str | None = None, count: int = 0) -> list[Document]:
+        """Return the audit records with one of these codes (all without any) and of this job; wait until `count` are there.
+
+        A record may be written a moment after the answer that it is about.
+        """
+        path = self.data / "audit" / "audit.jsonl"
+
+        def found() -> list[Document]:
+            whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+            records = [as_dict(json.loads(line)) for line in whole.splitlines()]
+            return [r for r in records if (not codes or r["code"] in codes) and (job is None or r.get("job") == job)]
+
+        wait_until(lambda: len(found()) >= count, f"{count} audit records {codes} of {job or 'any job'}", seconds=_WAIT)
+        return found()
+
     # -- the program's life
 
     def write_policy(self) -> None:

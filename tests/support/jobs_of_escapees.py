@@ -1,0 +1,39 @@
+"""Jobs of escapees on this machine: that all have got away, that nothing is left of them, and what their jobs say."""
+
+from tests.support.escapees import KINDS
+from tests.support.escaping import Attempt, EscapeService, end_all, survivors
+from tests.support.service import Document, wait_until
+
+
+def all_away(attempts: list[Attempt]) -> None:
+    for attempt in attempts:
+        wait_until(attempt.away, f"{attempt.kind} has got away", seconds=15)
+
+
+def check_nothing_left(service: EscapeService, attempts: list[Attempt], *, seconds: float = 1.0) -> None:
+    try:
+        assert survivors(attempts, seconds=seconds) == {}
+    finally:
+        end_all(attempts)
+    wait_until(lambda: service.run_folders() == [], "run folders are gone", seconds=2 + 3 * seconds)
+
+
+def ended(service: EscapeService, jobs: list[Document]) -> list[Document]:
+    return [service.job(job["id"], wait=10) for job in jobs]
+
+
+def by_kind(attempts: list[Attempt], jobs: list[Document], *fields: str) -> dict[str, tuple[object, ...]]:
+    """What the jobs say in these fields; `code` is the one of the error."""
+    told = [{"stopped": None, **job, "code": (job["error"] or {}).get("code")} for job in jobs]
+    return {attempt.kind: tuple(job[field] for field in fields) for attempt, job in zip(attempts, told, strict=True)}
+
+
+def restart(service: EscapeService) -> None:
+    service.kill()
+    service.start()
+    assert service.result("exit", {"params": {"code": 0}})["ok"]
+
+
+def check_lost(service: EscapeService, attempts: list[Attempt], jobs: list[Document]) -> None:
+    verdicts = by_kind(attempts, ended(service, jobs), "state", "code")
+    assert verdicts == dict.fromkeys(KINDS, ("lost", "service_restarted"))
