@@ -1,7 +1,7 @@
 """What a principal may do with a job of another. Pure, and apart from the decision what may be run.
 
     1. Default nothing. Only a role line with `jobs` that the principal holds gives a right; a line that lets run gives none.
-    2. A job of a command or on a host that the policy does not know now is nobody else's.
+    2. A job of a command that the policy does not know now, or on a host that it is not made for now, is nobody else's.
     3. Every host of the job must be taken in by some line, with the job's owner and values. To stop the job, every host
        must be taken in by a line with `jobs: cancel`.
 
@@ -45,7 +45,7 @@ def right_over(policy: Policy, principal: str, job: Overseen) -> Right:
 
 def _right_over(policy: Policy, principal: str, job: Overseen) -> Right:
     held, command = policy.principals.get(principal), policy.commands.get(job.command)
-    if held is None or command is None or not job.hosts or not policy.hosts.keys() >= set(job.hosts):
+    if held is None or command is None or not job.hosts or not command.hosts.issuperset(job.hosts):
         return Right.NONE
     fitting = list(_fitting(lookup(held.oversight, command), command, job))
     if _cover((line for line in fitting if line.cancel), job.hosts):

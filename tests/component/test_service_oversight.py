@@ -84,7 +84,7 @@ def test_who_reads_does_not_stop(service: Service) -> None:
 
 
 def test_who_stops_is_on_record_with_the_owner(service: Service) -> None:
-    """bob stops ann's job; who may stop it may not run it."""
+    """The overseer stops ann's job; who may stop it may not run it."""
     job = service.launch("sleep", {"params": {"seconds": 30}, "hosts": ["local"]})
     answer = ask(service, job["id"], "POST", "/cancel")
     assert answer.status_code == 200, answer.text

@@ -1,7 +1,6 @@
 """Who may read or stop a job of another: a table of rights, each law of the module once."""
 
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from tests.unit.policies import NOW, compiled, findings
 
 POLICY = """
     ssh_profiles: {s: {user: u, auth: {key: "file:k"}, host_keys: {known_hosts: k}}}
-    hosts: {a: {address: a, ssh: s}, b: {address: b, ssh: s}}
+    hosts: {a: {address: a, ssh: s}, b: {address: b, ssh: s}, c: {address: c, ssh: s}}
     commands:
       stop:
         {summary: s, effect: change, run: [/bin/x, [<u>]], on: [a, b], timeout: 1m,
@@ -46,7 +45,7 @@ JOB = Overseen(owner="owner", command="stop", hosts=["a"], params={"u": "p"})
 
 
 class _Broken(dict[str, Any]):
-    def keys(self) -> Any:
+    def get(self, *_: object) -> Any:
         raise RuntimeError
 
 
@@ -63,6 +62,8 @@ def policy() -> Policy:
         ("boss", {"command": "other"}, Right.NONE),
         ("boss", {"command": "gone"}, Right.NONE),
         ("boss", {"hosts": ["a", "gone"]}, Right.NONE),
+        ("boss", {"hosts": ["c"]}, Right.NONE),
+        ("star", {"hosts": ["b"], "command": "other", "params": {}}, Right.NONE),
         ("boss", {"hosts": []}, Right.NONE),
         ("nobody", {}, Right.NONE),
         ("runner", {}, Right.NONE),
@@ -94,7 +95,7 @@ def test_a_parameter_that_the_command_lost_is_never_taken_in(policy: Policy) -> 
 
 
 def test_an_error_is_no_right(policy: Policy) -> None:
-    broken = replace(policy, principals=MappingProxyType({"boss": policy.principals["boss"]}), hosts=_Broken())
+    broken = replace(policy, principals=_Broken(policy.principals))
     assert right_over(broken, "boss", JOB) is Right.NONE
 
 
