@@ -19,7 +19,10 @@ _HEADS = ("principal", "command", "effect", "hosts", "values", "by role", "")
 
 
 def run_can(folder: Path, wanted: Wanted, *, at: datetime, as_json: bool) -> int:
-    """Print the rows, and rights over jobs of others. Returns 0 if something may be run, else 1. Raises PolicyError or ConfigError if that cannot be told."""
+    """Print the rows, and rights over jobs of others. Returns 0 if something may be run, else 1.
+
+    Raises PolicyError or ConfigError if that cannot be told.
+    """
     if wanted == Wanted():
         raise ConfigError("say of whom or what", hint="Give --as PRINCIPAL, --run COMMAND or --on HOST, or several.")
     policy = usable_policy(folder)

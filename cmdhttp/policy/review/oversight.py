@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from cmdhttp.policy.compiled import Command, Oversight, Policy, lookup
-from cmdhttp.policy.containment import narrowing_within, same_values
+from cmdhttp.policy.containment import narrowing_within, spec_within
 from cmdhttp.policy.review.describe import narrowings_left, shortened, values_left
 from cmdhttp.policy.review.meaning import Sign
 from cmdhttp.policy.review.table import Wanted
@@ -117,7 +117,7 @@ def _covers(wide: Overseer, one: Overseer) -> bool:
     specs, others = one.command.params, wide.command.params
     return all(
         name in one.line.narrowings
-        and same_values(specs[name], others[name])
+        and spec_within(specs[name], others[name])
         and narrowing_within(specs[name], one.line.narrowings[name], narrowing)
         for name, narrowing in wide.line.narrowings.items()
     )
