@@ -47,8 +47,9 @@ from cmdhttp.plan.build import build_plan, check_wish
 from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy, Quota
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
-from cmdhttp.policy.oversee import Overseen, Right, right_over
+from cmdhttp.policy.oversee import Right
 from cmdhttp.policy.select import default_host, select_hosts
+from cmdhttp.readers import Readers
 from cmdhttp.records import denial_record, limit_record, start_record
 from cmdhttp.reload.reloader import PolicyHolder
 from cmdhttp.results.model import Parsed
@@ -58,7 +59,6 @@ _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
 _RETRY_AFTER = 5
 _REMOVAL_PAUSE = 0.01
-_READINGS_KEPT = 10_000
 
 
 class Service:
@@ -86,7 +86,7 @@ class Service:
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
-        self._readings: dict[tuple[str, str], None] = {}
+        self._readers = Readers(policy, record=self._record_access)
 
     @property
     def policy(self) -> Policy:
@@ -174,20 +174,26 @@ class Service:
 
     # -- jobs
 
-    async def get(self, principal: Principal, wanted: str, *, wait: float = 0.0) -> Job:
-        """Return a job, after up to `wait` seconds for its end. Raises NotFound."""
+    async def get(self, principal: Principal, wanted: str) -> Job:
+        """Return a job. Raises NotFound, or Unavailable if the reading cannot be recorded."""
         job = await self._readable(principal, wanted)
-        if wait <= 0 or job.state.terminal:
-            return job
-        with anyio.move_on_after(wait):
-            return await self.end(job.id)
-        return await self.now(job)
+        await self._readers.record(principal, job)
+        return job
 
     async def stored(self, principal: Principal, wanted: str) -> Job:
-        """Return a job whose output and events are there to be read. Raises NotFound or Gone."""
+        """Return a job whose output and events are there to be read. Raises like `get`, and Gone."""
         job = await self._readable(principal, wanted)
         self.require_stored(job)
+        await self._readers.record(principal, job)
         return job
+
+    def require_readable(self, principal: Principal, job: Job) -> None:
+        """Raise NotFound if a caller that was let read a job may do so no longer."""
+        if not self.may_read(principal, job):
+            raise _no_job()
+
+    def may_read(self, principal: Principal, job: Job) -> bool:
+        return self._readers.may_read(principal, job)
 
     def require_stored(self, job: Job) -> None:
         """Raise Gone if a job's output and events are removed."""
@@ -210,13 +216,17 @@ class Service:
         jobs = await self._journal.page(wanted)
         return [self._hub.live(job.id) or job for job in jobs if job.principal == principal.name]
 
-    def follow(self, job: Job, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
-        """Return the events after a number of a job that was already found readable; None after each silence in seconds."""
-        return self._hub.follow(job.id, after=after, silence=silence)
+    def follow(self, principal: Principal, job: Job, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
+        """Return the events after a number, as long as the caller may read them; None after each silence in seconds."""
+        told = self._hub.follow(job.id, after=after, silence=silence)
+        return self._readers.while_readable(principal, job, told)
 
-    def follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
-        """Return the bytes of one stream from an offset on, as they come, of a job that was already found readable."""
-        return self._hub.follow_output(job.id, run, stream, offset=offset)
+    def follow_output(
+        self, principal: Principal, job: Job, run: int, stream: Stream, *, offset: int
+    ) -> AsyncGenerator[bytes]:
+        """Return the bytes of one stream from an offset on, as they come, as long as the caller may read them."""
+        output = self._hub.follow_output(job.id, run, stream, offset=offset)
+        return self._readers.while_readable(principal, job, output)
 
     async def now(self, job: Job) -> Job:
         """Return a job that was already found readable, as it is now."""
@@ -239,16 +249,17 @@ class Service:
         return await self._data.read(job)
 
     async def cancel(self, principal: Principal, wanted: str) -> Job:
-        """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound or Forbidden."""
+        """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound, Forbidden or Unavailable."""
         job = await self._readable(principal, wanted)
-        if self._right(principal, job) is not Right.CANCEL:
+        if self._readers.right(principal, job) is not Right.CANCEL:
             raise Forbidden(
                 "This caller may read this job, and not stop it.",
                 hint="Its owner may stop it, and whoever has a role line with 'jobs: cancel' that takes it in.",
             )
+        await self._readers.record(principal, job)
         if not job.state.terminal:
             fields = {"job": job.id, "owner": job.principal, "principal": principal.name}
-            await self._record(Code.JOB_CANCEL, fields)
+            await self._record_access(Code.JOB_CANCEL, fields)
             await self._supervisor.cancel(job.id, reason=StopReason.CANCEL, wait=_CANCEL_WAIT)
         return await self.now(job)
 
@@ -392,30 +403,11 @@ class Service:
         return Submitted(job=job, replayed=True) if job else None  # it was old, and is gone with its key
 
     async def _readable(self, principal: Principal, wanted: str) -> Job:
-        """The one check for reading a job: it is the caller's own, or the policy as it is now lets the caller oversee it."""
+        """The one check for reading a job. Raises NotFound, alike for a job that is not there and one that is not told."""
         job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
-        if job is None or self._right(principal, job) is Right.NONE or not self._hub.leases.ask(wanted):
-            raise NotFound("There is no such job, or this caller may not read it.")
-        if job.principal != principal.name:
-            await self._record_reading(principal, job)
+        if job is None or not self.may_read(principal, job) or not self._hub.leases.ask(wanted):
+            raise _no_job()
         return job
-
-    async def _record_reading(self, principal: Principal, job: Job) -> None:
-        """Record once that a caller reads a job of another; raises Unavailable, and then nothing is read."""
-        reading = (principal.name, job.id)
-        if reading in self._readings:
-            return
-        await self._record(Code.JOB_READ, {"job": job.id, "owner": job.principal, "principal": principal.name})
-        self._readings[reading] = None
-        if len(self._readings) > _READINGS_KEPT:
-            del self._readings[next(iter(self._readings))]
-
-    def _right(self, principal: Principal, job: Job) -> Right:
-        if job.principal == principal.name:
-            return Right.CANCEL
-        hosts = [run.host for run in job.runs]
-        asked = Overseen(owner=job.principal, command=job.command, hosts=hosts, params=job.params)
-        return right_over(self.policy, principal.name, asked)
 
     async def _existing(self, wanted: str) -> Job:
         job = await self._journal.get(wanted)
@@ -423,13 +415,17 @@ class Service:
             raise NotFound("The job is no longer kept.")
         return job
 
-    async def _record(self, code: Code, fields: Mapping[str, object]) -> Receipt:
+    async def _record(self, code: Code, fields: Mapping[str, object], *, undone: str = "nothing has run") -> Receipt:
         try:
             head = await self._audit.write(code, fields)
         except OSError as error:
             _log.error("the audit log cannot be written: %s", error.strerror)
-            raise Unavailable("The audit log cannot be written; nothing has run.", retry_after=_RETRY_AFTER) from error
+            raise Unavailable(f"The audit log cannot be written; {undone}.", retry_after=_RETRY_AFTER) from error
         return Receipt(seq=head.seq, head=head.hash)
+
+    async def _record_access(self, code: Code, fields: Mapping[str, object]) -> Receipt:
+        undone = "the job was not stopped" if code is Code.JOB_CANCEL else "nothing is told of the job"
+        return await self._record(code, fields, undone=undone)
 
     def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:
         return denial_record(policy, principal, call, at=self._moment())
@@ -458,6 +454,10 @@ def _require_allowed(decisions: Mapping[str, Decision]) -> None:
         )
     if verdict is not Verdict.ALLOW:
         raise _forbidden()
+
+
+def _no_job() -> NotFound:
+    return NotFound("There is no such job, or this caller may not read it.")
 
 
 def _forbidden() -> Forbidden:

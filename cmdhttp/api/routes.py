@@ -110,14 +110,14 @@ class Api:
 
             return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=on_gone)
         if media is Media.TEXT:
-            chunks = self._service.follow_output(job, 0, Stream.STDOUT, offset=0)
+            chunks = self._service.follow_output(_principal(request), job, 0, Stream.STDOUT, offset=0)
             return StreamResponse(
                 chunks,
                 media="text/plain; charset=utf-8",
                 headers={**headers, "Location": f"/v1/jobs/{job.id}"},
                 on_gone=on_gone,
             )
-        return self._event_stream(job, media, after=0, headers=headers, on_gone=on_gone)
+        return self._event_stream(_principal(request), job, media, after=0, headers=headers, on_gone=on_gone)
 
     async def explain(self, request: Request) -> Response:
         body = await read_object(request, limit=self._settings.body_max)
@@ -160,10 +160,16 @@ class Api:
         query = Query(request)
         wait = query.number("wait", low=0, high=_MAX_WAIT) or 0.0
         query.check()
-        job = await self._service.get(_principal(request), request.path_params["id"])
+        principal = _principal(request)
+        job = await self._service.get(principal, request.path_params["id"])
         if wait <= 0 or job.state.terminal:
             return await self._shown(job)
-        return _WaitResponse(self._service, job, wait=wait, reply=self._shown)
+
+        async def reply(job: Job) -> Response:
+            self._service.require_readable(principal, job)
+            return await self._shown(job)
+
+        return _WaitResponse(self._service, job, wait=wait, reply=reply)
 
     async def cancel(self, request: Request) -> Response:
         await read_object(request, limit=self._settings.body_max)
@@ -180,7 +186,7 @@ class Api:
         if after is None:
             after = last_event_id(request)
         job = await self._service.stored(_principal(request), request.path_params["id"])
-        return self._event_stream(job, media, after=after, headers={}, on_gone=None)
+        return self._event_stream(_principal(request), job, media, after=after, headers={}, on_gone=None)
 
     async def output(self, request: Request) -> "Response | StreamResponse":
         job = await self._service.stored(_principal(request), request.path_params["id"])
@@ -196,7 +202,7 @@ class Api:
         }
         if request.query_params.get("follow") in ("1", "true"):
             start = follow_start(request.headers.get("range"))
-            chunks = self._service.follow_output(job, run, stream, offset=start)
+            chunks = self._service.follow_output(_principal(request), job, run, stream, offset=start)
             return StreamResponse(chunks, media="application/octet-stream", headers=headers)
 
         def read(offset: int, size: int) -> Awaitable[bytes]:
@@ -299,6 +305,7 @@ class Api:
 
     def _event_stream(
         self,
+        principal: Principal,
         job: Job,
         media: Media,
         *,
@@ -307,12 +314,13 @@ class Api:
         on_gone: Callable[[], Awaitable[None]] | None,
     ) -> StreamResponse:
         chunks = event_chunks(
-            self._service.follow(job, after=after, silence=self._settings.heartbeat),
+            self._service.follow(principal, job, after=after, silence=self._settings.heartbeat),
             job_id=job.id,
             media=media,
             last_seq=after,
             now=self._now,
             job=lambda: self._service.now(job),
+            readable=lambda: self._service.may_read(principal, job),
             encoded=self._encoded,
         )
         return StreamResponse(
