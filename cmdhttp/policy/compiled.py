@@ -331,8 +331,8 @@ class Grants:
 class Policy:
     """Everything, compiled. `digest` names this policy in every job and audit record.
 
-    `roles` holds every role line, also those that nobody holds; `rules`, every deny, once; `labels`, the hosts by label and
-    value.
+    `roles` holds every role line that lets run, also those that nobody holds, and `oversight` every one with `jobs`; `rules`,
+    every deny, once; `labels`, the hosts by label and value.
     """
 
     digest: str
@@ -347,6 +347,7 @@ class Policy:
     tokens: TokenTable
     oidc: tuple[Oidc, ...] = ()
     callbacks: Mapping[str, Callback] = field(default_factory=dict)
+    oversight: Mapping[str, tuple[Oversight, ...]] = field(default_factory=dict)
 
     def lines_for(self, principal: str, command: Command) -> Iterator[Line]:
         """Every role line of the principal that names the command, wherever and with whatever values."""

@@ -43,11 +43,16 @@ def right_over(policy: Policy, principal: str, job: Overseen) -> Right:
         return Right.NONE
 
 
-def _right_over(policy: Policy, principal: str, job: Overseen) -> Right:
+def lines_over(policy: Policy, principal: str, job: Overseen) -> list[Oversight]:
+    """Return the lines that take in the owner and the values of a job and some of its hosts."""
     held, command = policy.principals.get(principal), policy.commands.get(job.command)
     if held is None or command is None or not job.hosts or not command.hosts.issuperset(job.hosts):
-        return Right.NONE
-    fitting = list(_fitting(lookup(held.oversight, command), command, job))
+        return []
+    return list(_fitting(lookup(held.oversight, command), command, job))
+
+
+def _right_over(policy: Policy, principal: str, job: Overseen) -> Right:
+    fitting = lines_over(policy, principal, job)
     if _cover((line for line in fitting if line.cancel), job.hosts):
         return Right.CANCEL
     return Right.READ if _cover(iter(fitting), job.hosts) else Right.NONE
@@ -56,7 +61,8 @@ def _right_over(policy: Policy, principal: str, job: Overseen) -> Right:
 def _fitting(lines: Iterator[Oversight], command: Command, job: Overseen) -> Iterator[Oversight]:
     for line in lines:
         whose = line.principals is None or job.owner in line.principals
-        if whose and all(_allowed(name, narrowing, command, job) for name, narrowing in line.narrowings.items()):
+        where = whose and not line.hosts.isdisjoint(job.hosts)
+        if where and all(_allowed(name, narrowing, command, job) for name, narrowing in line.narrowings.items()):
             yield line
 
 
@@ -72,4 +78,4 @@ def _allowed(name: str, narrowing: Narrowing, command: Command, job: Overseen) -
 
 
 def _cover(lines: Iterator[Oversight], hosts: Collection[str]) -> bool:
-    return frozenset[str]().union(*(line.hosts for line in lines)).issuperset(hosts)
+    return bool(hosts) and frozenset[str]().union(*(line.hosts for line in lines)).issuperset(hosts)

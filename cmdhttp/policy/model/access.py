@@ -121,12 +121,18 @@ class CallbackSpec(Strict):
 
 
 class CaseSpec(Strict):
-    """A test of the policy: the decision that a call must get. Without `at` it is asked for the moment of the load."""
+    """A test of the policy: the decision that a call must get, or whether a job of another may be read or canceled.
+
+    Without `at` a call is asked for the moment of the load.
+    """
 
     name: str | None = Field(default=None, description="How messages call this test.")
     caller: str = Field(alias="as", description="The principal that calls.")
-    run: str = Field(description="The command that is called.")
-    on: str = Field(description="The host that it is called for.", examples=["local"])
+    run: str | None = Field(default=None, description="The command that is called.")
+    read: str | None = Field(default=None, description="The command whose job is read.")
+    cancel: str | None = Field(default=None, description="The command whose job is canceled.")
+    of: str | None = Field(default=None, description="The principal that owns the job that is read or canceled.")
+    on: str = Field(description="The host that it is called for, or that the job is on.", examples=["local"])
     values: dict[ParamName, Any] = Field(
         default_factory=dict, alias="with", description="The values, as a caller would send them."
     )
@@ -138,3 +144,19 @@ class CaseSpec(Strict):
     )
     because: str | None = Field(default=None, description="The `why` of the deny that must be among the reasons.")
     argv: list[str] | None = Field(default=None, description="The exact arguments that must come out.")
+
+    @property
+    def command(self) -> str:
+        return self.run or self.read or self.cancel or ""
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if sum(name is not None for name in (self.run, self.read, self.cancel)) != 1:
+            raise ValueError("say one of 'run', 'read' and 'cancel'")
+        if (self.of is None) != (self.run is not None):
+            raise ValueError("'of' names the owner of a job: it goes with 'read' and 'cancel', and they need it")
+        if self.run is None and (self.at or self.because or self.argv or self.expect not in ("allow", "deny")):
+            raise ValueError(
+                "a test with 'read' or 'cancel' expects 'allow' or 'deny', and takes no 'at', 'because' or 'argv'"
+            )
+        return self
