@@ -42,6 +42,12 @@ class Readers:
     def may_read(self, principal: Principal, job: Job) -> bool:
         return self.right(principal, job) is not Right.NONE
 
+    def may_list(self, principal: Principal, owner: str | None) -> bool:
+        """Whether some line could let a principal read jobs of another; None stands for anybody's."""
+        held = self._holder.current.principals.get(principal.name)
+        lines = (line for lines in held.oversight.values() for line in lines) if held else ()
+        return any(owner is None or line.principals is None or owner in line.principals for line in lines)
+
     async def record(self, principal: Principal, job: Job) -> None:
         """Record once that a caller reads a job of another. Raises Unavailable; then nothing may be told."""
         reading = (principal.name, job.id)

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import anyio
@@ -37,7 +37,7 @@ from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.door import Used
 from cmdhttp.jobs.hub import Hub, Told
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
-from cmdhttp.jobs.listing import Filter
+from cmdhttp.jobs.listing import Filter, passes
 from cmdhttp.jobs.rates import RateLeft
 from cmdhttp.jobs.refusals import Arrivals, Refusals
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
@@ -45,7 +45,7 @@ from cmdhttp.jobs.supervisor import Supervisor
 from cmdhttp.jobs.ticket import Place, Ticket
 from cmdhttp.plan.build import build_plan, check_wish
 from cmdhttp.plan.model import Plan
-from cmdhttp.policy.compiled import Command, Policy, Quota
+from cmdhttp.policy.compiled import Command, Oversight, Policy, Quota
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.oversee import Right
 from cmdhttp.policy.select import default_host, select_hosts
@@ -58,7 +58,16 @@ from cmdhttp.telemetry.metrics import Metrics
 _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
 _RETRY_AFTER = 5
+_LOOKED_AT = 200
 _REMOVAL_PAUSE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Jobs of a list, perhaps more than were asked for. `looked_at_to`: the id after which nothing was looked at yet, if so."""
+
+    jobs: list[Job]
+    looked_at_to: str | None = None
 
 
 class Service:
@@ -211,10 +220,25 @@ class Service:
         """Wait for the end of a job that was already found readable, or for the service to drain; return it as it is then."""
         return await self._hub.finished(wanted) or await self._existing(wanted)
 
-    async def page(self, principal: Principal, wanted: Filter) -> list[Job]:
-        """Return a page of the caller's own jobs, newest first, as they are now."""
-        jobs = await self._journal.page(wanted)
-        return [self._hub.live(job.id) or job for job in jobs if job.principal == principal.name]
+    async def page(self, principal: Principal, wanted: Filter) -> Page:
+        """Return a page of the jobs that the filter asks for and the caller may read, newest first, as they are now.
+
+        Of others no more than a fixed number is looked at, however few of them the caller may read. Raises Unavailable.
+        """
+        own = replace(wanted, principal=principal.name)
+        if wanted.principal not in (None, principal.name) and not self._readers.may_list(principal, wanted.principal):
+            return Page(jobs=[])
+        if wanted.principal == principal.name or not self._readers.may_list(principal, wanted.principal):
+            jobs = await self._journal.page(own)
+            return Page(jobs=[self._hub.live(job.id) or job for job in jobs])
+        looked_at = await self._journal.page(replace(wanted, limit=_LOOKED_AT))
+        now = [self._hub.live(job.id) or job for job in looked_at]
+        jobs = [job for job in now if passes(job, wanted) and self.may_read(principal, job)]
+        others = sum(job.principal != principal.name for job in jobs)
+        if others:
+            fields = {"principal": principal.name, "owner": wanted.principal or "*", "jobs": others}
+            await self._record_access(Code.JOBS_LISTED, fields)
+        return Page(jobs=jobs, looked_at_to=looked_at[-1].id if len(looked_at) == _LOOKED_AT else None)
 
     def follow(self, principal: Principal, job: Job, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
         """Return the events after a number, as long as the caller may read them; None after each silence in seconds."""
@@ -295,6 +319,15 @@ class Service:
     def roles(self, principal: Principal) -> tuple[str, ...]:
         held = self.policy.principals.get(principal.name)
         return held.roles if held else ()
+
+    def overseen(self, principal: Principal) -> list[tuple[Oversight, list[str]]]:
+        """Return the lines of the policy that give a principal rights over jobs of others, with the commands of each."""
+        held, commands = self.policy.principals.get(principal.name), self.policy.commands.values()
+        lines = {line.at: line for lines in held.oversight.values() for line in lines} if held else {}
+        return [
+            (lines[place], sorted(one.name for one in commands if not lines[place].atoms.isdisjoint(one.atoms)))
+            for place in sorted(lines)
+        ]
 
     def used_by(self, principal: Principal) -> tuple[Quota, Used]:
         """Return what the policy lets a principal ask for, and what of it is used."""
@@ -424,7 +457,7 @@ class Service:
         return Receipt(seq=head.seq, head=head.hash)
 
     async def _record_access(self, code: Code, fields: Mapping[str, object]) -> Receipt:
-        undone = "the job was not stopped" if code is Code.JOB_CANCEL else "nothing is told of the job"
+        undone = "the job was not stopped" if code is Code.JOB_CANCEL else "nothing is told of jobs of others"
         return await self._record(code, fields, undone=undone)
 
     def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:

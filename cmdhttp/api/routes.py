@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cmdhttp.api.body import Answer, read_object, run_request
-from cmdhttp.api.commands import command_document, quota_document
+from cmdhttp.api.commands import command_document, oversight_document, quota_document
 from cmdhttp.api.encoders import Media, encode_json
 from cmdhttp.api.inline import longest, page_of
 from cmdhttp.api.query import (
@@ -141,7 +141,7 @@ class Api:
         query = Query(request)
         limit = int(query.number("limit", low=1, high=_MAX_PAGE) or _PAGE)
         wanted = Filter(
-            principal=_principal(request).name,
+            principal=query.principal(own=_principal(request).name),
             limit=limit + 1,
             before=query.cursor(),
             states=query.states(),
@@ -152,8 +152,9 @@ class Api:
         )
         query.check()
         found = await self._service.page(_principal(request), wanted)
-        page = page_of(found, limit=limit)
-        cursor = base64.urlsafe_b64encode(page[-1].id.encode()).decode() if len(found) > len(page) else None
+        page = page_of(found.jobs, limit=limit)
+        last = page[-1].id if len(found.jobs) > len(page) else found.looked_at_to
+        cursor = base64.urlsafe_b64encode(last.encode()).decode() if last else None
         return _json({"jobs": [self._document(job, None) for job in page], "next_cursor": cursor})
 
     async def job(self, request: Request) -> "Response | _WaitResponse":
@@ -252,18 +253,17 @@ class Api:
 
     async def me(self, request: Request) -> Response:
         principal = _principal(request)
+        used = quota_document(*self._service.used_by(principal))
+        limits = {"wait": _MAX_WAIT, "body_bytes": self._settings.body_max} | used
         return _json(
             {
                 "principal": principal.name,
                 "authenticated_by": principal.method,
                 "credential": principal.credential,
                 "roles": list(self._service.roles(principal)),
+                "jobs_of_others": [oversight_document(*each) for each in self._service.overseen(principal)],
                 "policy": self._service.policy.digest,
-                "limits": {
-                    "wait": _MAX_WAIT,
-                    "body_bytes": self._settings.body_max,
-                    **quota_document(*self._service.used_by(principal)),
-                },
+                "limits": limits,
             }
         )
 

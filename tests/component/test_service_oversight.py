@@ -136,6 +136,74 @@ def test_two_first_readings_are_one_record(service: Service) -> None:
     assert len(service.records("job.read", job=job["id"], count=1)) == 1
 
 
+def listed(service: Service, by: str, **filters: str | int) -> Document:
+    with service.client(by) as client:
+        return as_document(client.get("/v1/jobs", params=filters))
+
+
+def ids(page: Document) -> set[str]:
+    return {job["id"] for job in page["jobs"]}
+
+
+def test_lists_hold_what_may_be_read(service: Service) -> None:
+    """Of ann's jobs bob gets those that a line takes in, and of his own all; it is on record."""
+    fits, other = service.result("exit", {"params": {"code": 0}}), service.result("exit", {"params": {"code": 4}})
+    own = service.result("exit", {"params": {"code": 5}}, principal="bob")
+    every = {fits["id"], other["id"], own["id"]}
+    assert ids(listed(service, "bob", principal="ann")) & every == {fits["id"]}
+    assert ids(listed(service, "bob", principal="*")) & every == {fits["id"], own["id"]}
+    assert ids(listed(service, "bob")) & every == ids(listed(service, "bob", principal="bob")) & every == {own["id"]}
+    assert ids(listed(service, "bob", principal="*", command="exit", state="failed", host="local")) == {own["id"]}
+    assert ids(listed(service, "bob", principal="*", host="far", command="exit")) == set()
+    records = service.records("jobs.listed", count=2)
+    assert {(record["principal"], record["owner"]) for record in records} == {("bob", "ann"), ("bob", "*")}
+
+
+def test_pages_lead_to_every_job_once(service: Service) -> None:
+    for _ in range(3):
+        service.result("exit", {"params": {"code": 0}})
+    whole, seen = ids(listed(service, "bob", principal="*", limit=200)), list[str]()
+    cursor: str | None = ""
+    while cursor is not None:
+        page = listed(service, "bob", principal="*", limit=2, **({"cursor": cursor} if cursor else {}))
+        seen += [job["id"] for job in page["jobs"]]
+        cursor = page["next_cursor"]
+    assert sorted(seen) == sorted(whole)
+    assert len(seen) > 2
+
+
+def test_who_oversees_nobody_learns_nothing_of_others(service: Service) -> None:
+    """The owner has no line with jobs: another's name, an unknown one, and everybody's give her own jobs at most."""
+    service.result("exit", {"params": {"code": 1}}, principal="bob")
+    for name in ("bob", "nobody"):
+        assert listed(service, "ann", principal=name) == {"jobs": [], "next_cursor": None}
+    assert {job["id"] for job in service.list_jobs(principal="*")} == {job["id"] for job in service.list_jobs()}
+    assert listed(service, "bob", principal="nobody") == {"jobs": [], "next_cursor": None}
+
+
+@pytest.mark.parametrize("name", ["", "a b", "role:all", "**", "ann\n", "x" * 65, "é", "'; --"])
+def test_a_name_that_is_none_is_told(service: Service, name: str) -> None:
+    with service.client("bob") as client:
+        answer = client.get("/v1/jobs", params={"principal": name})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
+def test_me_says_the_rights(service: Service) -> None:
+    with service.client("bob") as client:
+        rights = as_document(client.get("/v1/me"))["jobs_of_others"]
+    assert {
+        "right": "cancel",
+        "commands": ["sleep"],
+        "hosts": ["local"],
+        "of": ["ann"],
+        "params": [],
+        "role": "lead",
+    } in rights
+    assert [right["params"] for right in rights if right["commands"] == ["exit"]] == [["code"]]
+    with service.client("ann") as client:
+        assert as_document(client.get("/v1/me"))["jobs_of_others"] == []
+
+
 def test_a_reading_that_has_begun_ends_with_the_right(service: Overseen) -> None:
     """Events end as interrupted, output ends, a long poll answers as if there were no job; the owner reads on."""
     job = service.launch("tick", {"params": {"count": 1000, "pause": 0.05}, "hosts": ["local"]})
