@@ -20,8 +20,9 @@ from cmdhttp.execution.local.orders import spawn_order
 from cmdhttp.execution.local.trial import Verdict, try_guard
 from cmdhttp.plan.model import LocalTarget, Step
 from tests.support.cli import cmdhttp
+from tests.support.ports import free_port
 from tests.support.reloading import ReloadingService
-from tests.support.service import Service, environment, free_port, wait_until
+from tests.support.service import Service, environment, wait_until
 
 STRANGER = 12345
 TOKEN = mint(bytes(ENTROPY_BYTES))
@@ -382,7 +383,7 @@ def test_the_first_process_of_a_namespace(machine: Machine) -> None:
     done = subprocess.run(
         ["unshare", *rights, "--pid", "--fork", "--mount-proc", *program],
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
         env=environment(),
     )

@@ -16,7 +16,7 @@ from tests.support.escaping import Attempt, EscapeService, open_files, zombies
 from tests.support.jobs_of_escapees import all_away, by_kind, check_lost, check_nothing_left, ended, restart
 from tests.support.service import Document, wait_until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 _BROKER_BACK = 6.0
 """Seconds; it is one second on a machine that has nothing else to do."""
 

@@ -11,7 +11,7 @@ from tests.support.escaping import EscapeService, end_all, survivors, zombies
 from tests.support.jobs_of_escapees import all_away, check_lost, check_nothing_left, restart
 from tests.support.service import wait_until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 _BROKER_BACK = 6.0
 """Seconds; it is one second on a machine that has nothing else to do."""

@@ -23,7 +23,8 @@ from cmdhttp.policy.cases import coverage
 from cmdhttp.policy.load import Inputs, load
 from cmdhttp.policy.schema import policy_schema
 from tests.support.editor import read_as_editor
-from tests.support.service import environment, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.service import environment, wait_until
 
 FILES = {".schema.json", "access.yaml", "commands.yaml", "hosts.yaml"}
 TOKEN = re.compile(r"^  (cmdh_\w+)$", re.MULTILINE)
@@ -34,7 +35,7 @@ def cmdhttp(*arguments: str, cwd: Path, umask: int = -1, limit: str = "") -> sub
     """Run the program in a folder. `limit` is a line of shell that runs before it."""
     argv = ["/bin/sh", "-c", f'{limit}\nexec "$@"', "sh", *ARGV, *arguments]
     env = {**environment(), "PYTHONPATH": str(Path.cwd())}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False, cwd=cwd, umask=umask, env=env)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, umask=umask, env=env)
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -227,7 +228,7 @@ def serving(folder: Path, listen: str) -> Iterator[None]:
         [*ARGV, "serve", *flags], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: answers(f"http://{ops}/readyz"), "the service is ready", seconds=10)
+            wait_until(lambda: answers(f"http://{ops}/readyz"), "the service is ready")
             yield
         finally:
             process.terminate()
@@ -250,7 +251,7 @@ def test_the_printed_call_works(begun: tuple[Path, str]) -> None:
     assert program == "curl"
     with serving(folder, listen):
         done = subprocess.run(
-            ["curl", *arguments], capture_output=True, text=True, timeout=15, check=True, env=environment()
+            ["curl", *arguments], capture_output=True, text=True, timeout=60, check=True, env=environment()
         )
         job = json.loads(done.stdout)
     assert (job["state"], job["command"], job["ok"]) == ("succeeded", "disk.usage", True)

@@ -30,7 +30,7 @@ from tests.support.escaping import Attempt, end_all
 from tests.support.remote import FLAVOURS
 from tests.support.service import Document, wait_until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
