@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.support.calling import call
 from tests.support.service import NDJSON, Document, Service, as_dict, as_document, read_events, wait_until
 
 UNKNOWN = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -179,6 +180,13 @@ def test_who_oversees_nobody_learns_nothing_of_others(service: Service) -> None:
         assert listed(service, "ann", principal=name) == {"jobs": [], "next_cursor": None}
     assert {job["id"] for job in service.list_jobs(principal="*")} == {job["id"] for job in service.list_jobs()}
     assert listed(service, "bob", principal="nobody") == {"jobs": [], "next_cursor": None}
+
+
+def test_the_client_lists_them(service: Service) -> None:
+    job = service.result("exit", {"params": {"code": 0}})
+    done = call(service, "jobs", "list", "--principal", "ann", "--all", principal="bob")
+    assert (done.returncode, job["id"] in done.stdout.decode()) == (0, True)
+    assert call(service, "jobs", "list", "--principal", "bob", "--all", principal="ann").stdout == b""
 
 
 @pytest.mark.parametrize("name", ["", "a b", "role:all", "**", "ann\n", "x" * 65, "é", "'; --"])

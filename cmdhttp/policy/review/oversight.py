@@ -4,7 +4,7 @@ A right is a host, whose jobs, and with which values, to read or to stop. `right
 hosts are compared one by one, and owners too. Words that do not prove that a right was there before make it a gain.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cmdhttp.policy.compiled import Command, Oversight, Policy, lookup
@@ -97,17 +97,23 @@ def _beyond(mine: list[Overseer], other: list[Overseer], owners: frozenset[str],
     for one in mine:
         covering = [each for each in other if _covers(each, one)]
         whose = owners if one.line.principals is None else one.line.principals
-        hosts = sorted(host for host in one.hosts if not whose <= _owners(covering, host, owners))
+        hosts = sorted(_uncovered(one.hosts, covering, whose))
         if hosts:
             there = [each.words for each in other if not each.hosts.isdisjoint(hosts)]
             words = " or ".join(dict.fromkeys(there)) or "nothing"
             yield Turn(sign=sign, mine=one, other=words, hosts=tuple(hosts))
 
 
-def _owners(covering: Iterable[Overseer], host: str, owners: frozenset[str]) -> frozenset[str]:
-    """Whose jobs on a host are taken in by some of these."""
-    found = (each.line.principals for each in covering if host in each.hosts)
-    return frozenset[str]().union(*(owners if names is None else names for names in found))
+def _uncovered(hosts: frozenset[str], covering: list[Overseer], whose: frozenset[str]) -> Iterator[str]:
+    """The hosts on which some of these owners' jobs are taken in by none of the lines; hosts with the same lines are one."""
+    known: dict[tuple[bool, ...], bool] = {}
+    for host in hosts:
+        there = tuple(host in each.hosts for each in covering)
+        if there not in known:
+            lines = [each.line.principals for each, here in zip(covering, there, strict=True) if here]
+            known[there] = None in lines or whose <= frozenset[str]().union(*(names for names in lines if names))
+        if not known[there]:
+            yield host
 
 
 def _covers(wide: Overseer, one: Overseer) -> bool:
