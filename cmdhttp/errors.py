@@ -14,7 +14,9 @@
     ├── RangeError         a byte range outside the output             416
     ├── TooMany            a limit of this caller, command or host     429
     ├── Unavailable        draining, queue full, record not writable   503
-    │   └── NoSpace        the disk is nearly full
+    │   ├── NoSpace        the disk is nearly full
+    │   └── StoreFailed    the job database is damaged or fails
+    ├── RecordDamaged      the record of one job cannot be read    500
     └── ConfigError        the service cannot start as it is set up    (CLI, exit 2)
 
 Low layers raise; the edge renders once and logs once. `code` is stable and documented in `docs/reference/problems.md`;
@@ -185,6 +187,31 @@ class Unavailable(CmdHttpError):
 class NoSpace(Unavailable):
     code = "no_space"
     title = "The service's disk is nearly full"
+
+
+class StoreFailed(Unavailable):
+    code = "store_failed"
+    title = "The service's records cannot be read or written"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The service's job database is damaged, or its disk fails. A call that got this answer has started nothing.",
+            hint="Try again later. Whoever runs the service sees why in its /readyz and its log.",
+            retry_after=60,
+        )
+
+
+class RecordDamaged(CmdHttpError):
+    code = "record_damaged"
+    title = "The record of this job is damaged"
+
+    def __init__(self, principal: str) -> None:
+        """`principal` is whose job it is, as far as that is known."""
+        super().__init__(
+            "What the service has kept of this job cannot be read; other jobs can.",
+            hint="Whoever runs the service can restore its data folder from a backup. The audit log tells how the job ended.",
+        )
+        self.principal = principal
 
 
 class ConfigError(CmdHttpError):

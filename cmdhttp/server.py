@@ -32,6 +32,7 @@ from cmdhttp.api.app import Check, api_app, ops_app
 from cmdhttp.api.routes import Api, ApiSettings
 from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
+from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Authenticator
 from cmdhttp.clock import Clock, SystemClock
 from cmdhttp.errors import ConfigError
@@ -68,6 +69,8 @@ _DESCRIPTORS = 65536
 _COLLECT_AFTER = 10_000
 _BROKER_SECONDS = 30.0
 _LONGEST_PID = 20
+_LEFT_FOR_AUDIT = 0.5
+"""The part of the space kept for the ends of jobs that their rows in the database may not use."""
 
 
 def serve(
@@ -165,7 +168,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     settings, source, holder, link = parts
     clock = SystemClock()
     metrics = Metrics(version=__version__)
-    audit = AuditLog(_audit_path(settings), now=clock.now)
+    audit = AuditLog(_audit_path(settings), now=clock.now, reserve=settings.audit_reserve)
     aside = await _set_aside(settings, clock)
     journal = Journal(settings.data, reserve=settings.disk_reserve)
     leases = Leases(monotonic=clock.monotonic)
@@ -202,8 +205,10 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         on_end=on_end,
         on_wait=metrics.waited,
     )
+    supervisor.make_room = lambda: audit.reserve.give_up(leave=_LEFT_FOR_AUDIT)
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
     upkeep = make_upkeep(settings, journal=journal, leases=leases, audit=audit, metrics=metrics, clock=clock)
+    failures = Tally(audit, Code.AUTH_FAILED, counted="failures", monotonic=clock.monotonic)
     reloader = Reloader(
         source=source,
         holder=holder,
@@ -242,19 +247,32 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
         checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": upkeep.check}
-        yield _House(
-            api=api_app(api, authenticator=authenticator, audit=audit, metrics=metrics),
-            ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
-            hub=hub,
-            supervisor=supervisor,
-            reloader=reloader,
-            upkeep=upkeep,
-        )
+        async with _counting(failures, service.refusals):
+            yield _House(
+                api=api_app(api, authenticator=authenticator, failures=failures, metrics=metrics),
+                ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
+                hub=hub,
+                supervisor=supervisor,
+                reloader=reloader,
+                upkeep=upkeep,
+            )
         await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
     finally:
         await executors.ssh.aclose()
         journal.close()
         audit.close()
+
+
+@asynccontextmanager
+async def _counting(*tallies: Tally) -> AsyncIterator[None]:
+    """Record what was counted, each second and at the end of the block."""
+    async with anyio.create_task_group() as group:
+        for tally in tallies:
+            group.start_soon(tally.watch)
+        yield
+        group.cancel_scope.cancel()
+    for tally in tallies:
+        await tally.close()
 
 
 def _door(settings: Settings, holder: PolicyHolder, metrics: Metrics, clock: Clock) -> Door:
@@ -368,7 +386,7 @@ def _checks(
 
     async def audit_writable() -> str:
         await audit.mend()  # else a service that gets no calls because it is not ready would never be ready again
-        return audit.trouble
+        return audit.trouble or audit.reserve.trouble
 
     async def policy_usable() -> str:
         if reloader.trouble:

@@ -15,6 +15,7 @@ import anyio
 
 from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
+from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Principal
 from cmdhttp.call import Call, Explanation, Submitted, idempotency_key, overall
 from cmdhttp.clock import Clock
@@ -28,18 +29,20 @@ from cmdhttp.errors import (
     Limit,
     NeedsApproval,
     NotFound,
+    RecordDamaged,
+    StoreFailed,
     TooMany,
     Unavailable,
 )
 from cmdhttp.execution.model import Order, StopReason, Stream
 from cmdhttp.ids import is_job_id, job_id
+from cmdhttp.jobs.arrivals import Arrivals
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.door import Used
 from cmdhttp.jobs.hub import Hub, Told
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.listing import Filter, passes
 from cmdhttp.jobs.rates import RateLeft
-from cmdhttp.jobs.refusals import Arrivals, Refusals
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
 from cmdhttp.jobs.supervisor import Supervisor
 from cmdhttp.jobs.ticket import Place, Ticket
@@ -91,7 +94,7 @@ class Service:
         self._hub = hub
         self._supervisor = supervisor
         self._arrivals = Arrivals()
-        self._refusals = Refusals(audit, monotonic=clock.monotonic)
+        self.refusals = Tally(audit, Code.CALL_LIMITED, counted="refusals", monotonic=clock.monotonic)
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
@@ -121,7 +124,10 @@ class Service:
             raise
         if key is not None and (replayed := await self._replayed(key)) is not None:
             return replayed
+        if self._journal.database.damage:
+            raise StoreFailed
         self._journal.room.check()
+        self._audit.reserve.check()
         job = self._new_job(principal, call, plan)
         try:
             with self._arrivals.of(key), self._supervisor.admit(principal.name, plan) as ticket:
@@ -141,14 +147,17 @@ class Service:
     async def _keep(
         self, ticket: Ticket, principal: Principal, call: Call, plan: Plan, job: Job, key: IdempotencyKey | None
     ) -> Replay | None:
-        """Record the start and hand the job over."""
-        head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
-        try:
-            kept = replace(job, receipt=head)
-            return await self._supervisor.submit(ticket, kept, plan, _order(principal, call, plan), key)
-        except Unavailable:
-            await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
-            raise
+        """Record the start and hand the job over: both or neither, even if nobody waits for the answer any more."""
+        replay: Replay | None = None
+        with anyio.CancelScope(shield=True):
+            head = await self._record(Code.JOB_STARTED, start_record(principal, call, plan, job))
+            try:
+                kept = replace(job, receipt=head)
+                replay = await self._supervisor.submit(ticket, kept, plan, _order(principal, call, plan), key)
+            except Unavailable:
+                await self._record(Code.JOB_REFUSED, {"job": job.id, "principal": principal.name})
+                raise
+        return replay
 
     async def _refused(
         self, limit: Limit, principal: Principal, call: Call, key: IdempotencyKey | None
@@ -159,7 +168,7 @@ class Service:
             if (replayed := await self._replayed(key)) is not None:
                 return replayed
         self._metrics.refused(limit)
-        await self._refusals.note(principal.name, lambda: limit_record(principal, call, limit))
+        await self.refusals.note(principal.name, lambda: limit_record(principal, call, limit))
         return None
 
     async def explain(self, principal: Principal, call: Call) -> Explanation:
@@ -436,8 +445,16 @@ class Service:
         return Submitted(job=job, replayed=True) if job else None  # it was old, and is gone with its key
 
     async def _readable(self, principal: Principal, wanted: str) -> Job:
-        """The one check for reading a job. Raises NotFound, alike for a job that is not there and one that is not told."""
-        job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
+        """The one check for reading a job. Raises NotFound, alike for a job that is not there and one that is not told.
+
+        Of a job whose record is damaged only the owner is known, who alone is told so.
+        """
+        try:
+            job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
+        except RecordDamaged as error:
+            if error.principal == principal.name:
+                raise
+            job = None
         if job is None or not self.may_read(principal, job) or not self._hub.leases.ask(wanted):
             raise _no_job()
         return job

@@ -45,6 +45,7 @@ class Settings:
     keep_jobs: int = 1_000_000
     keep_bytes: int = 20 << 30
     disk_reserve: int = 512 << 20
+    audit_reserve: int = 16 << 20
     prune_every: float = 60.0
     damaged_database: str = "refuse"
     log_level: str = "info"
@@ -104,6 +105,8 @@ SETTINGS: Mapping[str, str] = {
     " disk; 0: without limit",
     "disk_reserve": "bytes of the disk that are left free: below that new jobs get 503 and those that run go on; never more than"
     " a tenth of the disk; 0: none",
+    "audit_reserve": "bytes of the disk that are taken at the start for the ends of running jobs; without them new jobs get 503;"
+    " never more than a tenth of the disk; 0: none",
     "prune_every": "seconds between two looks for finished jobs to remove",
     "damaged_database": "refuse or set_aside: what to do at the start when the job database is damaged",
     "log_level": "debug, info, warning or error",
@@ -112,7 +115,7 @@ SETTINGS: Mapping[str, str] = {
 _LOWEST: Mapping[str, float] = {
     "policy_poll": 0, "wait": 0, "heartbeat": 0.05, "drain": 0, "body_max": 1024, "inline_max": 0, "max_running": 1,
     "max_queued": 0, "queue_deadline": 0, "keep_alive": 1, "ssh_idle": 0, "keep_days": 0, "keep_jobs": 0, "keep_bytes": 0,
-    "disk_reserve": 0, "prune_every": 0.1,
+    "disk_reserve": 0, "audit_reserve": 0, "prune_every": 0.1,
 }  # fmt: skip
 _HIGHEST: Mapping[str, float] = {
     "policy_poll": 3600, "wait": 90, "heartbeat": 60, "body_max": 64 << 20, "inline_max": 64 << 20, "ssh_idle": 3600,

@@ -9,6 +9,7 @@ import anyio
 
 from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
+from cmdhttp.audit.reserve import Reserve
 from cmdhttp.clock import Clock
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.leases import Leases
@@ -25,6 +26,7 @@ _log = logging.getLogger("cmdhttp.retention")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
     room: Room
+    reserve: Reserve
     retention: Retention
 
     @asynccontextmanager
@@ -32,6 +34,7 @@ class Upkeep:
         """Look at the disk and remove old jobs until the end of the block."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.room.watch)
+            group.start_soon(self.reserve.watch)
             group.start_soon(self.retention.watch)
             yield
             group.cancel_scope.cancel()
@@ -68,4 +71,4 @@ def make_upkeep(
         files=lambda: retention.stored.files,
         database=lambda: retention.stored.database,
     )
-    return Upkeep(room=room, retention=retention)
+    return Upkeep(room=room, reserve=audit.reserve, retention=retention)

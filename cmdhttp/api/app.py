@@ -13,7 +13,7 @@ from cmdhttp.api.encoders import encode_json
 from cmdhttp.api.gate import Gate
 from cmdhttp.api.problems import handle
 from cmdhttp.api.routes import Api
-from cmdhttp.audit.log import AuditLog
+from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Authenticator
 from cmdhttp.errors import CmdHttpError
 from cmdhttp.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -24,12 +24,12 @@ Check = Callable[[], Awaitable[str]]
 """Returns an empty text if all is well, else what is wrong."""
 
 
-def api_app(api: Api, *, authenticator: Authenticator, audit: AuditLog, metrics: Metrics) -> ASGIApp:
+def api_app(api: Api, *, authenticator: Authenticator, failures: Tally, metrics: Metrics) -> ASGIApp:
     """Return the application that callers reach."""
     handlers = {CmdHttpError: handle, HTTPException: handle, Exception: handle}
     app = Starlette(routes=api.routes(), exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Counted(Gate(app, authenticator=authenticator, audit=audit), metrics=metrics)
+    return Counted(Gate(app, authenticator=authenticator, failures=failures), metrics=metrics)
 
 
 class Counted:

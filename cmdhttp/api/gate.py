@@ -6,15 +6,12 @@ authenticates. A route that is added later cannot forget it.
 
 import logging
 import secrets
-from contextlib import suppress
 
-import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cmdhttp.api.problems import problem_response
 from cmdhttp.api.streams import serve_left
-from cmdhttp.audit.codes import Code
-from cmdhttp.audit.log import AuditLog
+from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Authenticator, Evidence
 from cmdhttp.errors import CmdHttpError, RequestError, Unauthenticated
 
@@ -31,7 +28,6 @@ _ONCE = frozenset(
         b"last-event-id",
     }
 )
-_RECORD_SECONDS = 1.0
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
 
@@ -39,12 +35,10 @@ _MAX_HEADER_BYTES = 32 << 10
 class Gate:
     """Wraps the API; `scope["state"]` gets `request_id` and `principal`."""
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, audit: AuditLog) -> None:
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, failures: Tally) -> None:
         self._app = app
         self._authenticator = authenticator
-        self._audit = audit
-        self._failures = 0
-        self._next_record = 0.0
+        self._failures = failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,7 +56,8 @@ class Gate:
             state["principal"] = self._authenticator.authenticate(evidence)
         except CmdHttpError as error:
             if isinstance(error, Unauthenticated):
-                await self._record_failure(request_id, client[0] if client else None)
+                source = client[0] if client else None
+                await self._failures.note("", lambda: {"request": request_id, "source": source})
             response = problem_response(error, request_id=request_id, instance=scope["path"])
             await response(scope, receive, send)
             return
@@ -71,17 +66,6 @@ class Gate:
             await serve_left(scope, receive, send)
         except Exception:  # noqa: BLE001 - the caller has its answer, or a cut one; this is the one place that logs it
             _log.exception("request %s failed", request_id)
-
-    async def _record_failure(self, request_id: str, source: str | None) -> None:
-        """Record the first failure of a second, with the count of those since the last record: a stranger fills no disk."""
-        self._failures += 1
-        if anyio.current_time() < self._next_record:
-            return
-        fields = {"request": request_id, "source": source, "failures": self._failures}
-        self._failures, self._next_record = 0, anyio.current_time() + _RECORD_SECONDS
-        # The answer is a refusal in any case, and readiness reports the log.
-        with suppress(OSError):
-            await self._audit.write(Code.AUTH_FAILED, fields)
 
 
 def check_request(scope: Scope) -> None:

@@ -1,5 +1,6 @@
 """Errors become RFC 9457 problem documents, once, at the edge."""
 
+import sqlite3
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
@@ -7,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cmdhttp.api.encoders import encode_json
-from cmdhttp.errors import CmdHttpError, MethodNotAllowed, NotFound, RequestError, Unauthenticated
+from cmdhttp.errors import CmdHttpError, MethodNotAllowed, NotFound, RequestError, StoreFailed, Unauthenticated
 
 _TYPE = "urn:cmdhttp:problem:"
 
@@ -55,6 +56,8 @@ async def handle(request: Request, error: Exception) -> Response:
         )
         detail = "There is no such route." if known is NotFound else "The method is not one of this route."
         error = known(detail, hint=hint)
+    if isinstance(error, sqlite3.Error):
+        error = StoreFailed()
     if not isinstance(error, CmdHttpError):
         error = CmdHttpError("The service failed to answer this request.", hint="Look for the request id in its log.")
     return problem_response(error, request_id=request_id, instance=request.scope["path"])

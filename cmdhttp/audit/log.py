@@ -3,26 +3,32 @@
 A record that was acknowledged is on disk (`fdatasync`). One that something waits for is synced at once; one that tells of
 what has happened is written at once, so that a kill of the service does not take it, and synced with the next, or after a
 moment. After a failed write nothing more is accepted until the file is whole again, and `write` raises, so that nothing
-runs unrecorded.
+runs unrecorded. On a full disk the ends of what has begun are written into the space that is kept for them; all else fails,
+so that nobody who is refused can use that space up.
 """
 
 import asyncio
+import errno
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cmdhttp.audit.chain import Head, head_after, link
 from cmdhttp.audit.codes import Code
+from cmdhttp.audit.reserve import NAME, Reserve
 from cmdhttp.clock import rfc3339
 from cmdhttp.errors import ConfigError
 
 _BATCH = 256
 _QUIET_SECONDS = 0.05
 _TAIL = 1 << 20
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OF_WHAT_HAS_BEGUN = frozenset({Code.JOB_ENDED, Code.JOB_REFUSED, Code.JOB_CANCEL, Code.SERVICE_STOPPED})
+"""What may use the space that is kept."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,8 +43,8 @@ class _Item:
 class AuditLog:
     """One file, one writer thread. `trouble` says what was wrong with the last write, or is empty."""
 
-    def __init__(self, path: Path, *, now: Callable[[], float]) -> None:
-        """Open or create. Raises ConfigError if the file cannot be continued."""
+    def __init__(self, path: Path, *, now: Callable[[], float], reserve: int = 0) -> None:
+        """Open or create. Raises ConfigError if the file cannot be continued. `reserve`: bytes, see `Reserve`."""
         self._now = now
         self._items: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         try:
@@ -53,6 +59,7 @@ class AuditLog:
                 else "Move the file away to keep it as evidence; a new chain begins then."
             )
             raise ConfigError(f"the audit log {path} cannot be continued: {error}", hint=hint) from error
+        self.reserve = Reserve(path.with_name(NAME), size=reserve)
         self._written = self._head
         self._unsynced: list[tuple[_Item, Head]] = []
         self._spoilt = False  # a failed write may have left something after what is whole
@@ -110,19 +117,48 @@ class AuditLog:
         return self._items.get()
 
     def _append(self, batch: list[_Item], *, sync: bool) -> None:
-        lines = bytearray()
-        for item in batch:
-            line, self._written = link(self._written, time=rfc3339(self._now()), code=item.code, fields=item.fields)
-            lines += line
-            self._unsynced.append((item, self._written))
+        lines = self._link(batch)
         sync = sync or len(self._unsynced) > _BATCH or any(item.urgent for item in batch)
         try:
             self._put(lines, sync=sync)
         except OSError as error:
-            self._end(error)
+            self._fail(error)
         else:
             if sync:
                 self._end(None)
+
+    def _link(self, items: Iterable[_Item]) -> bytearray:
+        lines = bytearray()
+        for item in items:
+            line, self._written = link(self._written, time=rfc3339(self._now()), code=item.code, fields=item.fields)
+            lines += line
+            self._unsynced.append((item, self._written))
+        return lines
+
+    def _fail(self, error: OSError) -> None:
+        """Tell of a failed write; on a full disk the ends of what has begun are written into the space that is kept."""
+        if error.errno not in _FULL:
+            self._end(error)
+            return
+        ends = [item for item, _ in self._unsynced if item.code in _OF_WHAT_HAS_BEGUN]
+        self._unsynced = [entry for entry in self._unsynced if entry[0].code not in _OF_WHAT_HAS_BEGUN]
+        self._end(error)
+        if ends:
+            self._end(self._put_into_reserve(ends))
+            self.trouble = f"not writable: {error.strerror}"
+
+    def _put_into_reserve(self, items: list[_Item]) -> OSError | None:
+        """Write, giving up a piece of what is kept each time that the disk is full. Returns what was wrong at last."""
+        lines = self._link(items)
+        while True:
+            try:
+                self._put(lines, sync=True)
+            except OSError as error:
+                self._spoilt = True
+                if error.errno not in _FULL or not self.reserve.give_up():
+                    return error
+            else:
+                return None
 
     def _put(self, lines: bytearray, *, sync: bool) -> None:
         if self._spoilt:

@@ -11,6 +11,8 @@ Only a foreign program that reads for long can let it grow, and only for as long
 """
 
 import asyncio
+import errno
+import logging
 import queue
 import sqlite3
 import threading
@@ -28,6 +30,7 @@ Work = Callable[[sqlite3.Connection], T]
 Queued = asyncio.Future
 """Done once what was queued is committed, or read; it raises what kept it from that."""
 
+_log = logging.getLogger("cmdhttp.jobs")
 _BATCH = 256
 _QUIET_SECONDS = 0.1
 _MOST_UNSYNCED = 256
@@ -109,7 +112,11 @@ class Database:
         """Remember that the file is damaged: what is whole in it works on, and whoever runs the service has to know."""
         name = getattr(error, "sqlite_errorname", "")
         if any(name.startswith(one) for one in _DAMAGE):
+            if not self.damage:
+                _log.error("new calls are refused: the job database is damaged: %s", error)
             self.damage = str(error)
+        elif isinstance(error, sqlite3.Error):
+            _log.error("the job database cannot be read or written: %s (%s)", error, name or type(error).__name__)
 
     def close(self) -> None:
         """Finish what is queued and close. Blocks until both threads have ended."""
@@ -180,6 +187,13 @@ def _way_out(error: sqlite3.Error) -> str:
             return "Another program holds the file; end it, and start again."
         case _:
             return DAMAGED
+
+
+def no_room(error: Exception) -> bool:
+    """Whether a write has failed because the disk is full, as far as that can be told."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR"))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -8,13 +8,17 @@ moment later: a power cut in between makes a job `lost` that had ended, which co
 makes anything run again. The tables are those of `schema`.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from cmdhttp.errors import RecordDamaged
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs import waiting
 from cmdhttp.jobs.artefacts import ArtefactStore
@@ -41,6 +45,8 @@ from cmdhttp.jobs.state import (
     apply,
 )
 from cmdhttp.jobs.waiting import Waiting
+
+_log = logging.getLogger("cmdhttp.jobs")
 
 DATABASE = "jobs.sqlite3"
 """The file's name in the data folder."""
@@ -174,7 +180,7 @@ class Journal:
         return await self._database.read(lambda db: _replay(db, sealed))
 
     async def get(self, job_id: str) -> Job | None:
-        """Return the job as its row and the events after it say."""
+        """Return the job as its row and the events after it say. Raises RecordDamaged."""
         return await self._database.read(lambda db: _get(db, job_id))
 
     async def events(self, job_id: str, *, after: int, limit: int) -> list[Numbered]:
@@ -192,7 +198,7 @@ class Journal:
 
         def work(db: sqlite3.Connection) -> list[Job]:
             rows = db.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id").fetchall()
-            return [job for (job_id,) in rows if (job := _get(db, job_id)) is not None]
+            return [job for (job_id,) in rows if (job := _get_if_whole(db, job_id)) is not None]
 
         return await self._database.read(work)
 
@@ -214,19 +220,21 @@ class Journal:
         """Return every job that waits and of which it is kept what was asked, in the order of their coming."""
 
         def work(db: sqlite3.Connection) -> list[tuple[Job, Waiting]]:
-            found = [(_get(db, job_id), order) for job_id, order in waiting.in_order(db)]
+            found = [(_get_if_whole(db, job_id), order) for job_id, order in waiting.in_order(db)]
             return [(job, order) for job, order in found if job is not None]
 
         return await self._database.read(work)
 
     async def page(self, wanted: Filter) -> list[Job]:
-        """Return a page of jobs, newest first."""
-        query, values = list_query(wanted)
-
-        def work(db: sqlite3.Connection) -> list[Job]:
-            return [JOB.validate_json(body) for (body,) in db.execute(query, values)]
-
-        return await self._database.read(work)
+        """Return a page of jobs, newest first. One whose record is damaged is left out, and others fill its place."""
+        found: list[Job] = []
+        while len(found) < wanted.limit:
+            jobs, last = await self._database.read(partial(_page, wanted=wanted))
+            found += jobs
+            if last is None:
+                break
+            wanted = replace(wanted, before=last, limit=wanted.limit - len(jobs))
+        return found
 
     async def probe(self) -> None:
         """Raise if nothing can be written."""
@@ -308,10 +316,10 @@ def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:
 
 
 def _get(db: sqlite3.Connection, job_id: str) -> Job | None:
-    row = db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    row = db.execute("SELECT principal, body FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         return None
-    job = JOB.validate_json(row[0])
+    job = _read_row(job_id, *row)
     if job.state.terminal:
         return job
     for (run,) in db.execute("SELECT run FROM dispatched WHERE job = ?", (job_id,)):
@@ -325,4 +333,42 @@ def _events(db: sqlite3.Connection, job_id: str, *, after: int, limit: int) -> l
     rows = db.execute(
         "SELECT kind, body FROM events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", (job_id, after, limit)
     )
-    return [_KINDS[kind].validate_json(body) for kind, body in rows]
+    try:
+        return [_KINDS[kind].validate_json(body) for kind, body in rows]
+    except (KeyError, ValidationError) as error:
+        principal = db.execute("SELECT principal FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        raise _damaged(job_id, principal[0] if principal else "") from error
+
+
+def _read_row(job_id: str, principal: str, body: bytes) -> Job:
+    """Read the record of a job. Raises RecordDamaged."""
+    try:
+        job = JOB.validate_json(body)
+    except ValidationError as error:
+        raise _damaged(job_id, principal) from error
+    if (job.id, job.principal) != (job_id, principal):
+        raise _damaged(job_id, principal)
+    return job
+
+
+def _damaged(job_id: str, principal: str) -> RecordDamaged:
+    _log.error("the record of job %s in the job database is damaged", job_id)
+    return RecordDamaged(principal)
+
+
+def _get_if_whole(db: sqlite3.Connection, job_id: str) -> Job | None:
+    """Return a job; None, too, if its record is damaged, so that it keeps no other from its end."""
+    with suppress(RecordDamaged):
+        return _get(db, job_id)
+    return None
+
+
+def _page(db: sqlite3.Connection, *, wanted: Filter) -> tuple[list[Job], str | None]:
+    """Return the jobs of a page that can be read, and where to go on if some could not and more may come."""
+    query, values = list_query(wanted)
+    rows = db.execute(query, values).fetchall()
+    jobs: list[Job] = []
+    for row in rows:
+        with suppress(RecordDamaged):
+            jobs.append(_read_row(*row))
+    return jobs, rows[-1][0] if len(jobs) < len(rows) == wanted.limit else None

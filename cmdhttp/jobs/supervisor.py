@@ -8,7 +8,7 @@ waits to the next life too.
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from cmdhttp.errors import Unavailable
 from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
+from cmdhttp.jobs.database import no_room
 from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Feed, Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
@@ -109,6 +110,8 @@ class Supervisor:
         self._permits = permits
         self._on_end = on_end
         self._on_wait = on_wait
+        self.make_room: Callable[[], bool] = lambda: False
+        """Frees a little of a full disk for the end of a job, or says that it cannot; it blocks."""
         self._live: dict[str, LiveJob] = {}
         self._revived: list[LiveJob] = []
         self._group: TaskGroup | None = None
@@ -167,7 +170,8 @@ class Supervisor:
             accepted = Accepted(seq=1, ts=job.created_at, job=job)
             spent = self.door.spent(ticket)
             waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(order, plan)
-            replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
+            with anyio.CancelScope(shield=True):  # else it could be kept, and nothing would run it
+                replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
             kept, live.kept = replay is None, waits is not None
         except (OSError, sqlite3.Error) as error:
             _log.error("the journal cannot be written: %s", error)
@@ -225,17 +229,21 @@ class Supervisor:
         async with anyio.create_task_group() as group:  # many commits at once are one
             for job in left:
                 group.start_soon(self._end_recovered, job, _CUT_OFF, _NOT_STARTED)
-        for job, asked in waiting:
-            found = await revive(job, asked)
-            if isinstance(found, RunError):
-                await self._end_recovered(job, found, found)
-                continue
-            ticket = self.door.enter_again(_claim(job.principal, found.plan))
-            live = self._live[job.id] = self._new(ticket, job, found.plan, found.order)
-            live.take_over()
-            live.kept = True
-            self._revived.append(live)
+        found = await _all_revived(revive, waiting)
+        async with anyio.create_task_group() as group:
+            for job, _ in waiting:
+                if isinstance(now := found[job.id], RunError):
+                    group.start_soon(self._end_recovered, job, now, now)
+                else:
+                    self._take_over(job, now)
         return len(left) + len(waiting) - len(self._revived), len(self._revived)
+
+    def _take_over(self, job: Job, revived: Revived) -> None:
+        ticket = self.door.enter_again(_claim(job.principal, revived.plan))
+        live = self._live[job.id] = self._new(ticket, job, revived.plan, revived.order)
+        live.take_over()
+        live.kept = True
+        self._revived.append(live)
 
     async def _end_recovered(self, job: Job, cut_off: RunError, not_started: RunError) -> None:
         await self._on_end(await self._settle(job, cut_off=cut_off, not_started=not_started))
@@ -339,14 +347,16 @@ class Supervisor:
         A disk that is full stays so for a while; this tries again until it can or the service stops.
         """
         pause = _FIRST_PAUSE
-        while not await self._closed_from_disk(live):
+        while (error := await self._closed_from_disk(live)) is not None:
+            if no_room(error) and await to_thread.run_sync(self.make_room):
+                continue
             if not self.accepting:
                 _log.error("job %s stays open until the next start", live.job_id)
                 return
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _closed_from_disk(self, live: LiveJob) -> bool:
+    async def _closed_from_disk(self, live: LiveJob) -> Exception | None:
         error = RunError(
             code=RunErrorCode.RECORD_FAILED,
             detail="The service could not write the job's records, so the run was stopped.",
@@ -359,9 +369,9 @@ class Supervisor:
             if job is not None and not job.state.terminal:
                 job = await self._settle(job, cut_off=error, not_started=error)
             live.recorder.job = job or live.recorder.job
-        except (OSError, sqlite3.Error):
-            return False
-        return True
+        except (OSError, sqlite3.Error) as failed:
+            return failed
+        return None
 
     async def _settle(self, job: Job, *, cut_off: RunError, not_started: RunError) -> Job:
         feed = self._hub.live_feed(job.id) or Feed(job)
@@ -391,6 +401,19 @@ class Supervisor:
         await recorder.surplus(index)
         tallies = await self._journal.measure(job_id, index)
         await recorder.runs_ended([_ended(index, run, State.LOST, error, tallies)])
+
+
+async def _all_revived(revive: Revive, waiting: Iterable[tuple[Job, Waiting]]) -> dict[str, Revived | RunError]:
+    """Decide on all at once: each decision is a record that has to be on disk, and many of them are one write."""
+    found: dict[str, Revived | RunError] = {}
+
+    async def decide(job: Job, asked: Waiting) -> None:
+        found[job.id] = await revive(job, asked)
+
+    async with anyio.create_task_group() as group:
+        for job, asked in waiting:
+            group.start_soon(decide, job, asked)
+    return found
 
 
 def _ended(index: int, run: Run, state: State, error: RunError, tallies: tuple[Tally, Tally]) -> RunEnded:

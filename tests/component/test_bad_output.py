@@ -1,8 +1,8 @@
 """Commands and readers that behave badly, through the real program: the outcome is true and nothing leaks."""
 
+import itertools
 import re
 import socket
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.escaping import EscapeService, open_files, zombies
 from tests.support.service import COMMANDS, Document, wait_until
+from tests.support.small_disk import small_disk
 from tests.support.sshd import is_alive
 
 pytestmark = pytest.mark.timeout(240)
@@ -120,15 +121,40 @@ def test_a_reader_that_stops_reading(service: BadService) -> None:
     assert f"{_LINES}\\n".encode() in read
 
 
-@contextmanager
-def small_disk(at: Path, *, megabytes: int) -> Iterator[None]:
-    """A file system of its own, which takes root."""
-    at.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(at)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
+def check_ran_or_says_why_not(job: Document) -> None:
+    """A job that was taken on a full disk: it ran, or its records failed, or its folder could not be made and nothing ran."""
+    assert job["finished_at"]
+    error = job["error"] or {"code": None}
+    assert error["code"] in (None, "record_failed", "spawn_failed")
+    if error["code"] == "spawn_failed":
+        assert "No space left on device" in error["detail"]
+        assert "Make room on the disk of the folder for runs" in error["hint"]
+        assert (job["state"], job["exit_code"], job["stdout_bytes"]) == ("failed", None, 0)
+
+
+def test_a_run_whose_folder_finds_no_room(tmp_path: Path) -> None:
+    """Nothing has run, and the job says that the disk is full and what to do."""
+    folder = tmp_path / "service"
+    runs = tmp_path / "runs"
+    with small_disk(runs, megabytes=1, files=100), BadService.running(folder, runs=str(runs)) as service:
+        assert service.result("closer")["exit_code"] == 5
+        fillers = list(fill_with_files(runs))
+        job = service.result("closer")
+        check_ran_or_says_why_not(job)
+        assert job["error"]["code"] == "spawn_failed"
+        for filler in fillers:
+            filler.unlink()
+        assert service.result("closer")["exit_code"] == 5
+
+
+def fill_with_files(folder: Path) -> Iterator[Path]:
+    """Make empty files until the file system takes no more."""
+    for number in itertools.count():
+        try:
+            (folder / f"filler-{number}").touch()
+        except OSError:
+            return
+        yield folder / f"filler-{number}"
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_the_output(tmp_path: Path) -> None:

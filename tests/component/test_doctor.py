@@ -5,19 +5,25 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from cmdhttp.audit.reserve import Reserve
 from cmdhttp.auth.tokens import ENTROPY_BYTES, mint
 from cmdhttp.cli.doctor import places
 from cmdhttp.execution.local.orders import spawn_order
 from cmdhttp.execution.local.trial import Verdict, try_guard
+from cmdhttp.jobs.database import open_database
+from cmdhttp.jobs.salvage import set_aside
+from cmdhttp.jobs.schema import STEPS
 from cmdhttp.plan.model import LocalTarget, Step
 from tests.support.cli import cmdhttp
 from tests.support.ports import free_port
@@ -121,6 +127,55 @@ def machine(tmp_path: Path) -> Machine:
 
 def everything(folder: Path) -> set[tuple[str, int]]:
     return {(str(path), path.lstat().st_mode) for path in folder.rglob("*")}
+
+
+def test_a_database_that_is_damaged_put_aside_or_newer(machine: Machine) -> None:
+    """Each is told with what to do, and the doctor changes none of them."""
+    machine.data.mkdir(mode=0o700)
+    path = machine.data / "jobs.sqlite3"
+    open_database(path).close()
+    assert machine.look().of("database")[:2] == ("ok", f"{path} is of version {len(STEPS)}, and whole")
+    aside = set_aside(path, now=0.0)
+    state, what, hint = machine.look().of("set_aside")
+    assert (state, hint) == ("warn", "Rescue from it what you need, then remove it.")
+    assert str(aside) in what
+    aside.rename(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    damaged = path.read_bytes()
+    state, what, hint = machine.look().of("database")
+    assert state == "fail"
+    assert "is damaged" in what
+    assert "--damaged-database set_aside" in hint
+    assert path.read_bytes() == damaged
+    path.write_bytes(b"no database at all" * 1000)
+    assert machine.look().state("database") == "fail"
+    path.write_bytes(whole)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version={len(STEPS) + 1}")
+    state, what, _ = machine.look().of("database")
+    assert state == "fail"
+    assert f"is of version {len(STEPS) + 1}" in what
+
+
+def test_the_space_kept_for_the_ends_of_jobs(machine: Machine) -> None:
+    """It is there and whole, or lacks something, or is not wanted; a file with holes keeps nothing."""
+    reserve = machine.data / "audit" / "reserve"
+    assert machine.look().state("reserve") == "ok"
+    reserve.parent.mkdir(mode=0o700, parents=True)
+    machine.data.chmod(0o700)
+    assert machine.look().state("reserve") == "warn"
+    Reserve(reserve, size=1 << 20)
+    assert machine.look(**{"audit-reserve": str(1 << 20)}).of("reserve")[:2] == (
+        "ok",
+        f"1024 of 1024 KiB are kept in {reserve} for the ends of jobs",
+    )
+    assert machine.look().state("reserve") == "warn"
+    os.truncate(reserve, 0)
+    os.truncate(reserve, 1 << 20)
+    state, what, _ = machine.look(**{"audit-reserve": str(1 << 20)}).of("reserve")
+    assert (state, what.split()[0]) == ("warn", "0")
+    assert machine.look(**{"audit-reserve": "0"}).state("reserve") == "warn"
 
 
 def test_a_good_machine(machine: Machine) -> None:

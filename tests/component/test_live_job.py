@@ -35,7 +35,8 @@ from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.state import Job, OnDisconnect, Run, State
-from cmdhttp.jobs.supervisor import Executors, Supervisor
+from cmdhttp.jobs.supervisor import Executors, Revived, Supervisor
+from cmdhttp.jobs.waiting import Waiting
 from cmdhttp.plan.model import LocalTarget, Plan, Step
 from tests.unit.policies import compiled
 
@@ -442,3 +443,42 @@ async def test_a_cancel_makes_room_in_the_queue(service: Service) -> None:
     gate.set()
     assert codes(await service.over(first)) == ["canceled"]
     await service.end_all("wxyz")
+
+
+async def test_what_waited_is_decided_on_all_at_once(tmp_path: Path) -> None:
+    """After a start nobody waits for the record of another; what may run stands in the order of before."""
+    first = Service(tmp_path)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: first.supervisor.serve(until=first.stop, drain=0))
+        while not first.supervisor.accepting:
+            await anyio.lowlevel.checkpoint()
+        for host in "abcd":
+            await first.submit(host)
+        waiting = [await first.submit(host) for host in "efghi"]
+        await first.until("abcd")
+        first.stop.set()
+    first.journal.close()
+
+    later = Service(tmp_path)
+    asked: list[str] = []
+    all_asked = anyio.Event()
+
+    async def revive(job: Job, order: Waiting) -> Revived | RunError:
+        asked.append(job.id)
+        if len(asked) == len(waiting):
+            all_asked.set()
+        await all_asked.wait()
+        if order.hosts == ("f",):
+            return RunError(code=RunErrorCode.POLICY_CHANGED, detail="d")
+        return Revived(plan=later.plan(order.hosts[0]), order=ORDER)
+
+    with anyio.fail_after(30):
+        assert await later.supervisor.recover(revive) == (1, 4)
+    assert asked == waiting
+    assert later.ended == [waiting[1]]
+    assert (await later.job(waiting[1])).state is State.FAILED
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: later.supervisor.serve(until=later.stop, drain=0))
+        await later.until("eghi")
+        later.stop.set()
+    later.journal.close()

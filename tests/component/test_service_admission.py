@@ -303,18 +303,16 @@ def test_a_flood_of_refusals_is_cheap(service: Limited) -> None:
         for _ in range(1000):
             assert client.post("/v1/run/only", json=nap(0)).status_code == 429
         took = time.monotonic() - since
-        time.sleep(1.1)
-        assert client.post("/v1/run/only", json=nap(0)).status_code == 429
     wait_until(
-        lambda: sum(record["refusals"] for record in service.records("call.limited")[records:]) >= 1001,
-        "all are on record",
+        lambda: sum(record["refusals"] for record in service.records("call.limited")[records:]) >= 1000,
+        "all are on record, without another call",
     )
     found = service.records("call.limited")[records:]
-    assert 2 <= len(found) <= took + 3
+    assert 2 <= len(found) <= took + 4
     assert {(record["limit"], record["principal"], record["command"]) for record in found} == {
         ("host_busy", "ann", "only")
     }
-    assert 1001 <= sum(record["refusals"] for record in found) <= 1101
+    assert 1000 <= sum(record["refusals"] for record in found) <= 1100
     assert resident() - before < 4096, "kB"
     assert service.metric('cmdhttp_refusals_total{limit="host_busy"}') >= 1100
     with sqlite3.connect(service.data / "jobs.sqlite3") as database:

@@ -177,3 +177,13 @@ def test_a_kill_right_after_the_answer_takes_nothing_back(service: Service) -> N
         assert after == before
         check_whole(service.events(before["id"]))
         assert after["state"] == ("succeeded" if after["exit_code"] == 0 else "failed")
+
+
+def test_a_stop_records_what_was_only_counted(tmp_path: Path) -> None:
+    """Seven bad tokens within a second: the first is on record at once, the others at the stop at the latest."""
+    with Service.running(tmp_path / "service") as service:
+        with service.client(None) as client:
+            assert [client.get("/v1/me").status_code for _ in range(7)] == [401] * 7
+        service.stop()
+        assert sum(record["failures"] for record in service.records("auth.failed")) == 7
+        assert service.records("service.stopped")

@@ -305,15 +305,15 @@ class Service:
         }
         return ["serve", *(part for name, value in flags.items() for part in (f"--{name}", value))]
 
-    def start(self) -> None:
-        """Start the program and wait until it says that it is ready."""
+    def start(self, *, ready: bool = True) -> None:
+        """Start the program and wait until it says that it is ready, or only that it is there."""
         command = [*self.prefix, sys.executable, "-m", "cmdhttp.cli.main", *self.serve_arguments()]
         with self.stderr.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         give_up = time.monotonic() + _START
-        while not self.ready():
+        while not (self.ready() if ready else self.there()):
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"the service did not start:\n{self.log}")
             time.sleep(0.02)
@@ -321,6 +321,12 @@ class Service:
     def ready(self) -> bool:
         try:
             return self.ask_ops("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def there(self) -> bool:
+        try:
+            return self.ask_ops("/healthz").status_code == 200
         except httpx.TransportError:
             return False
 

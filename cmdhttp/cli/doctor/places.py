@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cmdhttp.cli.doctor.case import Case, Seen, fail, name_of, ok, warn
+from cmdhttp.jobs.room import Room
 
 _LEAST_FREE = 1 << 30
 _SLOWEST_SYNC = 0.020
@@ -41,9 +42,14 @@ def check_data(case: Case) -> Iterator[Seen]:
 def check_disk(case: Case) -> Iterator[Seen]:
     folder = _nearest(case.settings.data)
     free = (status := os.statvfs(folder)).f_bavail * status.f_frsize
+    room = Room(folder, reserve=case.settings.disk_reserve)
     what = f"{free / (1 << 30):.1f} GiB free for {case.settings.data}"
     if status.f_flag & os.ST_RDONLY:
         yield fail(f"{folder} is on a read-only file system", "Name another folder with --data.")
+    elif room.trouble:
+        yield fail(
+            f"{what}: {room.trouble}", "Make room, or set --disk-reserve lower: until then there are no new jobs."
+        )
     elif free < _LEAST_FREE:
         yield warn(what, "Make room: without it there are no new jobs.")
     else:

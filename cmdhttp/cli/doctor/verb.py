@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 
-from cmdhttp.cli.doctor import machine, places, serving
+from cmdhttp.cli.doctor import kept, machine, places, serving
 from cmdhttp.cli.doctor.case import Case, Check, Seen, State, fail
 from cmdhttp.cli.doctor.running import find_running
 from cmdhttp.cli.text import say
@@ -22,6 +22,9 @@ CHECKS: Mapping[str, Check] = {
     "runs": places.check_runs,
     "data": places.check_data,
     "disk": places.check_disk,
+    "database": kept.check_database,
+    "reserve": kept.check_reserve,
+    "set_aside": kept.check_set_aside,
     "sync": places.check_sync,
     "secrets": places.check_secrets,
     "policy": serving.check_policy,

@@ -17,6 +17,7 @@ _HINTS = {
     errno.ENOEXEC: ("The program is not in a format that the kernel runs.", "A script needs a '#!' line."),
     errno.E2BIG: ("The arguments and environment are too large for the kernel.", "Send long values by stdin."),
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 BY = {
     "broker": RunError(
         code=RunErrorCode.BROKER_LOST,
@@ -50,10 +51,14 @@ def spawn_error(number: int, *, on: str = "program", why: str = "") -> RunError:
     """Say why a process could not be started, without its arguments."""
     why = why or os.strerror(number)
     if on == "folder":
-        detail, hint = (
-            f"The private folder of the run could not be made: {why}.",
-            "Look at the free space and the modes of the folder for runs (--runs).",
+        detail = f"The private folder of the run could not be made: {why}."
+        hint = (
+            "Make room on the disk of the folder for runs (--runs). Nothing has run; it is safe to call again."
+            if number in _FULL
+            else "Look at the free space and the modes of the folder for runs (--runs)."
         )
+    elif number in _FULL:
+        detail, hint = f"The process could not be started: {why}.", "Make room on the disk. It is safe to call again."
     else:
         detail, hint = _HINTS.get(number, (f"The process could not be started: {why}.", ""))
     return RunError(code=RunErrorCode.SPAWN_FAILED, detail=detail, hint=hint)
