@@ -228,13 +228,12 @@ class Journal:
     async def page(self, wanted: Filter) -> list[Job]:
         """Return a page of jobs, newest first. One whose record is damaged is left out, and others fill its place."""
         found: list[Job] = []
-        while len(found) < wanted.limit:
+        while True:
             jobs, last = await self._database.read(partial(_page, wanted=wanted))
             found += jobs
             if last is None:
-                break
+                return found
             wanted = replace(wanted, before=last, limit=wanted.limit - len(jobs))
-        return found
 
     async def probe(self) -> None:
         """Raise if nothing can be written."""

@@ -54,10 +54,10 @@ class Full(Service):
 
 @contextmanager
 def running(folder: Path) -> Iterator[Full]:
-    runs = str(folder / "runs")
+    flags = {"runs": str(folder / "runs"), "audit-reserve": str(_RESERVE), "disk-reserve": "0"}
     with (
         small_disk(folder / "data", megabytes=16),
-        Full.running(folder, runs=runs, **{"audit-reserve": str(_RESERVE), "disk-reserve": "0"}) as service,
+        Full.running(folder, prefix=(), remotes=None, **flags) as service,
     ):
         yield service
         service.stderr.write_text("")
@@ -69,8 +69,7 @@ def test_jobs_that_run_when_the_disk_fills_up_have_their_end_on_record(tmp_path:
         assert stat.S_IMODE(service.reserve.stat().st_mode) == 0o600
         assert service.reserve_is_whole()
         jobs = [service.launch("sleeper")["id"] for _ in range(4)]
-        for job in jobs:
-            wait_until(lambda job=job: service.job(job)["started_at"], "it runs")
+        wait_until(lambda: all(service.job(job)["started_at"] for job in jobs), "they run")
         balloon = service.data / "balloon"
         fill(balloon)
         refused = service.run("exit", {"params": {"code": 0}})

@@ -11,7 +11,8 @@ from time import sleep
 
 import pytest
 
-from tests.support.service import Service, free_port, run_program, wait_until
+from tests.support.ports import free_port
+from tests.support.service import Service, run_program, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 _OVER = {"succeeded", "failed", "canceled", "timed_out", "lost"}

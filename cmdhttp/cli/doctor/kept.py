@@ -21,6 +21,7 @@ def check_database(case: Case) -> Iterator[Seen]:
     if not path.exists():
         yield ok(f"{path} is not there yet")
         return
+    version = 0
     try:
         version = refuse_newer(path)
         wrong = _quick_check(path)
