@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import anyio
@@ -41,16 +41,18 @@ from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.door import Used
 from cmdhttp.jobs.hub import Hub, Told
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
-from cmdhttp.jobs.listing import Filter
+from cmdhttp.jobs.listing import Filter, passes
 from cmdhttp.jobs.rates import RateLeft
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run
 from cmdhttp.jobs.supervisor import Supervisor
 from cmdhttp.jobs.ticket import Place, Ticket
 from cmdhttp.plan.build import build_plan, check_wish
 from cmdhttp.plan.model import Plan
-from cmdhttp.policy.compiled import Command, Policy, Quota
+from cmdhttp.policy.compiled import Command, Oversight, Policy, Quota
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
+from cmdhttp.policy.oversee import Right
 from cmdhttp.policy.select import default_host, select_hosts
+from cmdhttp.readers import Readers
 from cmdhttp.records import denial_record, limit_record, start_record
 from cmdhttp.reload.reloader import PolicyHolder
 from cmdhttp.results.model import Parsed
@@ -59,7 +61,16 @@ from cmdhttp.telemetry.metrics import Metrics
 _log = logging.getLogger("cmdhttp.service")
 _CANCEL_WAIT = 10.0
 _RETRY_AFTER = 5
+_LOOKED_AT = 200
 _REMOVAL_PAUSE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Jobs of a list, perhaps more than were asked for. `looked_at_to`: the id after which nothing was looked at yet, if so."""
+
+    jobs: list[Job]
+    looked_at_to: str | None = None
 
 
 class Service:
@@ -87,6 +98,7 @@ class Service:
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
+        self._readers = Readers(policy, record=self._record_access)
 
     @property
     def policy(self) -> Policy:
@@ -180,20 +192,26 @@ class Service:
 
     # -- jobs
 
-    async def get(self, principal: Principal, wanted: str, *, wait: float = 0.0) -> Job:
-        """Return a job, after up to `wait` seconds for its end. Raises NotFound."""
+    async def get(self, principal: Principal, wanted: str) -> Job:
+        """Return a job. Raises NotFound, or Unavailable if the reading cannot be recorded."""
         job = await self._readable(principal, wanted)
-        if wait <= 0 or job.state.terminal:
-            return job
-        with anyio.move_on_after(wait):
-            return await self.end(job.id)
-        return await self.now(job)
+        await self._readers.record(principal, job)
+        return job
 
     async def stored(self, principal: Principal, wanted: str) -> Job:
-        """Return a job whose output and events are there to be read. Raises NotFound or Gone."""
+        """Return a job whose output and events are there to be read. Raises like `get`, and Gone."""
         job = await self._readable(principal, wanted)
         self.require_stored(job)
+        await self._readers.record(principal, job)
         return job
+
+    def require_readable(self, principal: Principal, job: Job) -> None:
+        """Raise NotFound if a caller that was let read a job may do so no longer."""
+        if not self.may_read(principal, job):
+            raise _no_job()
+
+    def may_read(self, principal: Principal, job: Job) -> bool:
+        return self._readers.may_read(principal, job)
 
     def require_stored(self, job: Job) -> None:
         """Raise Gone if a job's output and events are removed."""
@@ -211,18 +229,37 @@ class Service:
         """Wait for the end of a job that was already found readable, or for the service to drain; return it as it is then."""
         return await self._hub.finished(wanted) or await self._existing(wanted)
 
-    async def page(self, principal: Principal, wanted: Filter) -> list[Job]:
-        """Return a page of the caller's own jobs, newest first, as they are now."""
-        jobs = await self._journal.page(wanted)
-        return [self._hub.live(job.id) or job for job in jobs if job.principal == principal.name]
+    async def page(self, principal: Principal, wanted: Filter) -> Page:
+        """Return a page of the jobs that the filter asks for and the caller may read, newest first, as they are now.
 
-    def follow(self, job: Job, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
-        """Return the events after a number of a job that was already found readable; None after each silence in seconds."""
-        return self._hub.follow(job.id, after=after, silence=silence)
+        Of others no more than a fixed number is looked at, however few of them the caller may read. Raises Unavailable.
+        """
+        own = replace(wanted, principal=principal.name)
+        if wanted.principal not in (None, principal.name) and not self._readers.may_list(principal, wanted.principal):
+            return Page(jobs=[])
+        if wanted.principal == principal.name or not self._readers.may_list(principal, wanted.principal):
+            jobs = await self._journal.page(own)
+            return Page(jobs=[self._hub.live(job.id) or job for job in jobs])
+        looked_at = await self._journal.page(replace(wanted, limit=_LOOKED_AT))
+        now = [self._hub.live(job.id) or job for job in looked_at]
+        jobs = [job for job in now if passes(job, wanted) and self.may_read(principal, job)]
+        others = sum(job.principal != principal.name for job in jobs)
+        if others:
+            fields = {"principal": principal.name, "owner": wanted.principal or "*", "jobs": others}
+            await self._record_access(Code.JOBS_LISTED, fields)
+        return Page(jobs=jobs, looked_at_to=looked_at[-1].id if len(looked_at) == _LOOKED_AT else None)
 
-    def follow_output(self, job: Job, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
-        """Return the bytes of one stream from an offset on, as they come, of a job that was already found readable."""
-        return self._hub.follow_output(job.id, run, stream, offset=offset)
+    def follow(self, principal: Principal, job: Job, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
+        """Return the events after a number, as long as the caller may read them; None after each silence in seconds."""
+        told = self._hub.follow(job.id, after=after, silence=silence)
+        return self._readers.while_readable(principal, job, told)
+
+    def follow_output(
+        self, principal: Principal, job: Job, run: int, stream: Stream, *, offset: int
+    ) -> AsyncGenerator[bytes]:
+        """Return the bytes of one stream from an offset on, as they come, as long as the caller may read them."""
+        output = self._hub.follow_output(job.id, run, stream, offset=offset)
+        return self._readers.while_readable(principal, job, output)
 
     async def now(self, job: Job) -> Job:
         """Return a job that was already found readable, as it is now."""
@@ -245,10 +282,17 @@ class Service:
         return await self._data.read(job)
 
     async def cancel(self, principal: Principal, wanted: str) -> Job:
-        """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound."""
+        """Stop a job; returns it once the stop is known, or after 10 s. Raises NotFound, Forbidden or Unavailable."""
         job = await self._readable(principal, wanted)
+        if self._readers.right(principal, job) is not Right.CANCEL:
+            raise Forbidden(
+                "This caller may read this job, and not stop it.",
+                hint="Its owner may stop it, and whoever has a role line with 'jobs: cancel' that takes it in.",
+            )
+        await self._readers.record(principal, job)
         if not job.state.terminal:
-            await self._record(Code.JOB_CANCEL, {"job": job.id, "principal": principal.name})
+            fields = {"job": job.id, "owner": job.principal, "principal": principal.name}
+            await self._record_access(Code.JOB_CANCEL, fields)
             await self._supervisor.cancel(job.id, reason=StopReason.CANCEL, wait=_CANCEL_WAIT)
         return await self.now(job)
 
@@ -284,6 +328,15 @@ class Service:
     def roles(self, principal: Principal) -> tuple[str, ...]:
         held = self.policy.principals.get(principal.name)
         return held.roles if held else ()
+
+    def overseen(self, principal: Principal) -> list[tuple[Oversight, list[str]]]:
+        """Return the lines of the policy that give a principal rights over jobs of others, with the commands of each."""
+        held, commands = self.policy.principals.get(principal.name), self.policy.commands.values()
+        lines = {line.at: line for lines in held.oversight.values() for line in lines} if held else {}
+        return [
+            (lines[place], sorted(one.name for one in commands if not lines[place].atoms.isdisjoint(one.atoms)))
+            for place in sorted(lines)
+        ]
 
     def used_by(self, principal: Principal) -> tuple[Quota, Used]:
         """Return what the policy lets a principal ask for, and what of it is used."""
@@ -392,15 +445,18 @@ class Service:
         return Submitted(job=job, replayed=True) if job else None  # it was old, and is gone with its key
 
     async def _readable(self, principal: Principal, wanted: str) -> Job:
-        """The one check for reading or stopping a job: it is the caller's own."""
+        """The one check for reading a job. Raises NotFound, alike for a job that is not there and one that is not told.
+
+        Of a job whose record is damaged only the owner is known, who alone is told so.
+        """
         try:
             job = (self._hub.live(wanted) or await self._journal.get(wanted)) if is_job_id(wanted) else None
         except RecordDamaged as error:
             if error.principal == principal.name:
                 raise
             job = None
-        if job is None or job.principal != principal.name or not self._hub.leases.ask(wanted):
-            raise NotFound("There is no such job, or this caller may not read it.")
+        if job is None or not self.may_read(principal, job) or not self._hub.leases.ask(wanted):
+            raise _no_job()
         return job
 
     async def _existing(self, wanted: str) -> Job:
@@ -409,13 +465,17 @@ class Service:
             raise NotFound("The job is no longer kept.")
         return job
 
-    async def _record(self, code: Code, fields: Mapping[str, object]) -> Receipt:
+    async def _record(self, code: Code, fields: Mapping[str, object], *, undone: str = "nothing has run") -> Receipt:
         try:
             head = await self._audit.write(code, fields)
         except OSError as error:
             _log.error("the audit log cannot be written: %s", error.strerror)
-            raise Unavailable("The audit log cannot be written; nothing has run.", retry_after=_RETRY_AFTER) from error
+            raise Unavailable(f"The audit log cannot be written; {undone}.", retry_after=_RETRY_AFTER) from error
         return Receipt(seq=head.seq, head=head.hash)
+
+    async def _record_access(self, code: Code, fields: Mapping[str, object]) -> Receipt:
+        undone = "the job was not stopped" if code is Code.JOB_CANCEL else "nothing is told of jobs of others"
+        return await self._record(code, fields, undone=undone)
 
     def _denial(self, policy: Policy, principal: Principal, call: Call) -> dict[str, object]:
         return denial_record(policy, principal, call, at=self._moment())
@@ -444,6 +504,10 @@ def _require_allowed(decisions: Mapping[str, Decision]) -> None:
         )
     if verdict is not Verdict.ALLOW:
         raise _forbidden()
+
+
+def _no_job() -> NotFound:
+    return NotFound("There is no such job, or this caller may not read it.")
 
 
 def _forbidden() -> Forbidden:

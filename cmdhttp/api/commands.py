@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cmdhttp.jobs.door import Used
 from cmdhttp.jobs.rates import RateLeft
-from cmdhttp.policy.compiled import Collect, Command, Concurrency, Quota
+from cmdhttp.policy.compiled import Collect, Command, Concurrency, Oversight, Quota
 
 
 def command_document(command: Command, hosts: Sequence[str], rate: RateLeft | None) -> dict[str, object]:
@@ -51,6 +51,18 @@ def quota_document(quota: Quota, used: Used) -> dict[str, object]:
         "rate": rate_document(used.rate),
         "concurrency": {"limit": quota.concurrency, "running": used.running},
         "queue": {"limit": quota.queue, "waiting": used.queued},
+    }
+
+
+def oversight_document(line: Oversight, commands: Sequence[str]) -> dict[str, object]:
+    """Return one right over jobs of others; `of` is null for everybody's, `params` names those whose values are narrowed."""
+    return {
+        "right": "cancel" if line.cancel else "read",
+        "commands": list(commands),
+        "hosts": sorted(line.hosts),
+        "of": None if line.principals is None else sorted(line.principals),
+        "params": sorted(line.narrowings),
+        "role": line.role,
     }
 
 

@@ -14,6 +14,7 @@ from cmdhttp.jobs.state import Job, Run, State
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
+_PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY_HEADERS = ("idempotency-key", "x-idempotency-key")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
@@ -31,6 +32,13 @@ class Query:
 
     def text(self, name: str) -> str | None:
         return self._params.get(name)
+
+    def principal(self, *, own: str) -> str | None:
+        """Whose jobs: a name, which nobody has to bear, or None for everybody's. The caller's own if nothing is said."""
+        text = self._params.get("principal", own)
+        if text not in (own, "*") and not _PRINCIPAL.fullmatch(text):
+            self._fault("principal", "must be the name of a principal, or * for everybody's jobs")
+        return None if text == "*" else text
 
     def number(self, name: str, *, low: float, high: float) -> float | None:
         text = self._params.get(name)

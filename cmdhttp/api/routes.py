@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cmdhttp.api.body import Answer, read_object, run_request
-from cmdhttp.api.commands import command_document, quota_document
+from cmdhttp.api.commands import command_document, oversight_document, quota_document
 from cmdhttp.api.encoders import Media, encode_json
 from cmdhttp.api.inline import longest, page_of
 from cmdhttp.api.query import (
@@ -110,14 +110,14 @@ class Api:
 
             return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=on_gone)
         if media is Media.TEXT:
-            chunks = self._service.follow_output(job, 0, Stream.STDOUT, offset=0)
+            chunks = self._service.follow_output(_principal(request), job, 0, Stream.STDOUT, offset=0)
             return StreamResponse(
                 chunks,
                 media="text/plain; charset=utf-8",
                 headers={**headers, "Location": f"/v1/jobs/{job.id}"},
                 on_gone=on_gone,
             )
-        return self._event_stream(job, media, after=0, headers=headers, on_gone=on_gone)
+        return self._event_stream(_principal(request), job, media, after=0, headers=headers, on_gone=on_gone)
 
     async def explain(self, request: Request) -> Response:
         body = await read_object(request, limit=self._settings.body_max)
@@ -141,7 +141,7 @@ class Api:
         query = Query(request)
         limit = int(query.number("limit", low=1, high=_MAX_PAGE) or _PAGE)
         wanted = Filter(
-            principal=_principal(request).name,
+            principal=query.principal(own=_principal(request).name),
             limit=limit + 1,
             before=query.cursor(),
             states=query.states(),
@@ -152,18 +152,25 @@ class Api:
         )
         query.check()
         found = await self._service.page(_principal(request), wanted)
-        page = page_of(found, limit=limit)
-        cursor = base64.urlsafe_b64encode(page[-1].id.encode()).decode() if len(found) > len(page) else None
+        page = page_of(found.jobs, limit=limit)
+        last = page[-1].id if len(found.jobs) > len(page) else found.looked_at_to
+        cursor = base64.urlsafe_b64encode(last.encode()).decode() if last else None
         return _json({"jobs": [self._document(job, None) for job in page], "next_cursor": cursor})
 
     async def job(self, request: Request) -> "Response | _WaitResponse":
         query = Query(request)
         wait = query.number("wait", low=0, high=_MAX_WAIT) or 0.0
         query.check()
-        job = await self._service.get(_principal(request), request.path_params["id"])
+        principal = _principal(request)
+        job = await self._service.get(principal, request.path_params["id"])
         if wait <= 0 or job.state.terminal:
             return await self._shown(job)
-        return _WaitResponse(self._service, job, wait=wait, reply=self._shown)
+
+        async def reply(job: Job) -> Response:
+            self._service.require_readable(principal, job)
+            return await self._shown(job)
+
+        return _WaitResponse(self._service, job, wait=wait, reply=reply)
 
     async def cancel(self, request: Request) -> Response:
         await read_object(request, limit=self._settings.body_max)
@@ -180,7 +187,7 @@ class Api:
         if after is None:
             after = last_event_id(request)
         job = await self._service.stored(_principal(request), request.path_params["id"])
-        return self._event_stream(job, media, after=after, headers={}, on_gone=None)
+        return self._event_stream(_principal(request), job, media, after=after, headers={}, on_gone=None)
 
     async def output(self, request: Request) -> "Response | StreamResponse":
         job = await self._service.stored(_principal(request), request.path_params["id"])
@@ -196,7 +203,7 @@ class Api:
         }
         if request.query_params.get("follow") in ("1", "true"):
             start = follow_start(request.headers.get("range"))
-            chunks = self._service.follow_output(job, run, stream, offset=start)
+            chunks = self._service.follow_output(_principal(request), job, run, stream, offset=start)
             return StreamResponse(chunks, media="application/octet-stream", headers=headers)
 
         def read(offset: int, size: int) -> Awaitable[bytes]:
@@ -246,18 +253,17 @@ class Api:
 
     async def me(self, request: Request) -> Response:
         principal = _principal(request)
+        used = quota_document(*self._service.used_by(principal))
+        limits = {"wait": _MAX_WAIT, "body_bytes": self._settings.body_max} | used
         return _json(
             {
                 "principal": principal.name,
                 "authenticated_by": principal.method,
                 "credential": principal.credential,
                 "roles": list(self._service.roles(principal)),
+                "jobs_of_others": [oversight_document(*each) for each in self._service.overseen(principal)],
                 "policy": self._service.policy.digest,
-                "limits": {
-                    "wait": _MAX_WAIT,
-                    "body_bytes": self._settings.body_max,
-                    **quota_document(*self._service.used_by(principal)),
-                },
+                "limits": limits,
             }
         )
 
@@ -299,6 +305,7 @@ class Api:
 
     def _event_stream(
         self,
+        principal: Principal,
         job: Job,
         media: Media,
         *,
@@ -307,12 +314,13 @@ class Api:
         on_gone: Callable[[], Awaitable[None]] | None,
     ) -> StreamResponse:
         chunks = event_chunks(
-            self._service.follow(job, after=after, silence=self._settings.heartbeat),
+            self._service.follow(principal, job, after=after, silence=self._settings.heartbeat),
             job_id=job.id,
             media=media,
             last_seq=after,
             now=self._now,
             job=lambda: self._service.now(job),
+            readable=lambda: self._service.may_read(principal, job),
             encoded=self._encoded,
         )
         return StreamResponse(

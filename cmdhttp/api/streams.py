@@ -130,9 +130,13 @@ async def event_chunks(
     last_seq: int,
     now: Callable[[], float],
     job: Callable[[], Awaitable[Job]],
+    readable: Callable[[], bool],
     encoded: "Encoded | None" = None,
 ) -> AsyncGenerator[bytes]:
-    """Encode events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`."""
+    """Encode events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`.
+
+    They end so when the service drains, or when the caller may read them no longer; `readable` says whether it may.
+    """
     ended = False
     async with aclosing(told):
         async for item in told:
@@ -150,7 +154,7 @@ async def event_chunks(
             del item  # a reader that is slow to take it holds no more than its bytes
             yield chunk
             del chunk
-    if not ended and not (await job()).state.terminal:
+    if not ended and not (readable() and (await job()).state.terminal):
         yield encode_event(interrupted_document(job_id, now=now(), last_seq=last_seq), media)
 
 

@@ -18,6 +18,8 @@ class Code(StrEnum):
     JOB_RESUMED = "job.resumed"
     JOB_REFUSED = "job.refused"
     JOB_REPLAYED = "job.replayed"
+    JOB_READ = "job.read"
+    JOBS_LISTED = "jobs.listed"
     JOB_CANCEL = "job.cancel"
     JOB_ENDED = "job.ended"
     JOBS_PRUNED = "jobs.pruned"

@@ -9,6 +9,7 @@ from cmdhttp.cli.asking import check_known, place, time, usable_policy
 from cmdhttp.cli.text import columns, say
 from cmdhttp.errors import ConfigError
 from cmdhttp.policy.review.describe import approval_needed, instant, shortened, window
+from cmdhttp.policy.review.oversight import Overseer, overseers
 from cmdhttp.policy.review.table import Cut, Row, Wanted, table
 
 _MOST_SHOWN = 3
@@ -18,7 +19,10 @@ _HEADS = ("principal", "command", "effect", "hosts", "values", "by role", "")
 
 
 def run_can(folder: Path, wanted: Wanted, *, at: datetime, as_json: bool) -> int:
-    """Print the rows. Returns 0 if there are any, else 1. Raises PolicyError or ConfigError if that cannot be told."""
+    """Print the rows, and rights over jobs of others. Returns 0 if something may be run, else 1.
+
+    Raises PolicyError or ConfigError if that cannot be told.
+    """
     if wanted == Wanted():
         raise ConfigError("say of whom or what", hint="Give --as PRINCIPAL, --run COMMAND or --on HOST, or several.")
     policy = usable_policy(folder)
@@ -28,10 +32,14 @@ def run_can(folder: Path, wanted: Wanted, *, at: datetime, as_json: bool) -> int
     rows = table(policy, wanted, at=at)
     allowed = [row for row in rows if row.hosts]
     denied = [row for row in rows if not row.hosts]
+    over = overseers(policy, wanted)
     if as_json:
-        print(json.dumps(_document(policy.digest, at, allowed, denied), indent=2))
+        jobs = [_overseer_document(one) for one in over]
+        print(json.dumps({**_document(policy.digest, at, allowed, denied), "jobs": jobs}, indent=2))
     else:
         _print(wanted, at, allowed, denied)
+        for one in over:
+            say(f"jobs of others: {_overseer(one)}")
     return 0 if allowed else 1
 
 
@@ -62,6 +70,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     values = "; ".join(f"{name}: {left}" for name, left in row.values.items()) or "none"
     hosts = shortened(row.hosts, most=_MOST_SHOWN)
     return row.principal, row.command.name, row.command.effect, hosts, values, row.line.role, str(row.line.at)
+
+
+def _overseer(one: Overseer) -> str:
+    where = f"{one.command.name} on {shortened(sorted(one.hosts), most=_MOST_SHOWN)}"
+    return f"{one.principal} {where}: {one.words}, by role {one.line.role} {one.line.at}"
 
 
 def _notes(row: Row) -> Iterator[str]:
@@ -101,6 +114,19 @@ def _row_document(row: Row) -> dict[str, object]:
         "at": place(row.line.at),
         "approval": approval_needed(approval) if approval else None,
         "except": [_cut_document(cut) for cut in row.cuts],
+    }
+
+
+def _overseer_document(one: Overseer) -> dict[str, object]:
+    return {
+        "principal": one.principal,
+        "command": one.command.name,
+        "hosts": sorted(one.hosts),
+        "right": one.right,
+        "of": one.owners,
+        "values": one.values,
+        "role": one.line.role,
+        "at": place(one.line.at),
     }
 
 

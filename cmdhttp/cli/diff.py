@@ -91,6 +91,8 @@ def _sentence(one: Difference, commands: Sequence[str]) -> str:
             return f"{one.principal} is held back {_held(one.sign)} from {right} by the deny '{one.subject}': {change}"
         case What.COMMAND | What.HOST:
             return f"{one.principal} gets {_AMOUNT[one.sign]} from {right}: {one.subject}: {change}"
+        case What.JOBS:
+            return f"{one.principal} may do {_AMOUNT[one.sign]} with jobs of others, {right}, by role {one.subject}: {change}"
         case What.ENTRY:
             return f"{one.principal} has {_AMOUNT[one.sign]} to come in with: {one.subject}: {change}"
 

@@ -63,10 +63,16 @@ class ArtefactStore:
         shutil.rmtree(self._path(job, run, 0).parent, ignore_errors=True)
 
     def drop_all(self, job: str) -> None:
-        """Remove all that a job's runs left; what is gone already is no error. Raises OSError. On any thread."""
+        """Remove all that a job's runs left; what is gone already is no error. Raises OSError. On any thread.
+
+        What is no folder of ours, like a link, goes too, and nothing behind it: else it would keep all old jobs for ever.
+        """
         folder = self._path(job, 0, 0).parent.parent
         try:
-            shutil.rmtree(folder)
+            if folder.is_symlink():
+                folder.unlink()
+            else:
+                shutil.rmtree(folder)
         except FileNotFoundError:
             return
         remove_if_empty(folder.parent)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cmdhttp.ids import job_id
-from cmdhttp.jobs.state import State
+from cmdhttp.jobs.state import Job, State
 
 OPEN = ""
 """What `job_hosts` has for the state of a job that has not ended: these are few, and their row knows."""
@@ -20,9 +20,13 @@ _LAST_MS = (1 << 48) - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which jobs to list, newest first. `before` is the id that the last page ended with; times are Unix seconds."""
+    """Which jobs to list, newest first. `before` is the id that the last page ended with; times are Unix seconds.
 
-    principal: str
+    Without `principal` they are everybody's, and `limit` says how many are looked at: what else is asked for is left to
+    `passes`, because no index leads there.
+    """
+
+    principal: str | None
     limit: int
     before: str | None = None
     states: Sequence[State] = ()
@@ -32,8 +36,21 @@ class Filter:
     until: float | None = None
 
 
+def passes(job: Job, wanted: Filter) -> bool:
+    """Whether a job is in one of the states, of the command, and on the host that are asked for."""
+    return (
+        (not wanted.states or job.state in wanted.states)
+        and wanted.command in (None, job.command)
+        and (wanted.host is None or any(run.host == wanted.host for run in job.runs))
+    )
+
+
 def list_query(wanted: Filter) -> tuple[str, list[object]]:
     """Return the query for a page of jobs, as (id, principal, body), and its values."""
+    if wanted.principal is None:
+        where, values = _conditions(wanted, (), key="id")
+        text = f"SELECT id, principal, body FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        return text, [*values, wanted.limit]
     states = dict.fromkeys(wanted.states or State)
     parts = [_of_host(wanted, state) if wanted.host is not None else _of_all(wanted, state) for state in states]
     union = " UNION ALL ".join(f"SELECT id FROM ({text})" for text, _ in parts)  # noqa: S608 - all text is ours

@@ -14,6 +14,7 @@ from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, 
 from cmdhttp.policy.findings import Finding, Position, one_line, suggestion
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CaseSpec
+from cmdhttp.policy.oversee import Overseen, Right, lines_over, right_over
 from cmdhttp.policy.params import Value
 
 Resolve = Callable[[Command, Mapping[str, Value]], tuple[str, ...]]
@@ -22,11 +23,14 @@ Resolve = Callable[[Command, Mapping[str, Value]], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one case came to. `failure` is empty if it passed; `touched` are the places of all rules that took it in."""
+    """What one case came to. `failure` is empty if it passed; `touched` are the places of all rules that took it in.
+
+    A case of a job of another has no decision.
+    """
 
     name: str
     at: Position
-    decision: Decision
+    decision: Decision | None
     touched: frozenset[Position]
     failure: str = ""
 
@@ -48,26 +52,34 @@ class Coverage:
 
 def run_cases(policy: Policy, cases: Iterable[Defined[CaseSpec]], *, resolve: Resolve, now: datetime) -> list[Outcome]:
     """Run every case against the policy; a case without a time of its own asks for `now`."""
-    return [_run(policy, case, resolve=resolve, now=now) for case in cases]
+    return [
+        _run(policy, case, case.spec.run, resolve=resolve, now=now)
+        if case.spec.run is not None
+        else _oversee(policy, case)
+        for case in cases
+    ]
 
 
 def coverage(policy: Policy, outcomes: Iterable[Outcome]) -> Coverage:
     """Tell which role lines and denies took in some case, whether or not they decided it."""
-    rules = {rule.at for rule in policy.rules} | {line.at for lines in policy.roles.values() for line in lines}
+    tables = (policy.roles, policy.oversight)
+    rules = {rule.at for rule in policy.rules} | {
+        line.at for roles in tables for lines in roles.values() for line in lines
+    }
     touched = {place for outcome in outcomes for place in outcome.touched}
     return Coverage(rules=len(rules), untouched=tuple(sorted(rules - touched)))
 
 
-def _run(policy: Policy, case: Defined[CaseSpec], *, resolve: Resolve, now: datetime) -> Outcome:
+def _run(policy: Policy, case: Defined[CaseSpec], name: str, *, resolve: Resolve, now: datetime) -> Outcome:
     spec = case.spec
-    command = policy.commands.get(spec.run)
+    command = policy.commands.get(name)
     arguments = bind(command, spec.values) if command else Arguments(values={})
-    question = Question(principal=spec.caller, command=spec.run, host=spec.on, arguments=arguments, at=spec.at or now)
+    question = Question(principal=spec.caller, command=name, host=spec.on, arguments=arguments, at=spec.at or now)
     decision = decide(policy, question)
     rules = tuple(matching(policy, question))
     failure = _unknown(policy, spec) or _unexpected(spec, decision, rules, arguments)
     return Outcome(
-        name=one_line(spec.name or f"{spec.caller} runs {spec.run} on {spec.on}"),
+        name=one_line(spec.name or f"{spec.caller} runs {name} on {spec.on}"),
         at=case.at,
         decision=decision,
         touched=frozenset(rule.at for rule in rules),
@@ -75,12 +87,43 @@ def _run(policy: Policy, case: Defined[CaseSpec], *, resolve: Resolve, now: date
     )
 
 
+def _oversee(policy: Policy, case: Defined[CaseSpec]) -> Outcome:
+    """Ask what the caller may do with a job that another has started with these values."""
+    spec, owner = case.spec, case.spec.of or ""
+    command = policy.commands.get(spec.command)
+    arguments = bind(command, spec.values) if command else Arguments(values={})
+    values = {name: command.params[name].recorded(value) for name, value in arguments.values.items()} if command else {}
+    job = Overseen(owner=owner, command=spec.command, hosts=[spec.on], params=values)
+    right, needed = right_over(policy, spec.caller, job), Right.READ if spec.cancel is None else Right.CANCEL
+    verb = "reads" if needed is Right.READ else "cancels"
+    failure = _unknown(policy, spec) or _no_such_job(spec, arguments)
+    if not failure and (right >= needed) != (spec.expect == "allow"):
+        failure = f"expected {spec.expect}, and {spec.caller} may {_MAY[right]} such a job"
+    return Outcome(
+        name=one_line(spec.name or f"{spec.caller} {verb} a job of {owner}: {spec.command} on {spec.on}"),
+        at=case.at,
+        decision=None,
+        touched=frozenset(line.at for line in lines_over(policy, spec.caller, job)),
+        failure=one_line(failure),
+    )
+
+
+_MAY = {Right.NONE: "neither read nor cancel", Right.READ: "read and not cancel", Right.CANCEL: "read and cancel"}
+
+
+def _no_such_job(spec: CaseSpec, arguments: Arguments) -> str:
+    if spec.of == spec.caller:
+        return f"'{spec.caller}' is the owner, who may read and cancel it always"
+    return "; ".join(f"{fault.pointer.removeprefix('/params/')}: {fault.detail}" for fault in arguments.errors)
+
+
 def _unknown(policy: Policy, spec: CaseSpec) -> str:
     """A case about a name that nothing bears proves nothing: a typing error in a parameter alone would make it invalid."""
-    command = policy.commands.get(spec.run)
+    command = policy.commands.get(spec.command)
     for kind, name, known in (
         ("principal", spec.caller, policy.principals),
-        ("command", spec.run, policy.commands),
+        ("principal", spec.of or spec.caller, policy.principals),
+        ("command", spec.command, policy.commands),
         ("host", spec.on, policy.hosts),
         *(("parameter", name, command.params) for name in spec.values if command),
     ):

@@ -281,6 +281,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Oversight:
+    """One role line with `jobs`: over whose jobs, and whether they may be stopped. It lets nobody run anything.
+
+    `principals` is None for everybody's jobs.
+    """
+
+    role: str
+    atoms: frozenset[str]
+    hosts: frozenset[str]
+    narrowings: Mapping[str, Narrowing]
+    principals: frozenset[str] | None
+    cancel: bool
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deny:
     """One deny. `principals` is None for everybody; outside `since` to `until` it does not match."""
 
@@ -300,10 +316,14 @@ ByAtom = Mapping[str, tuple[Rule, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """What one principal holds: its roles, their lines by the atoms of their command selectors, and its own limits."""
+    """What one principal holds: its roles, their lines by the atoms of their command selectors, and its own limits.
+
+    `oversight` holds the lines with `jobs`, which are in `lines` never.
+    """
 
     roles: tuple[str, ...]
     lines: ByAtom[Line]
+    oversight: ByAtom[Oversight] = field(default_factory=dict)
     quota: Quota = Quota()
 
 
@@ -311,8 +331,8 @@ class Grants:
 class Policy:
     """Everything, compiled. `digest` names this policy in every job and audit record.
 
-    `roles` holds every role line, also those that nobody holds; `rules`, every deny, once; `labels`, the hosts by label and
-    value.
+    `roles` holds every role line that lets run, also those that nobody holds, and `oversight` every one with `jobs`; `rules`,
+    every deny, once; `labels`, the hosts by label and value.
     """
 
     digest: str
@@ -327,6 +347,7 @@ class Policy:
     tokens: TokenTable
     oidc: tuple[Oidc, ...] = ()
     callbacks: Mapping[str, Callback] = field(default_factory=dict)
+    oversight: Mapping[str, tuple[Oversight, ...]] = field(default_factory=dict)
 
     def lines_for(self, principal: str, command: Command) -> Iterator[Line]:
         """Every role line of the principal that names the command, wherever and with whatever values."""

@@ -45,6 +45,14 @@ _RULES: Mapping[str, Schema] = {
             {"required": ["script_file", "interpreter"]},
         ]
     },
+    "RoleLine": {"dependentRequired": {"of": ["jobs"]}},
+    "CaseSpec": {
+        "oneOf": [
+            {"required": ["run"], "not": {"required": ["of"]}},
+            {"required": ["read", "of"]},
+            {"required": ["cancel", "of"]},
+        ]
+    },
 }
 """What validators and the compiler say of a definition as a whole."""
 

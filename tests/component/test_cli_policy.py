@@ -219,6 +219,38 @@ def test_diff_of_a_policy_with_itself(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 gained, 0 lost, 0 changed\n", "")
 
 
+def test_rights_over_jobs_of_others(folder: Path) -> None:
+    """`diff` says who gains one, with exit code 1; `can` shows it, and it lets nobody run anything."""
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
+    line = "{commands: disk.usage, hosts: local, jobs: cancel, of: ops}"
+    put(
+        other / "more.yaml",
+        f"version: 1\nprincipals: {{lead: {{}}}}\nroles: {{lead: [{line}]}}\ngrants: [{{to: lead, roles: lead}}]\n",
+    )
+    done, place = cmdhttp("diff", str(folder), str(other)), f"{other}/more.yaml:3:16"
+    gained = (
+        "+ lead may do more with jobs of others, disk.usage on local, by role lead: now cancel, of ops, with any values"
+    )
+    assert (done.returncode, done.stdout.splitlines()[0]) == (1, f"{gained}, was nothing ({place})")
+    document = printed(cmdhttp("diff", str(other), str(folder), "--json"))
+    assert [(one["what"], one["before"]) for one in document["lost"]] == [("jobs", "cancel, of ops, with any values")]
+    call = ("can", "--as", "lead", "--policies", str(other), *AT)
+    done = cmdhttp(*call)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "lead: nothing is allowed at 2026-11-02",
+        f"jobs of others: lead disk.usage on local: cancel, of ops, with any values, by role lead {place}",
+    ]
+    (right,) = printed(cmdhttp(*call, "--json"))["jobs"]
+    assert (right["right"], right["of"], right["hosts"], right["command"]) == (
+        "cancel",
+        ["ops"],
+        ["local"],
+        "disk.usage",
+    )
+
+
 def test_diff_of_rights(folder: Path) -> None:
     """What one side gains the other loses: exit code 1 only where somebody gains."""
     other = folder.parent / "other"

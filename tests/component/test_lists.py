@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,15 @@ def test_no_list_scans(db: sqlite3.Connection) -> None:
         scans = [text for text in plan if text.startswith("SCAN") and text not in ("SCAN page", "SCAN CONSTANT ROW")]
         assert [text for text in scans if not text.startswith("SCAN (subquery")] == [], wanted
         assert any(text.startswith("SEARCH") for text in plan)
+        assert steps_of(db, query, values) < 25, wanted
+
+
+def test_a_list_of_everybody_looks_at_a_page(db: sqlite3.Connection) -> None:
+    """Jobs of all callers are walked down by their id: no more of them are read than the limit, wherever the page begins."""
+    for wanted in filters():
+        query, values = list_query(replace(wanted, principal=None, limit=200))
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+        assert [text for text in plan if not text.startswith("SEARCH jobs USING INDEX")] == [], wanted
         assert steps_of(db, query, values) < 25, wanted
 
 

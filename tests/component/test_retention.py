@@ -1,6 +1,7 @@
 """Finished jobs go by age, count and bytes, the oldest first, and nothing that is still needed goes with them."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -201,6 +202,27 @@ async def test_a_key_without_a_limit_of_age(journal: Journal) -> None:
     await finished(journal, 1, at=NOW - 30 * 3600, key="k")
     await House(journal, Limits(days=0, jobs=0, bytes=1)).retention.round()
     assert await journal.replay(IdempotencyKey(principal="ann", key="k", digest="d")) is None
+
+
+async def test_links_in_place_of_what_goes(journal: Journal, tmp_path: Path) -> None:
+    """A link goes in place of what it stands for, keeps no other job, and nothing behind it is touched."""
+    first, second = await several(journal, 2)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "file").write_text("kept")
+    folder = journal.artefacts._path(first.id, 0, 0).parent.parent
+    shutil.rmtree(folder)
+    folder.symlink_to(victim)
+    output = journal.output.path(first.id, 0, Stream.STDOUT)
+    output.unlink()
+    output.symlink_to(victim / "file")
+    await House(journal, Limits(days=1, jobs=0, bytes=0)).retention.round()
+    assert await listed(journal) == []
+    assert names(tmp_path, "SELECT job FROM pruned") == set()
+    assert not folder.is_symlink()
+    assert not output.is_symlink()
+    assert (victim / "file").read_text() == "kept"
+    assert await journal.get(second.id) is None
 
 
 async def test_what_is_read_stays(journal: Journal, tmp_path: Path) -> None:

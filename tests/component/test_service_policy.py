@@ -19,7 +19,7 @@ commands:
   approved: {run: [/usr/bin/true], on: local, approval: {by: bob}, timeout: 5s}
   redacted: {run: [/usr/bin/echo, canary-7f3a], on: local, output: {redact: ["canary-[0-9a-f]+"]}, timeout: 5s}
   cut: {script: printf 12345678; cat, interpreter: sh, stdin: {type: secret}, output: {max: 12B}, on: local, timeout: 5s}
-  echoed: {run: [/usr/bin/cat], stdin: {type: secret, max: 1MiB}, on: local, timeout: 9s}
+  echoed: {run: [/usr/bin/cat], stdin: {type: secret, max: 1MiB}, on: local, timeout: 60s}
   parsed:
     script: printf '{"key":"%s"}' "$(cat)"
     interpreter: sh

@@ -20,12 +20,13 @@ def add_list(below: "Verbs[argparse.ArgumentParser]") -> None:
     parser = below.add_parser(
         "list",
         help="list the token's own jobs, newest first",
-        description="List the jobs of the token's principal, newest first.",
+        description="List the jobs of the token's principal, newest first, or those of others that it may read.",
         epilog="Exit code 0: they have been listed. 2: the command line is wrong. 240 and above: as with 'run'.",
     )
     parser.add_argument("--state", action="append", metavar="STATE", help="only jobs in this state; may be repeated")
     parser.add_argument("--command", metavar="COMMAND", help="only jobs of this command", dest="only_command")
     parser.add_argument("--host", metavar="HOST", help="only jobs on this host")
+    parser.add_argument("--principal", metavar="NAME", help="the jobs of this principal; '*' for everybody's")
     parser.add_argument("--since", metavar="TIME", help="only jobs from then on, like 2026-11-02T09:30:00Z")
     parser.add_argument("--until", metavar="TIME", help="only jobs before then")
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many [50]")
@@ -49,6 +50,7 @@ def query_of(options: argparse.Namespace) -> Mapping[str, str]:
         "state": ",".join(options.state or []),
         "command": options.only_command,
         "host": options.host,
+        "principal": options.principal,
         "since": options.since,
         "until": options.until,
         "limit": str(options.limit) if options.limit is not None else str(_PAGE) if options.all else None,

@@ -55,7 +55,7 @@ def compile_all(merged: Merged, *, folders: Folders, digest: str) -> Compiled:
         approval = compile_approval(defined, holders)
         commands[name] = compile_command(name, defined, places, report, approval)
     access = Access(commands=CommandNames.of(commands, report), hosts=places, holders=holders, report=report)
-    roles, rules = access.roles(), access.rules()
+    roles, oversight, rules = access.roles(), access.oversight(), access.rules()
     sources = compile_sources(report)
     scripts = "".join(
         f"{name} {command.script.sha256}\n" for name, command in sorted(commands.items()) if command.script
@@ -67,11 +67,12 @@ def compile_all(merged: Merged, *, folders: Folders, digest: str) -> Compiled:
         groups=places.groups,
         labels=places.labels,
         roles=roles,
-        principals=access.principals(roles),
+        principals=access.principals(roles, oversight),
         rules=rules,
         denies=by_atom(rules),
         tokens=compile_tokens(report, sources),
         oidc=compile_oidc(report, sources),
         callbacks=compile_callbacks(report),
+        oversight=oversight,
     )
     return Compiled(policy=policy, findings=tuple(report.found))

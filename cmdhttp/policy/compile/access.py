@@ -11,13 +11,13 @@ from cmdhttp.policy.compile.commands import child
 from cmdhttp.policy.compile.narrowings import compile_narrowings
 from cmdhttp.policy.compile.report import Report
 from cmdhttp.policy.compile.selectors import CommandNames, HostNames
-from cmdhttp.policy.compiled import EVERYTHING, Approval, Callback, Deny, Grants, Line, Oidc, Quota
+from cmdhttp.policy.compiled import EVERYTHING, Approval, Callback, Deny, Grants, Line, Oidc, Oversight, Quota
 from cmdhttp.policy.findings import Position
 from cmdhttp.policy.merge import Defined
 from cmdhttp.policy.model import CommandSpec, DenySpec, PrincipalSpec, RoleLine
 from cmdhttp.policy.params import Narrowing
 
-Rule = TypeVar("Rule", Line, Deny)
+Rule = TypeVar("Rule", Line, Oversight, Deny)
 ROLE = "role:"
 
 
@@ -83,10 +83,16 @@ class Access:
     report: Report
 
     def roles(self) -> dict[str, tuple[Line, ...]]:
-        """Return the lines of every role, in their order."""
+        """Return the lines of every role that let run, in their order."""
         return {name: tuple(self._role(name, defined)) for name, defined in self.report.merged.roles.items()}
 
-    def principals(self, roles: Mapping[str, tuple[Line, ...]]) -> dict[str, Grants]:
+    def oversight(self) -> dict[str, tuple[Oversight, ...]]:
+        """Return the lines of every role that give rights over jobs of others, in their order."""
+        return {name: tuple(self._oversight(name, defined)) for name, defined in self.report.merged.roles.items()}
+
+    def principals(
+        self, roles: Mapping[str, tuple[Line, ...]], oversight: Mapping[str, tuple[Oversight, ...]]
+    ) -> dict[str, Grants]:
         """Return what each principal holds."""
         table = self.report.merged.principals
         held: dict[str, dict[str, None]] = {name: {} for name in table}
@@ -101,6 +107,7 @@ class Access:
             name: Grants(
                 roles=tuple(sorted(names)),
                 lines=by_atom(line for role in sorted(names) for line in roles.get(role, ())),
+                oversight=by_atom(line for role in sorted(names) for line in oversight.get(role, ())),
                 quota=_quota(table.get(name)),
             )
             for name, names in held.items()
@@ -112,6 +119,8 @@ class Access:
 
     def _role(self, name: str, defined: Defined[list[RoleLine]]) -> Iterator[Line]:
         for index, spec in enumerate(defined.spec):
+            if spec.jobs is not None:
+                continue
             node = child(defined.node, index) or defined.node
             atoms = self.commands.atoms(child(node, "commands"))
             yield Line(
@@ -121,6 +130,27 @@ class Access:
                 narrowings=self._narrowings(spec.params, node, atoms),
                 at=defined.where(index),
             )
+
+    def _oversight(self, name: str, defined: Defined[list[RoleLine]]) -> Iterator[Oversight]:
+        for index, spec in enumerate(defined.spec):
+            if spec.jobs is None:
+                continue
+            node = child(defined.node, index) or defined.node
+            atoms = self.commands.atoms(child(node, "commands"))
+            yield Oversight(
+                role=name,
+                atoms=atoms,
+                hosts=self.hosts.resolve(child(node, "hosts")),
+                narrowings=self._narrowings(spec.params, node, atoms),
+                principals=self._overseen(spec.of, defined, index),
+                cancel=spec.jobs == "cancel",
+                at=defined.where(index),
+            )
+
+    def _overseen(self, names: list[str] | None, defined: Defined[list[RoleLine]], line: int) -> frozenset[str] | None:
+        if names is None or EVERYTHING in names:
+            return None
+        return self.holders.named(names, lambda index: defined.where(line, "of", index))
 
     def _narrowings(
         self, params: Mapping[str, object], node: source.Node, atoms: frozenset[str]

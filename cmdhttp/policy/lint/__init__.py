@@ -47,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     access.grants,  # P409, P411
     access.commands_for_nobody,  # P410
     roles.role_lines,  # P412, P413, P415, P416
+    roles.oversight_lines,  # P413, P421
     denies.denies,  # P414
     commands.changes_everywhere,  # P415
     commands.destroys_alone,  # P417

@@ -73,6 +73,7 @@ class LintCode(StrEnum):
     APPROVER_IS_CALLER = "P418", _WARNING, "an approval that the caller can give, or that it can never get"
     UNTESTED = "P419", _WARNING, "a change or destroy command without a test"
     TEST_BY_CLOCK = "P420", _WARNING, "a test whose outcome changes with the date"
+    STOPS_ALL = "P421", _WARNING, "a role line that lets stop every job"
 
     def found(self, message: str, at: Position, hint: str) -> Finding:
         return Finding(code=self, message=message, at=at, hint=hint, severity=self.severity)

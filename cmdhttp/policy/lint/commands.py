@@ -101,7 +101,7 @@ def counts_as(defined: Defined[CommandSpec]) -> str:
 
 
 def untested(book: Book) -> Iterator[Finding]:
-    tested = {case.spec.run for case in book.merged.tests}
+    tested = {case.spec.run for case in book.merged.tests if case.spec.run is not None}
     for command, defined in book.commands():
         if command.effect in CHANGING and command.name not in tested:
             message = f"no test says who may run '{command.name}', a {command.effect} command"

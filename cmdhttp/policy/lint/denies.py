@@ -30,7 +30,7 @@ def tests_by_clock(book: Book) -> Iterator[Finding]:
     """Tests without `at`, where a deny will begin or end to match: on that day the policy would not load."""
     changing = [deny for deny in book.policy.rules if _will_change(book, deny)]
     for case in book.merged.tests:
-        if case.spec.at is None and case.spec.expect != "invalid":
+        if case.spec.run is not None and case.spec.at is None and case.spec.expect != "invalid":
             deny = next((deny for deny in changing if _concerns(book, deny, case.spec)), None)
             if deny is not None:
                 message = f"this test will come out differently when '{deny.why}' begins or ends"
@@ -47,5 +47,5 @@ def _concerns(book: Book, deny: Deny, case: CaseSpec) -> bool:
     return (
         (everybody or case.caller in (deny.principals or ()))
         and case.on in deny.hosts
-        and case.run in book.taken(deny.atoms)
+        and case.command in book.taken(deny.atoms)
     )

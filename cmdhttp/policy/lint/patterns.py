@@ -54,7 +54,8 @@ def _shown(pattern: str, part: str) -> str:
 
 def wide_narrowings(book: Book) -> Iterator[Finding]:
     for role, defined in book.merged.roles.items():
-        for index, (line, spec) in enumerate(zip(book.policy.roles[role], defined.spec, strict=True)):
+        runs = ((index, spec) for index, spec in enumerate(defined.spec) if spec.jobs is None)
+        for line, (index, spec) in zip(book.policy.roles[role], runs, strict=True):
             for name, by in spec.params.items():
                 text = by.get("pattern") if isinstance(by, Mapping) else None
                 if isinstance(text, str) and _hardly_narrows(text, _own(book, line, name)):

@@ -27,7 +27,7 @@ def role_lines(book: Book) -> Iterator[Finding]:
     for role, defined in book.merged.roles.items():
         lines = book.policy.roles[role]
         useful = []
-        for line, spec in zip(lines, defined.spec, strict=True):
+        for line, spec in zip(lines, (spec for spec in defined.spec if spec.jobs is None), strict=True):
             never = never_applies(book, line.atoms, line.hosts, line.narrowings)
             if never:
                 hint = "mend the selector, or take the line out"
@@ -36,6 +36,25 @@ def role_lines(book: Book) -> Iterator[Finding]:
             useful.append(line)
             yield from _reach(book, line, spec.hosts)
         yield from _shadows(book, useful)
+
+
+def oversight_lines(book: Book) -> Iterator[Finding]:
+    """Lines with `jobs`: those that give nothing, and those that give everything."""
+    for role, defined in book.merged.roles.items():
+        specs = (spec for spec in defined.spec if spec.jobs is not None)
+        for line, spec in zip(book.policy.oversight[role], specs, strict=True):
+            nobody = "nobody holds the roles that 'of' names" if line.principals == frozenset() else ""
+            never = nobody or never_applies(book, line.atoms, line.hosts, line.narrowings)
+            if never:
+                hint = "mend the selector, or take the line out"
+                yield LintCode.LINE_NEVER.found(f"this line gives no right over any job: {never}", line.at, hint)
+            elif line.cancel and line.principals is None and EVERYTHING in line.atoms and _everywhere(spec.hosts):
+                message = "this line lets stop every job of everybody, also of commands and hosts added later"
+                yield LintCode.STOPS_ALL.found(message, line.at, "name commands, hosts or, with 'of', owners")
+
+
+def _everywhere(hosts: object) -> bool:
+    return EVERYTHING in (hosts if isinstance(hosts, list) else [hosts])
 
 
 def never_applies(book: Book, atoms: frozenset[str], hosts: frozenset[str], narrowings: Mapping[str, Narrowing]) -> str:
@@ -66,7 +85,7 @@ def _reach(book: Book, line: Line, hosts: object) -> Iterator[Finding]:
     if EVERYTHING in line.atoms:
         message = "this line allows every command, also those added later"
         yield LintCode.EVERY_COMMAND.found(message, line.at, "name commands, tags, or an effect")
-    if EVERYTHING in (hosts if isinstance(hosts, list) else [hosts]):
+    if _everywhere(hosts):
         changing = book.taken(line.atoms) & book.changing
         if changing:
             more = f" and {len(changing) - 1} more" if len(changing) > 1 else ""

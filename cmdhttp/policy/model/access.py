@@ -66,7 +66,7 @@ class PrincipalSpec(Strict):
 
 
 class RoleLine(Strict):
-    """These commands, on these hosts, with these values."""
+    """These commands, on these hosts, with these values: to run them or, with `jobs`, to oversee the jobs of others."""
 
     commands: CommandSelector = Field(description="Which commands.")
     hosts: HostSelector = Field(description="On which hosts.")
@@ -74,6 +74,19 @@ class RoleLine(Strict):
         default_factory=dict,
         description="With which values; a parameter that is not named here keeps all of its values.",
     )
+    jobs: Literal["read", "cancel"] | None = Field(
+        default=None,
+        description="What may be done with such jobs of others: `read`, or `cancel`, which includes it. Nothing may be run.",
+    )
+    of: Names | None = Field(
+        default=None, description="Whose jobs: principals, or role:NAME for all that hold it; everybody's if left out."
+    )
+
+    @model_validator(mode="after")
+    def _of_jobs(self) -> Self:
+        if self.of is not None and self.jobs is None:
+            raise ValueError("'of' says whose jobs: it needs 'jobs: read' or 'jobs: cancel'")
+        return self
 
 
 class GrantSpec(Strict):
@@ -108,12 +121,18 @@ class CallbackSpec(Strict):
 
 
 class CaseSpec(Strict):
-    """A test of the policy: the decision that a call must get. Without `at` it is asked for the moment of the load."""
+    """A test of the policy: the decision that a call must get, or whether a job of another may be read or canceled.
+
+    Without `at` a call is asked for the moment of the load.
+    """
 
     name: str | None = Field(default=None, description="How messages call this test.")
     caller: str = Field(alias="as", description="The principal that calls.")
-    run: str = Field(description="The command that is called.")
-    on: str = Field(description="The host that it is called for.", examples=["local"])
+    run: str | None = Field(default=None, description="The command that is called.")
+    read: str | None = Field(default=None, description="The command whose job is read.")
+    cancel: str | None = Field(default=None, description="The command whose job is canceled.")
+    of: str | None = Field(default=None, description="The principal that owns the job that is read or canceled.")
+    on: str = Field(description="The host that it is called for, or that the job is on.", examples=["local"])
     values: dict[ParamName, Any] = Field(
         default_factory=dict, alias="with", description="The values, as a caller would send them."
     )
@@ -125,3 +144,19 @@ class CaseSpec(Strict):
     )
     because: str | None = Field(default=None, description="The `why` of the deny that must be among the reasons.")
     argv: list[str] | None = Field(default=None, description="The exact arguments that must come out.")
+
+    @property
+    def command(self) -> str:
+        return self.run or self.read or self.cancel or ""
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if sum(name is not None for name in (self.run, self.read, self.cancel)) != 1:
+            raise ValueError("say one of 'run', 'read' and 'cancel'")
+        if (self.of is None) != (self.run is not None):
+            raise ValueError("'of' names the owner of a job: it goes with 'read' and 'cancel', and they need it")
+        if self.run is None and (self.at or self.because or self.argv or self.expect not in ("allow", "deny")):
+            raise ValueError(
+                "a test with 'read' or 'cancel' expects 'allow' or 'deny', and takes no 'at', 'because' or 'argv'"
+            )
+        return self

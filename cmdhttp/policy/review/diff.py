@@ -3,7 +3,7 @@
 A right is a principal, a command, a host and the values that pass. It is gained where `decide` of the new policy lets a call
 through that the old one did not, at that moment or later; what a deny takes away counts whenever the deny holds. The same
 right is gained anew when it came to mean more: see `meaning`. What cannot be told is never passed over: it is changed, which
-counts as gained and as lost.
+counts as gained and as lost. Rights over jobs of others are compared in `oversight`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +18,7 @@ from cmdhttp.policy.review.describe import narrowings_left, values_left, values_
 from cmdhttp.policy.review.entry import entry_shifts
 from cmdhttp.policy.review.meaning import Place, Shift, Sign, command_shifts, place_shifts
 from cmdhttp.policy.review.misses import in_force
+from cmdhttp.policy.review.oversight import Turn, turns
 from cmdhttp.policy.review.reach import Answer, Side, covered, exceeds, kept, moments, side
 
 
@@ -30,6 +31,7 @@ class What(StrEnum):
     COMMAND = "command"
     HOST = "host"
     ENTRY = "entry"
+    JOBS = "jobs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class _Differ:
             if key not in self.gathered:
                 self.gathered[key] = _gathered(name, self._on_hosts(before, now))
             yield from (replace(found, principal=principal) for found in self.gathered[key])
+            yield from (_turned(turn) for turn in turns(self.old, self.new, principal, name))
 
     def _on_hosts(self, before: Side | None, now: Side | None) -> Iterator[tuple[Difference, str]]:
         for host in (before.hosts if before else frozenset()) | (now.hosts if now else frozenset()):
@@ -151,6 +154,12 @@ def _difference(what: What, sign: Sign, *, subject: str, mine: str, other: str, 
 
 def _shifted(what: What, shift: Shift, at: Position | None = None) -> Difference:
     return Difference(sign=shift.sign, what=what, subject=shift.subject, before=shift.before, now=shift.now, at=at)
+
+
+def _turned(turn: Turn) -> Difference:
+    mine, line = turn.mine, turn.mine.line
+    found = _difference(What.JOBS, turn.sign, subject=line.role, mine=mine.words, other=turn.other, at=line.at)
+    return replace(found, principal=mine.principal, command=mine.command.name, hosts=turn.hosts)
 
 
 def _taken(line: Line, mine: Side, other: Side) -> str:

@@ -1,5 +1,6 @@
 """The policy's own tests: each way to pass and to fail, with its message."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from cmdhttp.policy.compile import Folders, compile_policy
 from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Reason
 from cmdhttp.policy.files import SourceFile
+from cmdhttp.policy.findings import PolicyError
 from cmdhttp.policy.merge import merge
 from cmdhttp.policy.params import Value
 
@@ -115,6 +117,7 @@ def test_a_case_without_a_time_is_asked_for_now() -> None:
     """Without `at` the present moment counts, so that a deny that has begun shows itself."""
     _, outcomes = outcomes_of("as: p, run: say, on: local, with: {word: yes}, expect: allow")
     assert outcomes[0].failure == ""
+    assert outcomes[0].decision is not None
     assert outcomes[0].decision.reason is Reason.ROLE_LINE
 
 
@@ -162,3 +165,80 @@ def test_what_is_printed_of_a_case_is_one_line() -> None:
     assert outcomes[0].name == r"a\nb"
     assert outcomes[1].name == r"p\tq runs say on local"
     assert outcomes[1].failure.startswith(r"there is no principal 'p\tq'")
+
+
+OVER = """\
+    - {commands: say, hosts: local, jobs: cancel, of: p, params: {word: yes}}
+    - {commands: say, hosts: local, jobs: read}
+grants: [{to: p, roles: r}, {to: q, roles: o}]
+"""
+
+
+def overseen(*cases: str) -> tuple[Policy, list[Outcome]]:
+    text = RULES.replace("grants: [{to: p, roles: r}]\n", "  o:\n" + OVER).replace(
+        "{p: {}, q: {}}", "{p: {}, q: {}, s: {}}"
+    )
+    merged = merge([SourceFile(path="a.yaml", data=(text + "".join(f"  - {{{one}}}\n" for one in cases)).encode())])
+    policy = compile_policy(merged, folders=Folders(policies=Path(), secrets=Path()), digest="d")
+    return policy, run_cases(policy, merged.tests, resolve=resolve_argv, now=datetime(2026, 11, 2, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("written", "failure"),
+    [
+        ("as: q, cancel: say, of: p, on: local, with: {word: yes}, expect: allow", ""),
+        ("as: q, cancel: say, of: p, on: local, with: {word: no}, expect: deny", ""),
+        ("as: q, cancel: say, of: s, on: local, with: {word: yes}, expect: deny", ""),
+        ("as: q, read: say, of: s, on: local, with: {word: no}, expect: allow", ""),
+        ("as: p, read: say, of: q, on: local, with: {word: yes}, expect: deny", ""),
+        (
+            "as: q, cancel: say, of: p, on: local, with: {word: no}, expect: allow",
+            "expected allow, and q may read and not cancel such a job",
+        ),
+        (
+            "as: q, read: say, of: p, on: local, with: {word: yes}, expect: deny",
+            "expected deny, and q may read and cancel such a job",
+        ),
+        (
+            "as: p, read: say, of: q, on: local, with: {word: yes}, expect: allow",
+            "expected allow, and p may neither read nor cancel such a job",
+        ),
+        (
+            "as: p, read: say, of: p, on: local, with: {word: yes}, expect: allow",
+            "'p' is the owner, who may read and cancel it always",
+        ),
+        ("as: q, read: say, of: pp, on: local, expect: deny", "there is no principal 'pp'; did you mean 'p'?"),
+        ("as: q, read: sai, of: p, on: local, expect: deny", "there is no command 'sai'; did you mean 'say'?"),
+        (
+            "as: q, read: say, of: p, on: local, with: {word: maybe}, expect: deny",
+            "word: is not one of the listed values",
+        ),
+    ],
+)
+def test_a_case_of_a_job_of_another(written: str, failure: str) -> None:
+    _, outcomes = overseen(written)
+    assert outcomes[0].failure == failure
+    assert outcomes[0].decision is None
+
+
+def test_lines_over_jobs_of_others_are_covered_by_tests_too() -> None:
+    covered = coverage(*overseen("as: q, read: say, of: p, on: local, with: {word: no}, expect: allow"))
+    assert (covered.rules, len(covered.untouched)) == (5, 4)
+    covered = coverage(*overseen("as: q, cancel: say, of: p, on: local, with: {word: yes}, expect: allow"))
+    assert (covered.rules, len(covered.untouched)) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("as: q, on: local, expect: deny", "say one of 'run', 'read' and 'cancel'"),
+        ("as: q, run: say, read: say, of: p, on: local, expect: deny", "say one of 'run', 'read' and 'cancel'"),
+        ("as: q, read: say, on: local, expect: deny", "'of' names the owner of a job"),
+        ("as: q, run: say, of: p, on: local, expect: deny", "'of' names the owner of a job"),
+        ("as: q, read: say, of: p, on: local, expect: invalid", "expects 'allow' or 'deny'"),
+        ("as: q, read: say, of: p, on: local, because: closed, expect: deny", "takes no 'at', 'because' or 'argv'"),
+    ],
+)
+def test_a_case_asks_one_thing(written: str, message: str) -> None:
+    with pytest.raises(PolicyError, match=re.escape(message)):
+        outcomes_of(written)

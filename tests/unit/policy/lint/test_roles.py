@@ -27,7 +27,7 @@ commands:
   look: {effect: read, tags: [units], run: [/bin/look], on: [local, {role: [web, db]}]}
   wipe: {effect: destroy, run: [/bin/wipe], on: db1}
 """
-CODES = ("P412", "P413", "P415", "P416")
+CODES = ("P412", "P413", "P415", "P416", "P421")
 
 
 def of_role(*lines: str) -> list[str]:
@@ -210,3 +210,30 @@ def test_impossible() -> None:
     assert not impossible(number.narrowed([5]))
     assert not impossible(number.narrowed({"max": 3}))
     assert not impossible(numbers.narrowed({"max_items": 3}))
+
+
+OVERSIGHT: dict[str, tuple[str, list[str]]] = {
+    "no host of its commands": ("commands: restart, hosts: db1, jobs: cancel", ["not made for any of its hosts"]),
+    "nobody's jobs": (
+        "commands: look, hosts: web1, jobs: read, of: 'role:empty'",
+        ["nobody holds the roles that 'of' names"],
+    ),
+    "every job": ("commands: '*', hosts: ['*'], jobs: cancel", ["this line lets stop every job of everybody"]),
+    "every job of everybody in words": (
+        "commands: '*', hosts: '*', jobs: cancel, of: '*'",
+        ["P421"],
+    ),
+    "to read every job": ("commands: '*', hosts: '*', jobs: read", []),
+    "every job of one": ("commands: '*', hosts: '*', jobs: cancel, of: p", []),
+    "every job on one host": ("commands: '*', hosts: web1, jobs: cancel", []),
+    "every job of one command": ("commands: look, hosts: '*', jobs: cancel", []),
+}
+
+
+@pytest.mark.parametrize(("line", "told"), OVERSIGHT.values(), ids=OVERSIGHT)
+def test_lines_over_jobs_of_others(line: str, told: list[str]) -> None:
+    """They let nobody run anything, so what is said of lines that do is not said of them."""
+    role = f"principals: {{p: {{}}}}\nroles:\n  empty: []\n  r:\n    - {{{line}}}\ngrants: [{{to: p, roles: r}}]\n"
+    lines = shown(found(HOSTS + COMMANDS, role), *CODES)
+    assert len(lines) == len(told)
+    assert all(part in line for line, part in zip(lines, told, strict=True)), lines
