@@ -16,7 +16,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet -
 	--generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo check test mutants bench lock clean
+.PHONY: help setup setup-dev run demo check test test-units test-laws mutants bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,18 +41,27 @@ check: setup-dev ## Lint, format, types, direction of imports, contract and docu
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/contract
 
+# The byte code is kept: the tests start the program some hundred times.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: setup-dev ## The test suite (PYTEST_ARGS="-k name" for a part of it, LONG=1 for the long forms of some proofs too)
 	@scripts/ensure-sshd.sh
 	@scripts/ensure-shells.sh
 	@scripts/ensure-netns.sh
 ifeq ($(PYTEST_ARGS),)
-	$(BIN)/coverage run --source cmdhttp/policy,cmdhttp/plan -m pytest -p no:hypothesispytest tests/unit
-	$(BIN)/coverage report --fail-under=100
-	$(BIN)/pytest -n auto --dist worksteal tests/property tests/contract
-	$(BIN)/pytest -n 3 --dist loadfile $(if $(LONG),,-m "not long") tests/component
+	@$(BIN)/python -m compileall -q cmdhttp
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target test-units test-laws
+	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long") tests/component
 else
 	$(BIN)/pytest $(PYTEST_ARGS)
 endif
+
+# Both parts of `test` keep one processor busy each, and what one of them prints comes in one piece.
+test-units:
+	$(BIN)/coverage run --source cmdhttp/policy,cmdhttp/plan -m pytest -q -p no:hypothesispytest tests/unit
+	$(BIN)/coverage report --fail-under=100
+
+test-laws:
+	$(BIN)/pytest -q -n auto --dist worksteal tests/property tests/contract
 
 mutants: ## Whether a test fails for every change of the policy engine (MUTANTS="cmdhttp.policy.decide.*" for a part, JOBS=2)
 	@scripts/bootstrap.sh mutants

@@ -1,7 +1,8 @@
 """Jobs: how many are accepted a second and what durability adds, what followers cost, and how long a start after a kill takes.
 
-Only our own service is measured: nothing else here keeps jobs. It is known by its flags and its HTTP alone, but for the
-folder that a kill has left, which is made with its journal.
+Nothing else here keeps jobs, so the peer of a follower is a bare server that streams the same lines (bare.py), and the others
+are measured beside themselves. Our service is known by its flags and its HTTP alone, but for the folder that a kill has left,
+which is made with its journal.
 """
 
 import json
@@ -23,7 +24,7 @@ from benchmarks.local import family
 from benchmarks.local.contenders import Cmdhttp
 from benchmarks.local.http import Call, WrongAnswer, ask, connect, load, request
 from benchmarks.local.programs import FULL, programs
-from benchmarks.local.servers import ROOT, Place, Running, running
+from benchmarks.local.servers import ROOT, Place, Running, Server, running
 from benchmarks.measure import Report
 
 PARTS = ("accept", "followers", "recovery")
@@ -67,6 +68,22 @@ class Jobs(Cmdhttp):
         if answer.status != 202:  # noqa: PLR2004 - accepted
             raise WrongAnswer(f"{answer.status}: {answer.body[:300]!r}")
         return str(json.loads(answer.body)["id"])
+
+
+class Bare(Server):
+    """uvicorn and an application that streams lines and does nothing else."""
+
+    name = "bare uvicorn"
+
+    def prepare(self, place: Place) -> list[list[str]]:
+        flags = ["--host", "127.0.0.1", "--port", str(place.port), "--log-level", "warning", "--no-access-log"]
+        return [[sys.executable, "-m", "uvicorn", *flags, "--ws", "none", "benchmarks.jobs.bare:application"]]
+
+    def environment(self) -> Mapping[str, str]:
+        return {"BENCH_LINES": str(_LINES)}
+
+    def call(self, program: str) -> Call:  # noqa: ARG002 - it runs nothing
+        return Call(request=request("GET", "/"), holds=b"")
 
 
 def run(*, rounds: int, quick: bool, parts: Sequence[str] = PARTS) -> Iterator[Report]:
@@ -116,7 +133,11 @@ def _followers(rounds: int, count: int) -> Sheet:
     def followed(many: int) -> Sequence[float]:
         us = Jobs()
         with running(us) as up:
-            return _follow(us, up, many)
+            return _follow(up, many, lambda: _events_of(us, up))
+
+    def bare() -> Sequence[float]:
+        with running(Bare({})) as up:
+            return _follow(up, count, lambda: request("GET", "/events"))
 
     title = f"Followers of one job that prints {_LINES} lines, 50 ms apart"
     columns = (
@@ -128,15 +149,24 @@ def _followers(rounds: int, count: int) -> Sheet:
         "Memory is that of the front above idle, while all follow. 'last after': from the first follower's end to the last's.",
         "Each follower is checked: every number once, in order, to the end.",
     )
-    work = {"1 follower": lambda: followed(1), f"{count:,} followers": lambda: followed(count)}
+    work = {
+        f"{count:,} of a bare server": bare,
+        f"{count:,} followers": lambda: followed(count),
+        "1 follower": lambda: followed(1),
+    }
     return race(title, columns, work, rounds=rounds, notes=notes)
 
 
-def _follow(us: Jobs, up: Running, count: int) -> Sequence[float]:
+def _events_of(us: Jobs, up: Running) -> bytes:
+    """Start the job; returns the request for its events."""
+    job = us.launch(up.port, "ticks", {})
+    return request("GET", f"/v1/jobs/{job}/events", headers={**us.headers, "Accept": "application/x-ndjson"})
+
+
+def _follow(up: Running, count: int, start: Callable[[], bytes]) -> Sequence[float]:
     front = up.roots
     idle, cpu = family.resident(front), family.cpu(front)
-    job = us.launch(up.port, "ticks", {})
-    sent = request("GET", f"/v1/jobs/{job}/events", headers={**us.headers, "Accept": "application/x-ndjson"})
+    sent = start()
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         held: dict[socket.socket, bytearray] = {}
         for _ in range(count):

@@ -41,6 +41,9 @@ _FIELDS = (
     "reason",
     "idempotency_key",
 )
+_FIELDS_HINT = (
+    f'a value for the command goes into params, as {{"params": {{"NAME": ...}}}}; the fields are: {", ".join(_FIELDS)}'
+)
 _ENCODINGS = ("auto", "utf-8", "base64")
 
 
@@ -130,7 +133,7 @@ class _Reader:
         if len(unknown) > _MAX_UNKNOWN:
             raise RequestError(f"The body has {len(unknown)} fields that are not known.")
         for name in unknown:
-            hint = suggestion(name, _FIELDS) or f"the fields are: {', '.join(_FIELDS)}"
+            hint = suggestion(name, _FIELDS) or _FIELDS_HINT
             self.fault(name, "unknown_field", "unknown field", hint)
 
     def fault(self, name: str, code: str, detail: str, hint: str = "") -> None:

@@ -41,13 +41,18 @@ def problem_response(error: CmdHttpError, *, request_id: str, instance: str) -> 
     return Response(encode_json(document), error.status, headers, media_type="application/problem+json")
 
 
+_ROUTES_HINT = "GET /v1/commands lists what this caller may run; POST /v1/run/NAME runs it."
+
+
 async def handle(request: Request, error: Exception) -> Response:
     """Starlette's hook for everything that a route raises. What is no error of ours is logged by the gate."""
     request_id = str(request.scope.get("state", {}).get("request_id", ""))
     if isinstance(error, HTTPException):
         known = _FROM_STARLETTE.get(error.status_code, RequestError)
         allowed = (error.headers or {}).get("Allow", "")
-        hint = f"It takes {allowed}." + (" With curl: -d '{}'." if "POST" in allowed else "") if allowed else ""
+        hint = (
+            f"It takes {allowed}." + (" With curl: -d '{}'." if "POST" in allowed else "") if allowed else _ROUTES_HINT
+        )
         detail = "There is no such route." if known is NotFound else "The method is not one of this route."
         error = known(detail, hint=hint)
     if not isinstance(error, CmdHttpError):

@@ -14,6 +14,7 @@ from cmdhttp.jobs.state import Job, Run, State
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
+_KEY_HEADERS = ("idempotency-key", "x-idempotency-key")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
@@ -93,10 +94,13 @@ def media_for(request: Request, offered: tuple[Media, ...]) -> Media:
 
 
 def idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key") or request.headers.get("x-idempotency-key")
-    if key is not None and not _KEY.match(key):
+    """Return the key that a header gives, if one does. Raises RequestError: a key that was meant and not used runs twice."""
+    keys = {request.headers[name] for name in _KEY_HEADERS if name in request.headers}
+    if len(keys) > 1:
+        raise RequestError("Idempotency-Key and X-Idempotency-Key differ.", hint="Send one of them.")
+    if not all(map(_KEY.match, keys)):
         raise RequestError("The idempotency key must be 1 to 255 visible ASCII characters.")
-    return key
+    return next(iter(keys), None)
 
 
 def last_event_id(request: Request) -> int:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from cmdhttp.settings import Settings, read_settings
 
 _DAY = 86_400.0
 _PAGES = 1024
+_AS_WHOM = "Run it as the account that serves, or as root."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ def run_prune(environ: Mapping[str, str], wanted: Wanted) -> int:
     """Prune, or tell. Raises ConfigError."""
     settings = read_settings(environ, {"data": wanted.data} if wanted.data else {})
     folder = settings.data
-    if not (folder / DATABASE).is_file():
+    if not _has_database(folder):
         raise ConfigError(
             f"there is no job database in {folder}", hint="Name the data folder of the service with --data."
         )
@@ -65,6 +67,15 @@ def run_prune(environ: Mapping[str, str], wanted: Wanted) -> int:
         raise ConfigError(f"{folder} cannot be pruned: {error}", hint=_hint(error)) from error
     _print(removed, there, wanted)
     return 0
+
+
+def _has_database(folder: Path) -> bool:
+    try:
+        return stat.S_ISREG((folder / DATABASE).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(f"the data folder {folder} cannot be read: {error.strerror}", hint=_AS_WHOM) from None
 
 
 def _limits(settings: Settings, wanted: Wanted) -> Limits:
@@ -106,7 +117,7 @@ def _hint(error: Exception) -> str:
     full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(error, "errno", 0) == errno.ENOSPC
     if full:
         return "Even to remove takes some room: free a few MiB on this disk by other means, then say it again."
-    return "Run it as the account that serves, or as root. What was begun is taken up by the next prune or the service."
+    return f"{_AS_WHOM} What was begun is taken up by the next prune or the service."
 
 
 # -- looking

@@ -33,6 +33,14 @@ class Address:
     socket: str = ""
 
     @property
+    def origin(self) -> str:
+        """The URL without its path, for people."""
+        if self.socket:
+            return _UNIX + self.socket
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
     def in_clear(self) -> bool:
         """Whether what is sent can be read on a network."""
         return not (self.tls or self.socket or _is_loopback(self.host))

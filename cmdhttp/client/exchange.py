@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,7 +30,10 @@ _REDIRECTS = range(300, 400)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """`silence`: how many seconds may pass without a byte. `path` is plain; values of `query` may be any text."""
+    """`path` is plain; values of `query` may be any text.
+
+    `silence`: how many seconds may pass without a byte, and until the head of the answer is there.
+    """
 
     path: str
     method: str = "GET"
@@ -117,10 +121,10 @@ class Caller:
             raise NotTrusted(f"the certificate of the service does not hold: {error.verify_message}") from error
         except socket.gaierror as error:
             raise (NoSuchHost if error.errno == socket.EAI_NONAME else Unreachable)(
-                f"the service cannot be reached: {_reason(error)}"
+                f"the service at {self._address.origin} cannot be reached: {_reason(error)}"
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"the service cannot be reached: {_reason(error)}") from error
+            raise Unreachable(f"the service at {self._address.origin} cannot be reached: {_reason(error)}") from error
         with closing(connection):
             sending()
             with closing(self._response(connection, request, sent)) as answer:
@@ -145,10 +149,35 @@ class Caller:
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(request.method, target, body=request.body, headers=headers)
             sent()
-            response = connection.getresponse()
+            with _no_longer_than(request.silence, sock):
+                response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Cut(f"no answer came: {_reason(error)}") from error
         return Answer(response, sock=sock)
+
+
+@contextmanager
+def _no_longer_than(seconds: float, sock: socket.socket) -> Iterator[None]:
+    """Break the connection after some time. Raises TimeoutError then.
+
+    The head of an answer that comes byte after byte, or one provisional answer after the other, would never be silent.
+    """
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS, too: no word of farewell that could block
+
+    limit = threading.Timer(seconds, end)
+    limit.daemon = True
+    limit.start()
+    try:
+        yield
+    finally:
+        limit.cancel()
+    if over.is_set():
+        raise TimeoutError
 
 
 class Cut(Unreachable):

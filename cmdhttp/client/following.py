@@ -22,9 +22,6 @@ _LONGEST_LINE = 256 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """`line` is what was received, without its end."""
-
-    line: bytes = field(repr=False)
     document: Document = field(repr=False)
 
     @property
@@ -161,7 +158,7 @@ def _read(line: bytes) -> Event:
         document = None
     if not isinstance(document, dict):
         raise Cut("the stream holds a line that is no event; is the URL that of the service?")
-    return Event(line=line, document=document)
+    return Event(document=document)
 
 
 def _job_id(event: Event) -> str:

@@ -104,10 +104,10 @@ class Removed:
         return sum(self.jobs.values())
 
 
-Place = tuple[float, str]
-"""Where a search goes on: the end and the id of the job before."""
+Place = tuple[float, str, int]
+"""Where a search goes on: the end and the id of the job before, and how many of those passed keep their row for a key."""
 
-START: Place = (float("-inf"), "")
+START: Place = (float("-inf"), "", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,18 +129,20 @@ def stored(db: sqlite3.Connection) -> Stored:
 def find(db: sqlite3.Connection, *, limits: Limits, now: float, after: Place, gone: Stored | None = None) -> Found:
     """Return the next few jobs that are over the limits.
 
-    `gone` is what is removed already and still there, for a search that removes nothing.
+    One that keeps its row for a key counts as gone: else a newer job would lose its output for nothing. `gone` is what is
+    removed already and still there, for a search that removes nothing.
     """
     there = stored(db)
     each = there.database // there.jobs if there.jobs else 0
-    jobs = there.jobs - (gone.jobs if gone else 0)
+    finished_before, id_before, emptied = after
+    jobs = there.jobs - emptied - (gone.jobs if gone else 0)
     taken = there.files + there.database - (gone.files + gone.jobs * each if gone else 0)
     victims: list[Victim] = []
     runs = 0
     rows = db.execute(
         "SELECT finished_at, id, runs, size, whole, created_at FROM jobs INDEXED BY jobs_finished"
         " WHERE finished_at IS NOT NULL AND (finished_at, id) > (?, ?) ORDER BY finished_at, id LIMIT ?",
-        (*after, _SLICE_JOBS),
+        (finished_before, id_before, _SLICE_JOBS),
     ).fetchall()
     for finished_at, job, job_runs, size, whole, created_at in rows:
         why = _over(limits, age=now - finished_at, jobs=jobs, taken=taken)
@@ -148,13 +150,13 @@ def find(db: sqlite3.Connection, *, limits: Limits, now: float, after: Place, go
             return Found(victims=tuple(victims), after=None)
         if victims and runs + job_runs > _SLICE_RUNS:
             return Found(victims=tuple(victims), after=after)
-        after = (finished_at, job)
         keyed = _has_young_key(db, job, created_at=created_at, now=now)
+        jobs, emptied = jobs - 1, emptied + keyed
+        after = (finished_at, job, emptied)
         if keyed and not whole:
             continue
         victims.append(Victim(id=job, finished_at=finished_at, runs=job_runs, size=size, why=why, keyed=keyed))
         runs += job_runs
-        jobs -= not keyed
         taken -= size + each
     return Found(victims=tuple(victims), after=after if len(rows) == _SLICE_JOBS else None)
 

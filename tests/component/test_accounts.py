@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.service import Service, environment, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.service import Service, environment, wait_until
 from tests.support.sshd import Sshd, descendants, is_alive
 
 FRONT, OTHER = "daemon", "games"

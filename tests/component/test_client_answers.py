@@ -1,5 +1,7 @@
 """What a client makes of answers: refusals for now, redirects, pages of something else, streams that lie."""
 
+import contextlib
+import json
 import signal
 import socket
 import threading
@@ -9,6 +11,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from cmdhttp.client.address import Address
+from cmdhttp.client.exchange import Caller, Cut, Request
 from tests.support.answering import (
     ACCEPTED,
     JOB,
@@ -114,6 +118,39 @@ def test_output_that_is_not_what_was_kept(service: CalledService, events: list[b
         done = call(service, "run", "stamp", url=url)
     assert done.returncode == 246
     assert done.stderr.startswith(b"cmdhttp: ")
+
+
+def test_events_are_printed_in_ascii(service: CalledService) -> None:
+    """Whoever answers, no line of JSON holds what a terminal would take for more than text."""
+    odd = event(2, "odd", text="\x9b31m\u202e\x7f").replace(b"\\u009b", "\x9b".encode()).replace(b"\\u007f", b"\x7f")
+    body = ACCEPTED + odd.replace(b"\\u202e", "\u202e".encode()) + ended(3)
+    assert not body.isascii()
+    with answering(lambda handler, _: reply(handler, 200, body)) as (url, _):
+        done = call(service, "run", "stamp", "--json", "--follow", url=url)
+    assert done.stdout.isascii()
+    assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == [1, 2, 3]
+    assert b"\x7f" not in done.stdout
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b""], ids=["bytes", "provisional"])
+def test_a_head_without_end(head: bytes) -> None:
+    """A head that comes byte by byte, or one provisional answer after the other, is not waited for without end."""
+    more = b"a" if head else b"HTTP/1.1 100 Continue\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(head)
+                while True:
+                    connection.sendall(more)
+                    time.sleep(0.02)
+
+        threading.Thread(target=drip, daemon=True).start()
+        address = Address(host="127.0.0.1", port=server.getsockname()[1])
+        caller = Caller(address, token="t", headers={}, context=None, proxy=None)
+        with pytest.raises(Cut, match="silent"):
+            caller.ask(Request(path="/v1/jobs", silence=0.3))
 
 
 def test_ctrl_c_while_the_service_is_busy(service: CalledService) -> None:

@@ -64,6 +64,12 @@ def test_other_exit_codes(service: CalledService, arguments: list[str], code: in
     assert done.stderr or code == 0
 
 
+def test_a_service_that_is_not_there(service: CalledService) -> None:
+    """The message names it: the URL may be none that anybody has typed."""
+    done = call(service, "run", "exit", "code=0", "--url", "http://127.0.0.1:1", "--retry-for", "0")
+    assert b"the service at http://127.0.0.1:1 cannot be reached" in done.stderr
+
+
 def test_a_token_that_does_not_hold(service: CalledService) -> None:
     """It has a code of its own, and is not tried again."""
     began = time.monotonic()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import Service, free_port, run_program
+from tests.support.ports import free_port
+from tests.support.service import Service, run_program
 
 pytestmark = pytest.mark.timeout(90)  # each test starts the program several times
 

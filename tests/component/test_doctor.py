@@ -20,8 +20,9 @@ from cmdhttp.execution.local.orders import spawn_order
 from cmdhttp.execution.local.trial import Verdict, try_guard
 from cmdhttp.plan.model import LocalTarget, Step
 from tests.support.cli import cmdhttp
+from tests.support.ports import free_port
 from tests.support.reloading import ReloadingService
-from tests.support.service import Service, environment, free_port, wait_until
+from tests.support.service import Service, environment, wait_until
 
 STRANGER = 12345
 TOKEN = mint(bytes(ENTROPY_BYTES))

@@ -95,6 +95,33 @@ def test_another_body_is_refused(service: Service, command: str, body: str) -> N
     assert len(service.list_jobs(limit=200)) == before
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Idempotency-Key": ""},
+        {"X-Idempotency-Key": ""},
+        {"Idempotency-Key": "", "X-Idempotency-Key": "one"},
+        {"Idempotency-Key": "one", "X-Idempotency-Key": "two"},
+        {"Idempotency-Key": "two words"},
+        {"Idempotency-Key": "k" * 256},
+    ],
+)
+def test_a_key_that_cannot_be_used_is_refused(service: Service, headers: dict[str, str]) -> None:
+    """Whoever sends one counts on it, so a call never runs without it: an unset variable gives an empty one."""
+    before = service.list_jobs(limit=1)
+    answer = service.run("exit", {"params": {"code": 0}}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert service.list_jobs(limit=1) == before
+
+
+def test_both_headers_may_say_the_same(service: Service) -> None:
+    both = {"Idempotency-Key": "both", "X-Idempotency-Key": "both"}
+    first, second = (
+        service.run("exit", {"params": {"code": 0}}, headers=headers) for headers in (both, {"Idempotency-Key": "both"})
+    )
+    assert first.json()["id"] == second.json()["id"]
+
+
 def test_a_key_belongs_to_its_principal(service: Service) -> None:
     """The same key and body of another caller is another job."""
     body = '{"params": {"code": 0}}'

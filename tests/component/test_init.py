@@ -23,7 +23,8 @@ from cmdhttp.policy.cases import coverage
 from cmdhttp.policy.load import Inputs, load
 from cmdhttp.policy.schema import policy_schema
 from tests.support.editor import read_as_editor
-from tests.support.service import environment, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.service import environment, wait_until
 
 FILES = {".schema.json", "access.yaml", "commands.yaml", "hosts.yaml"}
 TOKEN = re.compile(r"^  (cmdh_\w+)$", re.MULTILINE)

@@ -157,6 +157,15 @@ def test_a_folder_without_a_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
+    """What the system refuses is told, with whom to run it as. Nobody can follow a link to itself, root neither."""
+    (tmp_path / "jobs.sqlite3").symlink_to("jobs.sqlite3")
+    done = cmdhttp("jobs", "prune", "--data", str(tmp_path), "--dry-run")
+    assert done.returncode == 2
+    assert f"the data folder {tmp_path} cannot be read" in done.stderr
+    assert "as the account that serves" in done.stderr
+
+
 def test_databases_of_other_versions(tmp_path: Path, jobs: list[Job]) -> None:
     """A newer one is refused and untouched; an older one is brought up by a prune, and not by a look."""
     old = tmp_path / "old"

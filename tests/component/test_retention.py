@@ -180,6 +180,21 @@ async def test_a_young_key_keeps_its_job(journal: Journal, tmp_path: Path) -> No
     assert await listed(journal) == []
 
 
+async def test_young_keys_do_not_cost_newer_jobs_their_output(journal: Journal) -> None:
+    """A job that keeps its row for its key has had its turn: the newest, as many as may be kept, keep their output."""
+    count, most = 70, 3  # more than two slices
+    jobs = [await finished(journal, number, at=NOW - 3600 + number, key=f"k{number}") for number in range(count)]
+    house = House(journal, Limits(days=0, jobs=most, bytes=0))
+    for _ in range(2):
+        await house.retention.round()
+        kept = [job.id for job in await journal.page(Filter(principal="ann", limit=999)) if job.output_kept]
+        assert kept == [job.id for job in reversed(jobs[-most:])]
+    assert house.reports == [({Why.COUNT: count - most}, (count - most) * SIZE, 0)]
+    house.clock.wall, house.clock.steady = NOW + DAY, DAY
+    await house.retention.round()
+    assert await listed(journal) == kept
+
+
 async def test_a_key_without_a_limit_of_age(journal: Journal) -> None:
     """Keys go with their jobs, however these come to go."""
     await finished(journal, 1, at=NOW - 30 * 3600, key="k")

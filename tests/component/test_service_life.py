@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import NDJSON, SSE, Event, Media, Service, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.service import NDJSON, SSE, Event, Media, Service, wait_until
 from tests.support.sshd import is_alive
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import linked
-from tests.support.service import Remote, Service, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.service import Remote, Service, wait_until
 from tests.support.sshd import Machine, Sshd
 from tests.support.strange_hosts import check_good, run_on, verdict
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from tests.support.service import Document, Service, free_port
+from tests.support.ports import free_port
+from tests.support.service import Document, Service
 
 HOSTS = 500
 SILENT = 6

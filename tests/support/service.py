@@ -9,7 +9,6 @@ import functools
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import httpx
 
+from tests.support.ports import free_port
 from tests.support.sshd import Sshd, descendants, is_alive, make_key
 
 Document = dict[str, Any]
@@ -28,8 +28,8 @@ Media = Literal["application/x-ndjson", "text/event-stream"]
 
 NDJSON: Media = "application/x-ndjson"
 SSE: Media = "text/event-stream"
-_WAIT = 10.0
-_START = 30.0
+_WAIT = 60.0
+_START = 60.0
 _LONG_POLL = 5.0
 _ROOT = Path(__file__).parents[2]
 _FREE_TEXT = r"[^\x00-\x1f]*"
@@ -258,7 +258,7 @@ class Service:
             records = [as_dict(json.loads(line)) for line in whole.splitlines()]
             return [r for r in records if (not codes or r["code"] in codes) and (job is None or r.get("job") == job)]
 
-        wait_until(lambda: len(found()) >= count, f"{count} audit records {codes} of {job or 'any job'}", seconds=_WAIT)
+        wait_until(lambda: len(found()) >= count, f"{count} audit records {codes} of {job or 'any job'}")
         return found()
 
     # -- the program's life
@@ -517,7 +517,7 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `cmdhttp` to its end."""
     command = [sys.executable, "-m", "cmdhttp.cli.main", *arguments]
     return subprocess.run(
-        command, cwd=_ROOT, env=environment(), capture_output=True, text=True, timeout=15, check=False
+        command, cwd=_ROOT, env=environment(), capture_output=True, text=True, timeout=_WAIT, check=False
     )
 
 
@@ -564,7 +564,7 @@ def as_dict(value: Any) -> Document:
     return value
 
 
-def wait_until(check: Callable[[], object], what: str, *, seconds: float = 5.0) -> None:
+def wait_until(check: Callable[[], object], what: str, *, seconds: float = 30.0) -> None:
     """Return once `check()` is true. Raises AssertionError if it does not become true in time."""
     give_up = time.monotonic() + seconds
     while not check():
@@ -577,13 +577,6 @@ def environment() -> dict[str, str]:
     """Return this process's environment without settings of the service, and with a secret that no run may see."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CMDHTTP_")}
     return clean | {"PARENT_SECRET": "parent-secret-canary", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def proc_command_lines() -> Sequence[bytes]:

@@ -19,10 +19,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 _ADDRESS = "127.0.0.1"
 _MADE_UP = "cmdhttp-test"
 _MADE_UP_UID = 61234
-_WAIT = 10.0
+_WAIT = 60.0
 EVERY_LOOPBACK = "0.0.0.0 rdomain lo"
 """To listen on: the whole of 127.0.0.0/8 by the loopback interface, and nothing that is not on this machine."""
 _UNLESS_GIVEN = ("MaxStartups 1000", "LogLevel DEBUG1")
@@ -68,7 +70,7 @@ class Sshd:
             raise RuntimeError("A server on a machine of its own needs root. Hint: run the tests as root.")
         self.address = machine.address
         self._listen = listen or machine.address
-        self.port = _free_port()
+        self.port = free_port()
         self._machine = machine
         self.folder = folder
         self.key = folder / "user_key"
@@ -302,13 +304,6 @@ def end(pids: Sequence[int]) -> None:
         if time.monotonic() > give_up:
             raise RuntimeError(f"processes of sshd are still there: {[pid for pid in pids if is_alive(pid)]}")
         time.sleep(0.01)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_ADDRESS, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _greets(address: str, port: int) -> bool:

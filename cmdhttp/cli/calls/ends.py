@@ -13,6 +13,8 @@ from cmdhttp.client.documents import an_object, is_several, runs_of
 from cmdhttp.client.failures import CallFailed, Document, Refused
 
 _SIGNAL_BASE = 128
+_TOO_LARGE = 255
+"""For a failure whose code would be 0 in the eight bits that an exit code has here; Windows has 32."""
 _UNAUTHENTICATED = 401
 _FIRST_SERVER_ERROR = 500
 _TOO_MANY = 429
@@ -69,7 +71,7 @@ def exit_of(job: Document) -> int:
         return code
     exit_code, name = job.get("exit_code"), job.get("signal")
     if isinstance(exit_code, int) and (exit_code or job.get("ok")):
-        return exit_code & 0xFF
+        return exit_code & 0xFF or (0 if job.get("ok") else _TOO_LARGE)
     if isinstance(name, str) and (number := signal_number(name)):
         return _SIGNAL_BASE + number
     return 0 if job.get("ok") else Exit.NO_EXIT_CODE
@@ -87,12 +89,13 @@ def exit_of_failure(failure: CallFailed) -> int:
 
 
 def signal_number(name: str) -> int | None:
-    """Return the number of `TERM` or `RTMIN+3`; None for a name that is not known here."""
+    """Return the number of `TERM` or `RTMIN+3`; None for a name of no signal here."""
     base, _, plus = name.partition("+")
     number = getattr(signal, f"SIG{base}", None)
     if not isinstance(number, int) or (plus and not plus.isdecimal()):
         return None
-    return number + int(plus or 0)
+    number += int(plus or 0)
+    return number if number < signal.NSIG else None
 
 
 def said_of(job: Document) -> list[str]:
@@ -100,7 +103,7 @@ def said_of(job: Document) -> list[str]:
     if is_several(job):
         return _said_of_several(job, runs_of(job))
     lines = []
-    if job.get("state") not in ("succeeded", "failed") or not isinstance(job.get("exit_code"), int):
+    if job.get("state") not in ("succeeded", "failed") or job.get("exit_code") != exit_of(job):
         lines.append(f"{_where(job)}: {verdict(job)} ({job.get('id')})" if not job.get("ok") else "")
     lines += _error(job)
     if job.get("truncated"):

@@ -18,6 +18,11 @@ def escaped(text: str) -> str:
     return "".join(char if _passes(char) else _name(char) for char in text)
 
 
+def escaped_line(text: str) -> str:
+    """Return it as one line: a line feed would let what others say pass for a line of ours."""
+    return escaped(text).replace("\n", "\\n")
+
+
 class Escaper:
     """Escapes one stream, whose pieces may end anywhere: within a character, or between CR and LF."""
 

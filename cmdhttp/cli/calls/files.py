@@ -40,7 +40,10 @@ def read_private(path: str, *, what: str, warn: Callable[[str], None]) -> str:
             status = os.fstat(file.fileno())
             content = file.read(_LARGEST_SECRET + 1)
     except OSError as error:
-        raise ConfigError(f"the {what} {path} cannot be read: {error.strerror or error}") from None
+        raise ConfigError(
+            f"the {what} {path} cannot be read: {error.strerror or error}",
+            hint="Make it, for this account alone (chmod 600), or name another.",
+        ) from None
     if len(content) > _LARGEST_SECRET:
         raise ConfigError(f"the {what} {path} has more than {_LARGEST_SECRET} bytes")
     if stat.S_ISREG(status.st_mode) and status.st_mode & _OTHERS:

@@ -126,7 +126,7 @@ class _Watch:
     def _show(self, event: Event, watcher: Watcher) -> None:
         watcher.see(event)
         if self.as_events and event.type != "heartbeat":
-            self.screen.plain(event.line)
+            self.screen.plain(json.dumps(event.document, separators=(",", ":")).encode())
 
     def _finished(self, watcher: Watcher) -> int:
         job = watcher.job

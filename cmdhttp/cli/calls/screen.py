@@ -10,7 +10,7 @@ import select
 from collections import defaultdict
 from collections.abc import Iterable
 
-from cmdhttp.cli.calls.escaping import Escaper, escaped
+from cmdhttp.cli.calls.escaping import Escaper, escaped_line
 
 _LONGEST_LINE = 64 << 10
 _NARROW = 80
@@ -67,7 +67,7 @@ class Screen:
 
     def text(self, line: str) -> None:
         """Print one line on stdout, whatever it holds. Raises OutputLost."""
-        self._write(STDOUT, (escaped(line) + "\n").encode(errors="backslashreplace"))
+        self._write(STDOUT, (escaped_line(line) + "\n").encode(errors="backslashreplace"))
 
     def plain(self, line: bytes) -> None:
         """Print one line of JSON in ASCII on stdout. Raises OutputLost."""
@@ -75,7 +75,7 @@ class Screen:
 
     def say(self, *lines: str) -> None:
         """Tell a person something on stderr."""
-        text = "".join(escaped(line) + "\n" for line in lines)
+        text = "".join(escaped_line(line) + "\n" for line in lines)
         self._write(STDERR, text.encode(errors="backslashreplace"))
 
     def notice(self, line: str) -> None:
@@ -91,7 +91,7 @@ class Screen:
         self._progress = text
 
     def _write_lines(self, host: str, stream: str, lines: Iterable[bytes]) -> None:
-        head = f"{escaped(host)}: "
+        head = f"{escaped_line(host)}: "
         if self._escaped[stream]:
             texts = [Escaper().feed(line.removesuffix(b"\r"), last=True) for line in lines]
             shown = "".join(f"{head}{text}\n" for text in texts).encode()
@@ -110,7 +110,7 @@ class Screen:
         self._put(STDERR, self._line(self._progress))
 
     def _line(self, text: str) -> bytes:
-        return f"\r\x1b[K{escaped(text)[: _width(self._descriptors[STDERR]) - 1]}".encode()
+        return f"\r\x1b[K{escaped_line(text)[: _width(self._descriptors[STDERR]) - 1]}".encode()
 
     def _put(self, stream: str, data: bytes) -> None:
         try:

@@ -17,6 +17,10 @@ _KEY_HINT = (
     "Compare the host's key with the known_hosts file of its SSH profile. If the host was rebuilt on purpose, record "
     "its new key; if not, somebody may be answering in its place."
 )
+_NO_KEY_HINT = (
+    "`cmdhttp hosts scan` shows the host's keys and the line of known_hosts for each. Compare one with the host itself, on its "
+    "console, before you record it."
+)
 _HOST_CERTIFICATE_HINT = (
     "Look at the host's certificate with `ssh-keygen -L`: an authority of the SSH profile must have signed it, its principals "
     "must hold the host's address as the policy writes it, and it must be valid now by the clock of this machine."
@@ -241,5 +245,5 @@ def _unverified(trust: Trust, *, reason: str) -> ConnectFailed:
     elif trust.recorded:
         detail = "The host showed a key other than the one that is recorded for it."
     else:
-        detail = "No key is recorded for the host, so it cannot be verified."
+        detail, hint = "No key is recorded for the host, so it cannot be verified.", _NO_KEY_HINT
     return ConnectFailed(RunErrorCode.HOST_KEY_MISMATCH, f"{detail} No login was attempted.", hint=hint)

@@ -117,6 +117,13 @@ def test_the_header_s_key_comes_first() -> None:
     assert read({"idempotency_key": "b"}, header_key="h").call.key == "h"
 
 
+def test_a_value_beside_params() -> None:
+    """Who sends the values of a command as fields of the body is told where they go."""
+    (fault,) = read({"path": "/var"}).call.faults
+    assert (fault.pointer, fault.code) == ("/path", "unknown_field")
+    assert '{"params": {"NAME": ...}}' in fault.hint
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

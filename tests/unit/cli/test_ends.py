@@ -16,6 +16,12 @@ from cmdhttp.client.failures import Problem, Refused, Unreachable
         ({"state": "failed", "ok": False, "exit_code": 1}, 1),
         ({"state": "failed", "ok": False, "exit_code": 255}, 255),
         ({"state": "failed", "ok": False, "exit_code": 0}, Exit.NO_EXIT_CODE),
+        ({"state": "failed", "ok": False, "exit_code": 256}, 255),
+        ({"state": "failed", "ok": False, "exit_code": 0xC0000005}, 5),
+        ({"state": "failed", "ok": False, "exit_code": 1 << 40}, 255),
+        ({"state": "failed", "ok": False, "exit_code": -1}, 255),
+        ({"state": "succeeded", "ok": True, "exit_code": 256}, 0),
+        ({"state": "failed", "ok": False, "exit_code": None, "signal": "RTMIN+94"}, Exit.NO_EXIT_CODE),
         ({"state": "failed", "ok": False, "exit_code": None}, Exit.NO_EXIT_CODE),
         ({"state": "failed", "ok": False, "exit_code": None, "signal": "KILL"}, 137),
         ({"state": "failed", "ok": False, "exit_code": None, "signal": "NOPE"}, Exit.NO_EXIT_CODE),
@@ -78,6 +84,13 @@ def test_an_exit_code_speaks_for_itself() -> None:
     for code in (0, 4):
         job = {"state": "failed" if code else "succeeded", "ok": not code, "exit_code": code, "error": None}
         assert said_of(job) == []
+
+
+@pytest.mark.parametrize("code", [0, 256, 0xC0000005])
+def test_an_exit_code_that_is_not_ours_is_told(code: int) -> None:
+    """Where our exit code cannot be that of the program, a person learns it."""
+    job = {"id": "job_1", "host": "web1", "state": "failed", "ok": False, "exit_code": code, "error": None}
+    assert said_of(job) == [f"web1: failed, exit code {code} (job_1)"]
 
 
 def test_other_ends_are_told() -> None:

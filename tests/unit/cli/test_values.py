@@ -128,5 +128,6 @@ def test_a_token_file_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as refused:
             read_private(str(tmp_path / "token"), what="token file", warn=print)
         assert "hunter2" not in refused.value.detail
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as refused:
         read_private(str(tmp_path / "none"), what="token file", warn=print)
+    assert "chmod 600" in refused.value.hint

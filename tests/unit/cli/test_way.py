@@ -36,6 +36,20 @@ def test_addresses(url: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("http://127.0.0.1", "http://127.0.0.1:80"),
+        ("https://run.example.com/secret-path", "https://run.example.com:443"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("unix:/run/cmdhttp/api.sock", "unix:/run/cmdhttp/api.sock"),
+    ],
+)
+def test_an_address_for_people(url: str, origin: str) -> None:
+    """It says which service was meant, without a path that may be known to few."""
+    assert read_address(url, origin="--url").origin == origin
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "",
