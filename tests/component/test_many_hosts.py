@@ -81,13 +81,17 @@ def resident(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
-@pytest.mark.timeout(90)
-def test_five_hundred_hosts_each_with_its_own_result(service: ManyHosts) -> None:
+pytestmark = pytest.mark.timeout(120)
+
+MANY = [120, pytest.param(HOSTS, marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("count", MANY)
+def test_many_hosts_each_with_its_own_result(service: ManyHosts, count: int) -> None:
     """All at once: each is reached at its own address, each verdict is its own, and what succeeded stays when others fail."""
-    began = time.monotonic()
-    job = finished(service, "some", ["group:all"])
-    assert time.monotonic() - began < 40
-    expected = dict(enumerate(names()))
+    job = finished(service, "some", ["group:all"] if count == HOSTS else names(count))
+    assert max(under_way(service.events(job["id"]))) == count
+    expected = dict(enumerate(names(count)))
     assert [(run["host"], run["stdout"]) for run in job["runs"]] == [
         (name, f"{address(number)}\n") for number, name in expected.items()
     ]
@@ -96,7 +100,9 @@ def test_five_hundred_hosts_each_with_its_own_result(service: ManyHosts) -> None
         verdict = {"7": ("failed", 3, None), "9": ("failed", None, "KILL")}.get(last, ("succeeded", 0, None))
         assert (run["state"], run["exit_code"], run["signal"]) == verdict, run
     assert (job["state"], job["ok"], job["error"]["code"]) == ("failed", False, "runs_failed")
-    assert job["counts"] == {"succeeded": HOSTS - 4, "failed": 4}
+    failed = sum(run["state"] == "failed" for run in job["runs"])
+    assert failed >= 2
+    assert job["counts"] == {"succeeded": count - failed, "failed": failed}
 
 
 @pytest.mark.timeout(90)
