@@ -98,7 +98,7 @@ def far(folder: Path, flavour: Flavour) -> Iterator[Far]:
 
 def all_away(attempts: Sequence[Attempt]) -> None:
     for attempt in attempts:
-        wait_until(attempt.away, f"{attempt.kind} has got away", seconds=15)
+        wait_until(attempt.away, f"{attempt.kind} has got away", seconds=30)
 
 
 def alive(attempts: Sequence[Attempt]) -> set[str]:
