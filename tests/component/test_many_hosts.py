@@ -88,7 +88,7 @@ MANY = [120, pytest.param(HOSTS, marks=pytest.mark.long)]
 
 @pytest.mark.parametrize("count", MANY)
 def test_many_hosts_each_with_its_own_result(service: ManyHosts, count: int) -> None:
-    """With room for all at once: each is reached at its own address, each verdict is its own, and what succeeded stays when others fail."""
+    """Each is reached at its own address, each verdict is its own, and what succeeded stays when others fail."""
     job = finished(service, "some", ["group:all"] if count == HOSTS else names(count))
     expected = dict(enumerate(names(count)))
     assert [(run["host"], run["stdout"]) for run in job["runs"]] == [
@@ -106,7 +106,7 @@ def test_many_hosts_each_with_its_own_result(service: ManyHosts, count: int) -> 
 
 @pytest.mark.parametrize("count", MANY)
 def test_a_megabyte_of_each_in_flat_memory(service: ManyHosts, count: int) -> None:
-    """A megabyte from each host, some at a time, and a follower that does not read: memory is for those under way alone."""
+    """A megabyte from each host, 20 at a time, and a follower that does not read: memory is for the 20 alone."""
     finished(service, "echo", names(1))
     with (
         most_memory(service.pid) as most,
