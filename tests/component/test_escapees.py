@@ -59,7 +59,7 @@ def test_a_normal_exit(service: EscapeService, record_property: Callable[[str, o
     jobs = [service.escape(attempt) for attempt in attempts]
     jobs = ended(service, jobs)
     assert [attempt.kind for attempt in attempts if not attempt.away()] == []
-    check_nothing_left(service, attempts)
+    check_nothing_left(service, attempts, seconds=0)
     assert by_kind(attempts, jobs, "state", "exit_code", "error") == dict.fromkeys(KINDS, ("succeeded", 0, None))
 
 
@@ -78,7 +78,7 @@ def check_a_stop(service: EscapeService, way: str) -> None:
     with ExitStack() as streams:
         attempts, jobs = STOPS[way](service, streams)
     jobs = ended(service, jobs)
-    check_nothing_left(service, attempts)
+    check_nothing_left(service, attempts, seconds=0)
     verdicts = by_kind(attempts, jobs, "state", "stopped")
     of_holder = verdicts.pop("holder")  # whose leader has ended: it may be over before it is stopped
     stopped = ("timed_out" if way == "timeout" else "canceled", "confirmed")

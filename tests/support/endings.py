@@ -24,8 +24,12 @@ GONE_WITHIN = 28.0
 AFTER_DEADLINE = 14.0
 """Seconds from the time limit of a run to the end of its last process, of which a guard gives the service 7."""
 
-HEARD_WITHIN = 6.0
-"""Seconds from a cut that the host hears of to the end of the last process; a guard in sh looks every second."""
+HEARD_WITHIN = 15.0
+"""Seconds from a cut that the host hears of to the end of the last process; a guard in sh looks every second, and one that
+hears of nothing waits for 25."""
+
+FOLLOWED = 30.0
+"""Seconds in which a job has ended whose run is stopped or cut off: 5 of them polite, and the rest for a busy machine."""
 
 UNANSWERED = 25.0
 """Seconds in which a run ends whose guard answers nothing: its limit, 16 s of patience, and some for a busy machine."""
