@@ -30,7 +30,7 @@ from tests.support.escapees import KINDS
 from tests.support.escaping import Attempt, end_all
 from tests.support.jobs_of_escapees import LIMITS, SOON, got_away
 from tests.support.remote import FLAVOURS
-from tests.support.service import Document, wait_until
+from tests.support.service import Document
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -185,6 +185,6 @@ def test_a_cut_while_runs_start(shared: Far, cut: Cut) -> None:
                 assert job["state"] in ("lost", "failed", "canceled"), (kind, job)
                 if job["code"] in NOTHING_RAN:
                     assert not away[kind], (kind, job)
-            wait_until(shared.works, "the host is used again", seconds=30)
+            shared.check_used_again()
         finally:
             end_all(attempts)
