@@ -1,8 +1,54 @@
-"""What holds for every test: on CI (the variable CI is set), a run with a skipped or xfailed test is a failed run."""
+"""What holds for every test: on CI (the variable CI is set), a run with a skipped or xfailed test is a failed run.
+
+Workers take files in the order of collection, so the files that take longest come first, and short ones fill up the end.
+"""
 
 import os
+from collections.abc import Sequence
 
 import pytest
+
+_LONGEST = (
+    "test_many_hosts",
+    "test_ssh_silence",
+    "test_ssh_bad_hosts",
+    "test_ssh_unreachable",
+    "test_escapees",
+    "test_escapees_rungs",
+    "test_ssh_endings",
+    "test_service_life",
+    "test_service_admission",
+    "test_ssh_executor",
+    "test_ssh_pool",
+    "test_faults",
+    "test_ssh_kills",
+    "test_ssh_files",
+    "test_ssh_guard",
+    "test_queue_restart",
+    "test_client_network",
+    "test_reload",
+    "test_damage",
+    "test_client_run",
+    "test_doctor",
+    "test_service_streams",
+    "test_accounts",
+    "test_client_answers",
+    "test_service_retention",
+    "test_service_results",
+    "test_client_jobs",
+    "test_service_refusals",
+    "test_local_executor",
+    "test_limits",
+    "test_service_attacks",
+)
+"""Files that take more than ten seconds, the longest first; `--durations=0` tells. A name too few costs time, no proof."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item, names: Sequence[str] = _LONGEST) -> int:
+        return names.index(item.path.stem) if item.path.stem in names else len(names)
+
+    items.sort(key=rank)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,6 +1,7 @@
 """`cmdhttp`: parse, call, and turn errors into messages and exit codes (0 done, 1 findings, 2 cannot do it, 130 Ctrl-C)."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -163,8 +164,11 @@ def _add_token(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _serve(options: argparse.Namespace) -> int:
+    gc.disable()  # nothing in a program that is being imported is garbage, and looking costs a fifth of the start
     from cmdhttp.cli.serve import run_serve  # noqa: PLC0415 - other verbs need no HTTP stack
 
+    gc.freeze()
+    gc.enable()
     return run_serve(os.environ, _given(options), demo=options.demo)
 
 

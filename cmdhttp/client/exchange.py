@@ -174,9 +174,13 @@ def _no_longer_than(seconds: float, sock: socket.socket) -> Iterator[None]:
     limit.start()
     try:
         yield
+    except (OSError, http.client.HTTPException) as error:
+        if not over.is_set():
+            raise
+        raise TimeoutError from error
     finally:
         limit.cancel()
-    if over.is_set():
+    if over.is_set():  # what was there of the head passed for all of it
         raise TimeoutError
 
 

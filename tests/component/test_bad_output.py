@@ -15,7 +15,7 @@ from tests.support.escaping import EscapeService, open_files, zombies
 from tests.support.service import COMMANDS, Document, wait_until
 from tests.support.sshd import is_alive
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 _MEGABYTE = 1 << 20
 _LINES = 6_000_000
 

@@ -33,7 +33,7 @@ from tests.support.escaping import open_files
 from tests.support.service import Document, environment, wait_until
 from tests.support.sshd import descendants, is_alive
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 _ROOT = Path(__file__).parents[2]
 JOB = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 _TOKEN = {"id": "abcdefgh", "sha256": "0" * 64}

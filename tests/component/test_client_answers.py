@@ -26,7 +26,7 @@ from tests.support.answering import (
 )
 from tests.support.calling import CalledService, call, calling, eventually
 
-pytestmark = pytest.mark.timeout(90)  # each call is a process, and a start of the program takes long on a busy machine
+pytestmark = pytest.mark.timeout(240)  # each call is a process, and a start of the program takes long on a busy machine
 
 
 @pytest.fixture(scope="module")

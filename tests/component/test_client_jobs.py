@@ -12,7 +12,7 @@ from tests.support.calling import CalledService, call, calling, ids
 
 LEFT = {"a/one.txt": b"one\n", "a/b/big.bin": bytes(300000), "od d": b"x\n"}
 
-pytestmark = pytest.mark.timeout(90)  # each call is a process, and a start of the program takes long on a busy machine
+pytestmark = pytest.mark.timeout(240)  # each call is a process, and a start of the program takes long on a busy machine
 
 
 @pytest.fixture(scope="module")

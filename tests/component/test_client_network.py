@@ -18,7 +18,7 @@ from tests.support.answering import answering, reply
 from tests.support.calling import CalledService, Cutter, call, calling, eventually
 from tests.support.service import Service
 
-pytestmark = pytest.mark.timeout(90)  # each call is a process, and a start of the program takes long on a busy machine
+pytestmark = pytest.mark.timeout(240)  # each call is a process, and a start of the program takes long on a busy machine
 
 
 @pytest.fixture(scope="module")

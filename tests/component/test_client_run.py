@@ -14,7 +14,7 @@ import pytest
 from tests.support.calling import PROGRAM, ROOT, CalledService, call, calling, ids, variables
 from tests.support.service import proc_command_lines, wait_until
 
-pytestmark = pytest.mark.timeout(90)  # each call is a process, and a start of the program takes long on a busy machine
+pytestmark = pytest.mark.timeout(240)  # each call is a process, and a start of the program takes long on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_a_full_disk_for_the_output(service: CalledService) -> None:
             cwd=ROOT,
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=15,
+            timeout=60,
             check=False,
         )
     assert (done.returncode, b"cannot be written" in done.stderr) == (2, True)
@@ -254,7 +254,7 @@ def test_closed_streams_do_no_harm(service: CalledService) -> None:
     """A client that is started without stdout ends with an error, and never writes into a connection."""
     script = f"exec {sys.executable} -m cmdhttp.cli.main run exit code=0 >&-"
     done = subprocess.run(
-        ["sh", "-c", script], env=variables(service), cwd=ROOT, capture_output=True, timeout=15, check=False
+        ["sh", "-c", script], env=variables(service), cwd=ROOT, capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, b"cannot be written" in done.stderr) == (2, True)
     assert b"Traceback" not in done.stderr
@@ -264,6 +264,6 @@ def test_stderr_may_be_closed(service: CalledService) -> None:
     """Without stderr the output and the exit code are the same."""
     script = f"exec {sys.executable} -m cmdhttp.cli.main run exit code=4 2>&-"
     done = subprocess.run(
-        ["sh", "-c", script], env=variables(service), cwd=ROOT, capture_output=True, timeout=15, check=False
+        ["sh", "-c", script], env=variables(service), cwd=ROOT, capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (4, b"out\n")

@@ -10,7 +10,7 @@ import pytest
 from tests.support.calling import CalledService, terminal
 from tests.support.service import wait_until
 
-pytestmark = pytest.mark.timeout(90)  # each call is a process, and a start of the program takes long on a busy machine
+pytestmark = pytest.mark.timeout(240)  # each call is a process, and a start of the program takes long on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.service import Service, run_program
 
-pytestmark = pytest.mark.timeout(90)  # each test starts the program several times
+pytestmark = pytest.mark.timeout(240)  # each test starts the program several times
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,6 @@ def test_a_data_folder_that_cannot_be_written(service: Service, tmp_path: Path, 
     fill = "head -c 2M /dev/zero >/$0/fill" if how == "full" else "mount -o remount,ro $0"
     script = f"mount -t tmpfs -o size=1M none $0 && {{ {fill}; exec $1 -m cmdhttp.cli.main {arguments}; }}"
     command = ["unshare", "--mount", "sh", "-c", script, str(place), sys.executable]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
     assert str(place / "data") in refused.stderr

@@ -383,7 +383,7 @@ def test_the_first_process_of_a_namespace(machine: Machine) -> None:
     done = subprocess.run(
         ["unshare", *rights, "--pid", "--fork", "--mount-proc", *program],
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
         env=environment(),
     )

@@ -25,7 +25,7 @@ from tests.support.jobs_of_escapees import (
 )
 from tests.support.service import Document, wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 _BROKER_BACK = 20.0
 """Seconds; it is one second on a machine that has nothing else to do."""
 

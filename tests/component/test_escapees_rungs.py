@@ -11,7 +11,7 @@ from tests.support.escaping import EscapeService, end_all, survivors, zombies
 from tests.support.jobs_of_escapees import SOON, all_away, check_lost, check_nothing_left, restart
 from tests.support.service import wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 # -- kill -9 of all of it, on each rung

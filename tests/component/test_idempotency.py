@@ -20,7 +20,7 @@ from cmdhttp.jobs.seal import read_seal
 from cmdhttp.plan.build import Wish
 from tests.support.service import Service
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 KEY = {"Idempotency-Key": "k", "Content-Type": "application/json"}
 
 

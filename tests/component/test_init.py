@@ -35,7 +35,7 @@ def cmdhttp(*arguments: str, cwd: Path, umask: int = -1, limit: str = "") -> sub
     """Run the program in a folder. `limit` is a line of shell that runs before it."""
     argv = ["/bin/sh", "-c", f'{limit}\nexec "$@"', "sh", *ARGV, *arguments]
     env = {**environment(), "PYTHONPATH": str(Path.cwd())}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False, cwd=cwd, umask=umask, env=env)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, umask=umask, env=env)
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -228,7 +228,7 @@ def serving(folder: Path, listen: str) -> Iterator[None]:
         [*ARGV, "serve", *flags], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: answers(f"http://{ops}/readyz"), "the service is ready", seconds=10)
+            wait_until(lambda: answers(f"http://{ops}/readyz"), "the service is ready")
             yield
         finally:
             process.terminate()
@@ -251,7 +251,7 @@ def test_the_printed_call_works(begun: tuple[Path, str]) -> None:
     assert program == "curl"
     with serving(folder, listen):
         done = subprocess.run(
-            ["curl", *arguments], capture_output=True, text=True, timeout=15, check=True, env=environment()
+            ["curl", *arguments], capture_output=True, text=True, timeout=60, check=True, env=environment()
         )
         job = json.loads(done.stdout)
     assert (job["state"], job["command"], job["ok"]) == ("succeeded", "disk.usage", True)

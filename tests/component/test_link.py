@@ -163,7 +163,7 @@ def test_an_order_that_cannot_be_sent_now_costs_no_guard(
     assert len(selector.get_map()) == 1  # none was started for an order that has one
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_an_idle_guard_that_hangs_is_let_go(
     kept: tuple[Guards, selectors.BaseSelector], monkeypatch: pytest.MonkeyPatch
 ) -> None:

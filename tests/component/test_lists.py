@@ -21,7 +21,7 @@ JOBS = 20_000
 NEWEST = 1_790_000_000.0
 
 
-pytestmark = pytest.mark.timeout(90)  # the history takes some seconds to make
+pytestmark = pytest.mark.timeout(240)  # the history takes some seconds to make
 
 
 @pytest.fixture

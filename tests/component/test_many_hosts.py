@@ -81,7 +81,7 @@ def resident(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 MANY = [120, pytest.param(HOSTS, marks=pytest.mark.long)]
 

@@ -58,16 +58,20 @@ def test_an_edit_takes_effect(service: ReloadingService, edit: Callable[[Path, s
     edit(service.policies / "note.yaml", note(f"by {edit.__name__}"))
     service.wait_for_note(f"by {edit.__name__}")
     after = service.result("note")["policy"]
-    loaded = service.records("policy.loaded")[-1]
-    assert (loaded["policy"], loaded["before"]) == (after, before)
-    assert service.metrics()[f'cmdhttp_policy_info{{digest="{after}"}}'] == 1
+
+    def change() -> tuple[str, str]:
+        loaded = service.records("policy.loaded", count=1)[-1]
+        return loaded["before"], loaded["policy"]
+
+    wait_until(lambda: change() == (before, after), "the change is on record")
+    wait_until(lambda: service.metrics().get(f'cmdhttp_policy_info{{digest="{after}"}}') == 1, "it is counted")
     assert f'cmdhttp_policy_info{{digest="{before}"}}' not in service.metrics()
 
 
 def test_a_broken_file_changes_nothing_and_is_told_everywhere(service: ReloadingService) -> None:
     """The policy in force goes on; readiness, metrics, log and audit tell what `check` tells; a repair ends it."""
     digest = service.result("note")["policy"]
-    failed = service.loads("failed")
+    failed, told = service.loads("failed"), len(service.records("policy.reload_failed"))
     (service.policies / "note.yaml").write_text('{"version": 1, "commands": {"note": {"rum": []}}}')
     trouble = service.wait_for_trouble("note.yaml")
     checked = service.cli("check", str(service.policies))
@@ -78,10 +82,10 @@ def test_a_broken_file_changes_nothing_and_is_told_everywhere(service: Reloading
     assert service.result("note")["policy"] == digest
     metrics = service.metrics()
     assert (metrics["cmdhttp_policy_ok"], metrics["cmdhttp_policy_findings"]) == (0, count)
-    assert service.loads("failed") > failed
-    assert f"the policy does not load: {count} errors" in service.log
+    wait_until(lambda: service.loads("failed") > failed, "it is counted")
+    wait_until(lambda: f"the policy does not load: {count} errors" in service.log, "the log says so")
     assert first in service.log
-    record = service.records("policy.reload_failed")[-1]
+    record = service.records("policy.reload_failed", count=told + 1)[-1]
     assert (record["policy"], record["findings"]) == (digest, count)
     assert "P203" in record["codes"]
     (service.policies / "note.yaml").write_text(note("first"))

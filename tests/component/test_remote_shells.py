@@ -194,7 +194,7 @@ async def mismatches(
     return wrong
 
 
-@pytest.mark.timeout(max(20, VECTORS // 100))
+@pytest.mark.timeout(max(120, VECTORS // 100))
 async def test_random_and_hand_made_arguments_arrive(sshd: Sshd, shell: str) -> None:
     """Whatever the login shell is, a program gets exactly the arguments that were meant, and nothing hangs."""
     chance = random.Random(f"{shell} {VECTORS}")

@@ -122,5 +122,7 @@ def test_what_reads(service: _Certified) -> None:
 def test_no_key_in_the_log_or_the_records(service: _Certified) -> None:
     """Neither the authority's key nor a line of it."""
     body = service.authority.read_text().splitlines()[1]
+    job = run(service, "looks", "certified")["id"]
+    service.records("job.started", "certificate.issued", "job.ended", job=job, count=3)
     assert body not in service.log
     assert body not in (service.data / "audit" / "audit.jsonl").read_text()

@@ -441,7 +441,7 @@ def test_a_name_shows_no_secret(service: Service, host: str) -> None:
     assert not any(SECRET.encode() in path.read_bytes() for path in service.data.rglob("*") if path.is_file())
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_ten_thousand_files(service: Service) -> None:
     """So many files are kept and no more; the rest is named or counted."""
     job = service.result("many", {"wait": 50}, timeout=55)

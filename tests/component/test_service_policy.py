@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import Document, Service, as_document
+from tests.support.service import Document, Service, as_document, wait_until
 
 MORE = """\
 version: 1
@@ -69,11 +69,6 @@ def explain(service: Service, command: str, *, by: str = "ann", **body: object) 
     with service.client(by) as client:
         answer = client.post(f"/v1/explain/{command}", json=body)
     return answer.status_code, as_document(answer)
-
-
-def audit_records(service: Service) -> list[Document]:
-    lines = (service.data / "audit" / "audit.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def test_a_call_that_needs_approval_is_refused(service: Service) -> None:
@@ -141,7 +136,8 @@ def started_with(service: Service, params: Document) -> Document:
     """The audit record of the start of a script with these values."""
     with service.client() as client:
         job = client.post("/v1/run/noted", json={"params": params}).json()
-    (record,) = [found for found in audit_records(service) if found.get("job") == job["id"] and "steps" in found]
+    (record,) = service.records("job.started", job=job["id"], count=1)
+    service.records("job.ended", job=job["id"], count=1)
     return record
 
 
@@ -150,7 +146,7 @@ def test_the_values_of_a_script_are_on_record(service: Service) -> None:
     record = started_with(service, {"note": {"b": [1, "x"], "a": None}, "key": "canary-of-a-secret"})
     assert record["params"] == {"note": {"a": None, "b": [1, "x"]}, "key": "***", "count": 3}
     assert record["long_params"] == {}
-    assert "canary-of-a-secret" not in json.dumps(audit_records(service))
+    assert "canary-of-a-secret" not in json.dumps(service.records())
 
 
 def test_a_long_value_is_on_record_by_its_sum(service: Service) -> None:
@@ -190,7 +186,7 @@ def test_explain_answers_a_denial_without_its_rule(service: Service) -> None:
         "unsupported": None,
     }
     assert "canary" not in json.dumps(ruled)
-    assert any("canary-of-the-rule" in json.dumps(record) for record in audit_records(service)), "the audit knows"
+    wait_until(lambda: "canary-of-the-rule" in json.dumps(service.records()), "the audit knows")
 
 
 def test_explain_decides_for_each_host(service: Service) -> None:

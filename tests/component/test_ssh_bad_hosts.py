@@ -19,7 +19,7 @@ from tests.support.service import Remote, Service
 from tests.support.sshd import Machine, Sshd
 from tests.support.strange_hosts import check_good, run_on, verdict
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 GROWTH = 48 * 1024 * 1024
 """Bytes that the service may grow by at its peak, whatever a host sends."""

@@ -32,7 +32,7 @@ from tests.support.jobs_of_escapees import LIMITS, SOON, got_away
 from tests.support.remote import FLAVOURS
 from tests.support.service import Document
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)

@@ -15,7 +15,7 @@ from tests.support.remote import FLAVOURS
 from tests.support.service import wait_until
 from tests.support.sshd import end
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(params=FLAVOURS)

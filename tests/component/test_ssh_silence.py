@@ -27,7 +27,7 @@ from tests.support.remote import FLAVOURS, Flavour, Refuge, RemoteEscapes, machi
 from tests.support.service import Document, Remote, wait_until
 from tests.support.sshd import Sshd
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 LASTING = ("deaf", "session", "daemon", "hopper", "stranger")
 BRIEF = ("deaf", "nulled")

@@ -16,7 +16,7 @@ from tests.support.service import Remote, Service, wait_until
 from tests.support.sshd import Machine, Sshd
 from tests.support.strange_hosts import check_good, run_on, verdict
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 NOT_REACHED = {
     "nameless": "connect_failed",

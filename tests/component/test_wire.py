@@ -47,7 +47,7 @@ def test_the_end_of_a_side_that_said_nothing(ends: Ends) -> None:
     assert receive(ours) is None
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("beside", [0, 1])
 def test_a_side_that_does_not_listen_holds_nobody_up(ends: Ends, beside: int) -> None:
     """What does not fit is an error at once, with or without descriptors."""

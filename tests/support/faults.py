@@ -284,8 +284,8 @@ def collect(service: Killed, history: History, *, descriptors: int) -> None:
                     history.outputs[job_id, host, stream] = answer.raise_for_status().content
     runs = service.data / "runs"
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not any(runs.iterdir()), "no folders of runs", seconds=10)
-        wait_until(lambda: service.descriptors() <= descriptors, "no descriptors of runs or clients", seconds=10)
+        wait_until(lambda: not any(runs.iterdir()), "no folders of runs")
+        wait_until(lambda: service.descriptors() <= descriptors, "no descriptors of runs or clients")
     history.left += [f"the folder {path}" for path in runs.iterdir()]
     if (more := service.descriptors() - descriptors) > 0:
         history.left.append(f"{more} descriptors")

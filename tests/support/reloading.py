@@ -20,7 +20,6 @@ from tests.support.sshd import Sshd
 Version = Literal["A", "B"]
 
 _REFUSED = "the policy does not load"
-_WAIT = 8.0
 
 
 class ReloadingService(Service):
@@ -87,11 +86,10 @@ class ReloadingService(Service):
         wait_until(
             lambda: self.run("which").json().get("stdout") == f"{version} {version}",
             f"version {version}",
-            seconds=_WAIT,
         )
 
     def wait_for_note(self, text: str) -> None:
-        wait_until(lambda: self.result("note")["stdout"] == text, f"the note says {text!r}", seconds=_WAIT)
+        wait_until(lambda: self.result("note")["stdout"] == text, f"the note says {text!r}")
 
     # -- what it tells
 
@@ -107,11 +105,11 @@ class ReloadingService(Service):
         return failing.get("policy", "")
 
     def wait_for_trouble(self, part: str) -> str:
-        wait_until(lambda: part in self.trouble(), f"readiness says {part!r}", seconds=_WAIT)
+        wait_until(lambda: part in self.trouble(), f"readiness says {part!r}")
         return self.trouble()
 
     def wait_until_well(self) -> None:
-        wait_until(lambda: self.trouble() == "", "the policy is well", seconds=_WAIT)
+        wait_until(lambda: self.trouble() == "", "the policy is well")
 
     def metrics(self) -> dict[str, float]:
         """Return every sample, as in `cmdhttp_policy_loads_total{result="loaded"}`."""

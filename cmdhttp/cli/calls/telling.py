@@ -43,7 +43,7 @@ def tell(failure: CallFailed, screen: Screen, *, as_json: bool) -> None:
 
 
 def lines_of(failure: CallFailed) -> list[str]:
-    """Return a failure as text: what, where in the call, how to mend it, and under which id the service knows it."""
+    """Return a failure as text: what, where in the call, how to mend it, and under which id the service may know it."""
     if not isinstance(failure, Refused):
         return [f"cmdhttp: {failure}"]
     problem = failure.problem
