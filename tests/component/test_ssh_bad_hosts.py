@@ -174,7 +174,10 @@ def test_hosts_that_never_get_there(bad: Service) -> None:
 
     They cost little memory and nobody else's time.
     """
-    expected = {**EXPECTED, **{name: set(ODD[name].expected) for name in HANGING}}
+    expected: dict[str, set[tuple[str, str | None]]] = {
+        **{name: set(seen) for name, seen in EXPECTED.items()},
+        **{name: set(ODD[name].expected) for name in HANGING},
+    }
     check_good(bad)
     with growth(bad) as grown, ThreadPoolExecutor(len(expected)) as pool:
         runs = {name: pool.submit(run_on, bad, name) for name in expected}
