@@ -5,7 +5,7 @@ What an escapee leaves is looked for by a walk of /proc for the mark in its argv
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
@@ -13,15 +13,21 @@ import pytest
 
 from tests.support.escapees import KINDS, marked
 from tests.support.escaping import Attempt, EscapeService, open_files, zombies
-from tests.support.jobs_of_escapees import all_away, by_kind, check_lost, check_nothing_left, ended, restart
+from tests.support.jobs_of_escapees import (
+    LIMITS,
+    all_away,
+    by_kind,
+    check_lost,
+    check_nothing_left,
+    ended,
+    got_away,
+    restart,
+)
 from tests.support.service import Document, wait_until
 
 pytestmark = pytest.mark.timeout(240)
-_BROKER_BACK = 6.0
+_BROKER_BACK = 20.0
 """Seconds; it is one second on a machine that has nothing else to do."""
-
-TIME_TO_GET_AWAY = 5
-"""Seconds."""
 
 _SWAY = 20
 """Descriptors that come and go: connections that are kept, a thread's look at the journal, a guard more."""
@@ -53,18 +59,26 @@ def test_a_normal_exit(service: EscapeService, record_property: Callable[[str, o
     jobs = [service.escape(attempt) for attempt in attempts]
     jobs = ended(service, jobs)
     assert [attempt.kind for attempt in attempts if not attempt.away()] == []
-    check_nothing_left(service, attempts)
+    check_nothing_left(service, attempts, seconds=0)
     assert by_kind(attempts, jobs, "state", "exit_code", "error") == dict.fromkeys(KINDS, ("succeeded", 0, None))
 
 
-@pytest.mark.parametrize("way", ["timeout", "cancel", "disconnect"])
-def test_a_stop(service: EscapeService, way: str) -> None:
-    """A run that is stopped is gone with all that it started when its job has ended, and that is known."""
-    attempts = service.attempts()
+def test_a_stop(service: EscapeService) -> None:
+    """A run that is stopped is gone with all that it started when its job has ended, and that is known.
+
+    The polite part of each stop takes seconds, so they take them at the same time.
+    """
+    with ThreadPoolExecutor(len(STOPS)) as pool:
+        checks = [pool.submit(check_a_stop, service, way) for way in STOPS]
+    for check in checks:
+        check.result()
+
+
+def check_a_stop(service: EscapeService, way: str) -> None:
     with ExitStack() as streams:
-        jobs = STOPS[way](service, attempts, streams)
+        attempts, jobs = STOPS[way](service, streams)
     jobs = ended(service, jobs)
-    check_nothing_left(service, attempts)
+    check_nothing_left(service, attempts, seconds=0)
     verdicts = by_kind(attempts, jobs, "state", "stopped")
     of_holder = verdicts.pop("holder")  # whose leader has ended: it may be over before it is stopped
     stopped = ("timed_out" if way == "timeout" else "canceled", "confirmed")
@@ -72,37 +86,50 @@ def test_a_stop(service: EscapeService, way: str) -> None:
     assert verdicts == dict.fromkeys([kind for kind in KINDS if kind != "holder"], stopped)
 
 
-def stop_by_timeout(service: EscapeService, attempts: list[Attempt], _: ExitStack) -> list[Document]:
+Stopped = tuple[list[Attempt], list[Document]]
+
+
+def stop_by_timeout(service: EscapeService, _: ExitStack) -> Stopped:
     """The limit is over only when all have got away, however slowly a busy machine starts them."""
-    jobs = [service.escape(attempt, {"timeout": TIME_TO_GET_AWAY}) for attempt in attempts]
-    all_away(attempts)
-    return jobs
+    for limit in LIMITS:
+        attempts = service.attempts()
+        jobs = [service.escape(attempt, {"timeout": limit}) for attempt in attempts]
+        if got_away(attempts, within=limit):
+            return attempts, jobs
+        ended(service, jobs)
+    raise AssertionError("they never got away in time")
 
 
-def stop_by_cancel(service: EscapeService, attempts: list[Attempt], _: ExitStack) -> list[Document]:
+def stop_by_cancel(service: EscapeService, _: ExitStack) -> Stopped:
+    attempts = service.attempts()
     jobs = [service.escape(attempt) for attempt in attempts]
     all_away(attempts)
     with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(lambda job: service.cancel(job["id"]), jobs))
+        return attempts, list(pool.map(lambda job: service.cancel(job["id"]), jobs))
 
 
-def stop_by_hanging_up(service: EscapeService, attempts: list[Attempt], streams: ExitStack) -> list[Document]:
+def stop_by_hanging_up(service: EscapeService, streams: ExitStack) -> Stopped:
     """The caller goes away when the streams are closed, which is after this."""
+    attempts = service.attempts()
     bodies = [{"params": attempt.params, "on_disconnect": "cancel"} for attempt in attempts]
     followed = [streams.enter_context(service.stream("escape", body)) for body in bodies]
     jobs = [{"id": next(events).document["job_id"]} for events in followed]
     all_away(attempts)
-    return jobs
+    return attempts, jobs
 
 
-STOPS = {"timeout": stop_by_timeout, "cancel": stop_by_cancel, "disconnect": stop_by_hanging_up}
+STOPS: Mapping[str, Callable[[EscapeService, ExitStack], Stopped]] = {
+    "timeout": stop_by_timeout,
+    "cancel": stop_by_cancel,
+    "disconnect": stop_by_hanging_up,
+}
 
 
 # -- kill -9 of parts of the service
 
 
 def test_a_killed_broker(killed: EscapeService) -> None:
-    """The runs end with it and say so; their output is kept, and the next call finds another broker within 2 s."""
+    """The runs end with it and say so; their output is kept, and the next call finds another broker soon."""
     service = killed
     before = service.metric("cmdhttp_broker_restarts_total")
     talker = service.launch("tick", {"params": {"count": 1000, "pause": 0.02}})
@@ -121,8 +148,8 @@ def test_a_killed_broker(killed: EscapeService) -> None:
     assert (told["state"], told["error"]["code"], told["stopped"]) == ("failed", "broker_lost", "confirmed")
     assert told["stdout"].startswith("tick 0\ntick 1\n")
     assert service.metric("cmdhttp_broker_restarts_total") == before + 1
-    wait_until(lambda: "the broker has ended (status -9)" in service.log, "the log says that it has ended")
-    wait_until(lambda: "broker.restarted" in service.audit_codes(), "the restart is on record")
+    wait_until(lambda: "the broker has ended (status -9)" in service.log, "the log tells of it", seconds=30)
+    wait_until(lambda: "broker.restarted" in service.audit_codes(), "the restart is on record", seconds=30)
     assert service.ready()
 
 
@@ -171,7 +198,7 @@ def test_a_front_killed_right_after_the_start(killed: EscapeService) -> None:
         marks = [attempt.mark for attempt in attempts]
         with ThreadPoolExecutor(len(attempts)) as pool:
             calls = [pool.submit(service.escape, attempt) for attempt in attempts]
-            wait_until(lambda: marked(*marks), "one has started", seconds=10)  # noqa: B023
+            wait_until(lambda: marked(*marks), "one has started", seconds=30)  # noqa: B023
             time.sleep(delays.uniform(0, 0.02))
             kill_front(service)
             wait(calls)
@@ -198,10 +225,10 @@ def test_two_hundred_runs_leave_no_trace(service: EscapeService) -> None:
             return set(pool.map(one, range(count)))
 
     burst(24)
-    wait_until(lambda: open_files(service.front) < 60, "the connections of the first burst are closed")
+    wait_until(lambda: open_files(service.front) < 60, "the connections of the first burst are closed", seconds=30)
     before = [open_files(pid) for pid in (service.front, service.broker)]
     assert burst(200) == {"succeeded", "failed"}
     for pid, count in zip((service.front, service.broker), before, strict=True):
-        wait_until(lambda: open_files(pid) <= count + _SWAY, "no descriptor is left", seconds=10)  # noqa: B023
+        wait_until(lambda: open_files(pid) <= count + _SWAY, "no descriptor is left", seconds=30)  # noqa: B023
         assert zombies(pid) == []
     assert service.run_folders() == []

@@ -30,7 +30,6 @@ GROWTH = 48 * 1024 * 1024
 STAGES: Sequence[Stage] = ("accept", "version", "login", "channel", "exec", "running")
 ACTS: Sequence[Act] = ("silent", "close", "garbage")
 BAD: Mapping[str, tuple[Stage, Act]] = {f"{stage}_{act}": (stage, act) for stage in STAGES for act in ACTS}
-WITHOUT_AN_END = {"lines": "connect_failed", "banners": "login_failed", "noise": "login_shell_failed"}
 ENDLESS: Mapping[str, tuple[Stage, Act]] = {
     "lines": ("accept", "endless"),
     "banners": ("login", "endless"),
@@ -51,40 +50,10 @@ EXPECTED: Mapping[str, set[tuple[str, str]]] = {
     **{f"channel_{act}": NO_CHANNEL for act in ACTS},
     **{f"exec_{act}": NO_CHANNEL for act in ACTS},
     **{f"running_{act}": NO_SHELL for act in ACTS},
+    "lines": {("failed", "connect_failed")},
+    "banners": {("failed", "login_failed")},
+    "noise": NO_SHELL,
 }
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("bad")
-    with (
-        BadServers.start(folder / "servers", {**BAD, **ENDLESS}) as servers,
-        Service.running(folder / "service", remotes=servers.remotes) as service,
-    ):
-        yield service
-
-
-def test_each_stage(bad: Service) -> None:
-    """Silent, closing or talking nonsense, before the login or after: the run ends in time and says which it was."""
-    with ThreadPoolExecutor(len(BAD)) as pool:
-        runs = {name: pool.submit(run_on, bad, name) for name in BAD}
-        time.sleep(0.5)
-        check_good(bad)
-        seen = {name: verdict(run.result()) for name, run in runs.items()}
-    assert {name: seen[name] for name in BAD if seen[name] not in EXPECTED[name]} == {}
-
-
-@pytest.mark.parametrize("name", ENDLESS)
-def test_without_an_end(bad: Service, name: str) -> None:
-    """A host that talks without an end costs no memory and nobody else's time."""
-    check_good(bad)
-    with growth(bad) as grown, ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_on, bad, name)
-        time.sleep(1)
-        check_good(bad)
-        ended = run.result()
-    assert verdict(ended)[1] == WITHOUT_AN_END[name]
-    assert grown[0] < GROWTH
 
 
 @contextmanager
@@ -185,40 +154,61 @@ END
     """
 
 
+HANGING = ("hang", "forced_hang")
+"""Each takes the whole time-out of a start, so they take it beside the bad servers."""
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service and all hosts that take their time to fail."""
+    folder = tmp_path_factory.mktemp("bad")
+    with ExitStack() as stack:
+        servers = stack.enter_context(BadServers.start(folder / "servers", {**BAD, **ENDLESS}))
+        hanging = {name: stack.enter_context(odd_server(folder / name, ODD[name])) for name in HANGING}
+        remotes = {**servers.remotes, **{name: Remote.of(sshd) for name, sshd in hanging.items()}}
+        yield stack.enter_context(Service.running(folder / "service", remotes=remotes))
+
+
+def test_hosts_that_never_get_there(bad: Service) -> None:
+    """Silent, closing or talking without an end, at each stage, all at once: each run ends in time and says which it was.
+
+    They cost little memory and nobody else's time.
+    """
+    expected: dict[str, set[tuple[str, str | None]]] = {
+        **{name: set(seen) for name, seen in EXPECTED.items()},
+        **{name: set(ODD[name].expected) for name in HANGING},
+    }
+    check_good(bad)
+    with growth(bad) as grown, ThreadPoolExecutor(len(expected)) as pool:
+        runs = {name: pool.submit(run_on, bad, name) for name in expected}
+        time.sleep(1)
+        check_good(bad)
+        assert not all(run.done() for run in runs.values()), "the good host waited for the bad ones"
+        seen = {name: verdict(run.result()) for name, run in runs.items()}
+    assert {name: seen[name] for name in seen if seen[name] not in expected[name]} == {}
+    assert grown[0] < GROWTH
+
+
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("odd")
     with ExitStack() as stack:
-        made = {name: stack.enter_context(odd_server(folder / name, odd)) for name, odd in ODD.items()}
+        made = {name: stack.enter_context(odd_server(folder / name, ODD[name])) for name in ODD if name not in HANGING}
         remotes = {name: Remote.of(sshd) for name, sshd in made.items()}
         with Service.running(folder / "service", remotes=remotes) as service:
             yield service
 
 
-HANGING = ("hang", "forced_hang")
-"""Each takes the whole time-out of a start, so they take it at the same time."""
-
-
 @pytest.mark.parametrize("name", [name for name in ODD if name not in HANGING])
 def test_odd_host(odd: Service, name: str) -> None:
     """What can work works, with the command's own output and nothing else; what cannot says why, in time."""
-    check_odd(odd, [name])
-
-
-def test_odd_hosts_that_hang(odd: Service) -> None:
-    """The same where the login shell never gets to the command."""
-    check_odd(odd, HANGING)
-
-
-def check_odd(odd: Service, names: Sequence[str]) -> None:
-    with growth(odd) as grown, ThreadPoolExecutor(len(names)) as pool:
-        runs = {name: pool.submit(run_on, odd, name, "count", params={"to": 3}) for name in names}
+    with growth(odd) as grown, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_on, odd, name, "count", params={"to": 3})
         check_good(odd)
-        ended = {name: run.result() for name, run in runs.items()}
-    for name, job in ended.items():
-        assert verdict(job) in ODD[name].expected, (name, job)
-        if job["ok"]:
-            assert job["stdout"] == "1\n2\n3\n"
+        job = run.result()
+    assert verdict(job) in ODD[name].expected, job
+    if job["ok"]:
+        assert job["stdout"] == "1\n2\n3\n"
     assert grown[0] < GROWTH
 
 

@@ -3,6 +3,7 @@
 A verdict is held against what is alive at the moment when it is known; who lives is found by a walk of /proc.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from tests.support.escaping import Attempt, end_all, survivors
 from tests.support.relay import Relay
 from tests.support.remote import Flavour, Refuge, RemoteEscapes, machine
-from tests.support.service import Document, Remote, wait_until
+from tests.support.service import Document, Remote, as_document, wait_until
 from tests.support.sshd import Sshd
 
 LOST_WITHIN = 20.0
@@ -24,8 +25,15 @@ GONE_WITHIN = 28.0
 AFTER_DEADLINE = 14.0
 """Seconds from the time limit of a run to the end of its last process, of which a guard gives the service 7."""
 
-HEARD_WITHIN = 6.0
-"""Seconds from a cut that the host hears of to the end of the last process; a guard in sh looks every second."""
+HEARD_WITHIN = 15.0
+"""Seconds from a cut that the host hears of to the end of the last process; a guard in sh looks every second, and one that
+hears of nothing waits for 25."""
+
+USED_AGAIN = 30.0
+"""Seconds until a host whose connection broke is used again."""
+
+FOLLOWED = 30.0
+"""Seconds in which a job has ended whose run is stopped or cut off: 5 of them polite, and the rest for a busy machine."""
 
 UNANSWERED = 25.0
 """Seconds in which a run ends whose guard answers nothing: its limit, 16 s of patience, and some for a busy machine."""
@@ -80,8 +88,17 @@ class Far:
 
     def works(self) -> bool:
         """Whether the next run on the host succeeds."""
-        answer = self.service.run("exit", {"params": {"code": 0}, "hosts": [self.host]}).json()
-        return bool(answer.get("state") == "succeeded")
+        return self._next_run().get("state") == "succeeded"
+
+    def check_used_again(self) -> None:
+        """Fail, with what the last run said, if runs on the host do not succeed again soon."""
+        give_up = time.monotonic() + USED_AGAIN
+        while (answer := self._next_run()).get("state") != "succeeded":
+            assert time.monotonic() < give_up, answer
+            time.sleep(0.05)
+
+    def _next_run(self) -> Document:
+        return as_document(self.service.run("exit", {"params": {"code": 0}, "hosts": [self.host]}))
 
 
 @contextmanager
@@ -98,7 +115,7 @@ def far(folder: Path, flavour: Flavour) -> Iterator[Far]:
 
 def all_away(attempts: Sequence[Attempt]) -> None:
     for attempt in attempts:
-        wait_until(attempt.away, f"{attempt.kind} has got away", seconds=15)
+        wait_until(attempt.away, f"{attempt.kind} has got away", seconds=30)
 
 
 def alive(attempts: Sequence[Attempt]) -> set[str]:

@@ -17,7 +17,7 @@ _ADDRESS = 'set -- $SSH_CONNECTION; echo "$3"'
 
 _COMMANDS: Mapping[str, Document] = {
     "some": {"script": f'{_ADDRESS}; case "$3" in *.7) exit 3;; *.9) kill -9 $$;; esac', "max_parallel": 500},
-    "big": {"script": "yes flood | head -c 1000000", "max_parallel": 100},
+    "big": {"script": "yes flood | head -c 1000000", "max_parallel": 20},
     "batches": {"script": "sleep 0.05", "batch": "25%", "max_parallel": 4},
     "pairs": {"script": "sleep 0.3", "batch": 2},
     "careful": {

@@ -4,8 +4,13 @@ import time
 
 from tests.support.service import Document, Service
 
-BOUND = 25.0
-"""Seconds in which a run must have ended that never got anywhere: 5 to connect, 10 to log in, 10 to start."""
+BOUND = 45.0
+"""Seconds in which a run must have ended that never got anywhere: 5 to connect, 10 to log in, 10 to start, and the rest for
+a busy machine. A run that waits for its own time limit ends after 60."""
+
+QUICK = 20.0
+"""Seconds in which a run on a good host must have ended: an instant, and the rest for a busy machine. One that waits for
+what a bad host takes to fail, one attempt after the other, ends later or in the wrong order."""
 
 HERE = {"params": {"code": 0}}
 
@@ -31,4 +36,4 @@ def check_good(service: Service) -> None:
     """A run on a good host is quick, whatever else goes on."""
     since = time.monotonic()
     assert run_on(service, "far")["state"] == "succeeded"
-    assert time.monotonic() - since < 3
+    assert time.monotonic() - since < QUICK
