@@ -292,6 +292,26 @@ raise SystemExit(keep(front, account=None, brokers=OwnBrokers("")))
     assert (done.returncode, "RuntimeError: the reason" in done.stderr) == (1, True)
 
 
+def test_a_front_that_ends_before_it_is_watched() -> None:
+    """Its end is not missed, however early it comes: the keeper is held back until the front has gone."""
+    program = """
+import os, signal
+from cmdhttp.execution.local.keeper import keep
+from cmdhttp.execution.local.link import OwnBrokers
+set_wakeup = signal.set_wakeup_fd
+def late(*given, **named):
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    return set_wakeup(*given, **named)
+signal.set_wakeup_fd = late
+raise SystemExit(keep(lambda keeper: 7, account=None, brokers=OwnBrokers("")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=_ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+
+
 def test_the_first_process_of_a_container(tmp_path: Path) -> None:
     """What loses its parent there leaves no zombie, a dead broker is replaced, and its first process takes all with it."""
     with Sshd.start(tmp_path / "sshd") as sshd:

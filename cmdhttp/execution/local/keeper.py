@@ -110,6 +110,7 @@ class _Keeper:
         for number in _PASSED_ON:
             signal.signal(number, self._pass_on)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+        self._reap(bell)  # it may have ended before there was anything to hear it by
         with selectors.DefaultSelector() as selector:
             selector.register(bell, selectors.EVENT_READ)
             selector.register(self._socket, selectors.EVENT_READ)
