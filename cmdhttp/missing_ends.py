@@ -11,6 +11,7 @@ from anyio import to_thread
 from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
 from cmdhttp.audit.tail import Tail, read_tail
+from cmdhttp.errors import RecordDamaged
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.records import end_record
 
@@ -41,7 +42,10 @@ async def record_missing_ends(path: Path, journal: Journal, audit: AuditLog) -> 
 
 
 async def _write(job_id: str, tail: Tail, journal: Journal, audit: AuditLog) -> bool:
-    job = await journal.get(job_id)
+    try:
+        job = await journal.get(job_id)
+    except RecordDamaged:  # how it ended is not known, and the journal's log line says so
+        return False
     if job is None:
         if job_id in tail.open:
             await audit.write(Code.JOB_REFUSED, {"job": job_id, "principal": tail.open[job_id]}, urgent=False)

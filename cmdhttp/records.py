@@ -122,6 +122,17 @@ def certificate_record(issued: CertificateIssued) -> dict[str, object]:
     return {**fields, "valid_after": rfc3339(issued.valid_after), "valid_before": rfc3339(issued.valid_before)}
 
 
+def cancel_record(principal: Principal, job: Job) -> dict[str, object]:
+    """The audit's fields for a caller that stops a job."""
+    return {
+        "job": job.id,
+        "owner": job.principal,
+        "principal": principal.name,
+        "credential": principal.credential,
+        "source": principal.source,
+    }
+
+
 def _params(shown: Mapping[str, object]) -> dict[str, object]:
     """The values by name; of those that are too long the size and sha256 of their JSON, apart from the others."""
     texts = {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode() for name, value in shown.items()}

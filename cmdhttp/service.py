@@ -53,7 +53,7 @@ from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, 
 from cmdhttp.policy.oversee import Right
 from cmdhttp.policy.select import default_host, select_hosts
 from cmdhttp.readers import Readers
-from cmdhttp.records import denial_record, limit_record, start_record
+from cmdhttp.records import cancel_record, denial_record, limit_record, start_record
 from cmdhttp.reload.reloader import PolicyHolder
 from cmdhttp.results.model import Parsed
 from cmdhttp.telemetry.metrics import Metrics
@@ -291,8 +291,7 @@ class Service:
             )
         await self._readers.record(principal, job)
         if not job.state.terminal:
-            fields = {"job": job.id, "owner": job.principal, "principal": principal.name}
-            await self._record_access(Code.JOB_CANCEL, fields)
+            await self._record_access(Code.JOB_CANCEL, cancel_record(principal, job))
             await self._supervisor.cancel(job.id, reason=StopReason.CANCEL, wait=_CANCEL_WAIT)
         return await self.now(job)
 

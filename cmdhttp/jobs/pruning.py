@@ -172,9 +172,11 @@ def remove_files(output: OutputLog, artefacts: ArtefactStore, job: str, runs: in
     artefacts.drop_all(job)
 
 
-def marked(db: sqlite3.Connection) -> list[tuple[str, int]]:
-    """Return some jobs that are marked and not cleared, with the number of their runs."""
-    return db.execute("SELECT job, runs FROM pruned LIMIT ?", (_SLICE_JOBS,)).fetchall()
+def marked(db: sqlite3.Connection, *, after: str = "") -> list[tuple[str, int]]:
+    """Return some jobs that are marked and not cleared, with the number of their runs, by id from one on."""
+    return db.execute(
+        "SELECT job, runs FROM pruned WHERE job > ? ORDER BY job LIMIT ?", (after, _SLICE_JOBS)
+    ).fetchall()
 
 
 def clear(db: sqlite3.Connection, jobs: Sequence[str]) -> bool:

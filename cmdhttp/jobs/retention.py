@@ -99,8 +99,10 @@ class Retention:
 
     async def round(self) -> None:
         """Remove all that is over the limits. Raises OSError or sqlite3.Error; what was begun is then taken up by the next."""
-        while jobs := await self._database.read(pruning.marked):
+        last = ""
+        while jobs := await self._database.read(partial(pruning.marked, after=last)):
             await self._finish(jobs)
+            last = jobs[-1][0]
         removed = Removed()
         try:
             await self._remove_over(removed)
@@ -143,14 +145,21 @@ class Retention:
         return gone
 
     async def _finish(self, jobs: Sequence[tuple[str, int]]) -> None:
-        """Remove the files and the events of jobs that are marked."""
+        """Remove the files and the events of jobs that are marked. What cannot be removed stays marked, and holds up no other."""
 
-        def remove() -> None:
+        def remove() -> tuple[list[str], list[OSError]]:
+            done, wrong = [], []
             for job, runs in jobs:
-                pruning.remove_files(self._journal.output, self._journal.artefacts, job, runs)
+                try:
+                    pruning.remove_files(self._journal.output, self._journal.artefacts, job, runs)
+                    done.append(job)
+                except OSError as error:
+                    wrong.append(error)
+            return done, wrong
 
-        await to_thread.run_sync(remove)
-        names = [job for job, _ in jobs]
+        names, wrong = await to_thread.run_sync(remove)
+        if wrong:
+            _log.error("the files of %d old jobs cannot be removed; the first: %s", len(wrong), wrong[0])
         while names and not await self._paced(lambda db: pruning.clear(db, names), durable=False):
             pass
 

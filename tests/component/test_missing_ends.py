@@ -1,7 +1,9 @@
 """After a kill each job that was started on the audit log has its end there, once."""
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,21 @@ async def test_what_is_missing_is_written_once(tmp_path: Path, journal: Journal)
     told = [(record["code"], int(record["job"][4:])) for record in records[6:] if "job" in record]
     assert sorted(told) == [("job.ended", 2), ("job.ended", 5), ("job.refused", 4)]
     assert [record["seq"] for record in records] == list(range(1, len(records) + 1))
+
+
+async def test_a_damaged_record_stops_no_start(tmp_path: Path, journal: Journal) -> None:
+    """How that job ended is not known, so nothing is said of it; the end of the other is."""
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path, now=lambda: 1000.0)
+    for number in (1, 2):
+        await log.write(Code.JOB_STARTED, {"job": job_id(number), "principal": "p"})
+        await keep(journal, number, ended=999.0)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db, db:
+        db.execute("UPDATE jobs SET body = 'x' WHERE id = ?", (job_id(1),))
+    assert await record_missing_ends(path, journal, log) == 1
+    log.close()
+    ended = [json.loads(line) for line in path.read_text().splitlines()][2:]
+    assert [(record["code"], record["job"]) for record in ended] == [("job.ended", job_id(2))]
 
 
 async def test_after_a_stop_in_good_order_nothing_is_looked_for(tmp_path: Path, journal: Journal) -> None:

@@ -18,10 +18,12 @@ import pytest
 
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs import pruning
+from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.leases import Leases
 from cmdhttp.jobs.listing import Filter
+from cmdhttp.jobs.output_log import OutputLog
 from cmdhttp.jobs.pruning import Limits, Removed, Why
 from cmdhttp.jobs.retention import Calendar, Retention
 from cmdhttp.jobs.state import Job, State
@@ -298,13 +300,35 @@ async def test_a_file_that_cannot_go_is_tried_again(
 
     with monkeypatch.context() as patched:
         patched.setattr("cmdhttp.jobs.pruning.remove_files", fail)
-        with pytest.raises(OSError, match="No space left"):
-            await house.retention.round()
+        await house.retention.round()
     assert await journal.get(job.id) is None
     assert files(tmp_path) == {job.id} == names(tmp_path, "SELECT job FROM pruned")
     await house.retention.round()
     assert files(tmp_path) == set() == names(tmp_path, "SELECT job FROM pruned")
     assert house.leases.ask(job.id)
+
+
+async def test_a_file_that_never_goes_keeps_no_other(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job whose files cannot be removed, round after round, is said, and all others go."""
+    jobs = await several(journal, 80, apart=DAY / 100)
+    stuck = jobs[3].id
+    house = House(journal, Limits(days=1, jobs=0, bytes=0))
+    remove = pruning.remove_files
+
+    def fail(output: OutputLog, artefacts: ArtefactStore, job: str, runs: int) -> None:
+        if job == stuck:
+            raise PermissionError(1, "Operation not permitted")
+        remove(output, artefacts, job, runs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cmdhttp.jobs.pruning.remove_files", fail)
+        for _ in range(2):
+            await house.retention.round()
+            assert files(tmp_path) == {stuck} == names(tmp_path, "SELECT job FROM pruned")
+    await house.retention.round()
+    assert files(tmp_path) == set() == names(tmp_path, "SELECT job FROM pruned")
 
 
 async def test_a_mark_that_cannot_be_written(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,6 +447,7 @@ import os, signal, sys, sqlite3
 from pathlib import Path
 from cmdhttp.cli.prune import Wanted, run_prune
 from cmdhttp.jobs import pruning
+from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.artefacts import ArtefactStore
 
 def die(*args, **more):

@@ -100,9 +100,12 @@ def test_who_stops_is_on_record_with_the_owner(service: Service) -> None:
     answer = ask(service, job["id"], "POST", "/cancel")
     assert answer.status_code == 200, answer.text
     assert as_document(answer)["state"] == "canceled"
+    assert service.run("sleep", {"params": {"seconds": 1}}, principal="bob").status_code == 403
     (record,) = service.records("job.cancel", job=job["id"], count=1)
     assert (record["owner"], record["principal"]) == ("ann", "bob")
-    assert service.run("sleep", {"params": {"seconds": 1}}, principal="bob").status_code == 403
+    (denied,) = [each for each in service.records("call.denied", count=1) if each["principal"] == "bob"][:1]
+    assert record["credential"] == denied["credential"]
+    assert record["source"] == "127.0.0.1"
 
 
 def test_an_overseer_sees_no_secret(service: Service) -> None:
