@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from cmdhttp.execution.local import guards as local_guards
@@ -37,6 +38,7 @@ class OddBrokers:
     mute: int = 0
     seconds: float = 0.0
     theirs: list[socket.socket] = field(default_factory=list)
+    buried: int = 0
 
     def start(self) -> socket.socket:
         if self.theirs:
@@ -51,6 +53,7 @@ class OddBrokers:
         return ours
 
     def bury(self) -> str:
+        self.buried = len(self.theirs)
         return "status 1"
 
     def close(self) -> None:
@@ -115,6 +118,25 @@ async def test_a_slow_start_of_a_broker_holds_nobody_up() -> None:
     link.close()
     brokers.close()
     assert longest < 0.5
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_broker_that_dies_while_the_front_stops_is_buried(turns: int) -> None:
+    """At whichever turn of the event loop the front stops, the status of the last broker is taken."""
+    brokers = OddBrokers()
+    link = BrokerLink(brokers)
+    link.start()
+    async with anyio.create_task_group() as group:
+        group.start_soon(link.serve)
+        await link.ready()
+        brokers.theirs[0].close()
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    link.close()
+    assert brokers.buried == len(brokers.theirs)
+    brokers.close()
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ class BrokerLink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-            self._brokers.bury()
+        self._brokers.bury()  # also one that has just died, whose end nobody has taken up yet
 
     async def _watch_and_listen(self) -> None:
         """Return when the broker has gone. One that was stopped by a signal is of no use, and is killed."""
