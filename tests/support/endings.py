@@ -29,8 +29,8 @@ HEARD_WITHIN = 15.0
 """Seconds from a cut that the host hears of to the end of the last process; a guard in sh looks every second, and one that
 hears of nothing waits for 25."""
 
-USED_AGAIN = 30.0
-"""Seconds until a host whose connection broke is used again."""
+USED_AGAIN = 60.0
+"""Seconds until a host whose connection broke is used again; the longest pause after failed dials is 30 of them."""
 
 FOLLOWED = 30.0
 """Seconds in which a job has ended whose run is stopped or cut off: 5 of them polite, and the rest for a busy machine."""
@@ -148,7 +148,8 @@ def check_gone(made: Far, attempts: Sequence[Attempt], *, seconds: float) -> Non
     """Fail if something is left that can be ended on such a host; end what is left."""
     watched = attempts if made.sure else [attempt for attempt in attempts if attempt.kind in GROUP_BOUND]
     try:
-        assert survivors(watched, seconds=seconds) == {}
+        left = survivors(watched, seconds=seconds)
+        assert not left, left
     finally:
         end_all(attempts)
 
