@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,14 +10,14 @@ from pathlib import Path
 
 import asyncssh
 
-_WAIT = 10.0
+_WAIT = 60.0
 
 
 class Agent:
     """One agent; `socket` is where it listens."""
 
-    def __init__(self, socket: Path) -> None:
-        self.socket = socket
+    def __init__(self, place: Path) -> None:
+        self.socket = place
 
     @classmethod
     @contextlib.contextmanager
@@ -27,7 +28,7 @@ class Agent:
         )
         try:
             give_up = time.monotonic() + _WAIT
-            while not agent.socket.exists():
+            while not agent.listens():
                 if process.poll() is not None or time.monotonic() > give_up:
                     raise RuntimeError("ssh-agent did not start")
                 time.sleep(0.01)
@@ -36,6 +37,11 @@ class Agent:
             process.kill()
             process.wait()
             agent.socket.unlink(missing_ok=True)
+
+    def listens(self) -> bool:
+        """Its socket is there a moment before anything can connect to it."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     def add(self, key: Path, *options: str) -> None:
         self._ssh_add(*options, str(key))
