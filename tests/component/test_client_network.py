@@ -49,7 +49,7 @@ def test_cuts_of_kept_output(service: CalledService) -> None:
     job = service.result("count", {"params": {"to": 60000}, "wait": 15})
     for more in ([], ["--follow"]):
         budgets = iter([0, 300, 40_000, 70_000, 200_000, 1, 100_000])
-        with Cutter.before(service, lambda budgets=budgets: next(budgets, None)) as network:  # type: ignore[misc]
+        with Cutter.before(service, lambda budgets=budgets: next(budgets, None)) as network:  # type: ignore[misc]  # bound by its default
             done = call(service, "jobs", "output", job["id"], *more, url=network.url)
         assert done.returncode == 0
         assert done.stdout == b"".join(b"%d\n" % number for number in range(1, 60001))

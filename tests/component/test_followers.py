@@ -1,4 +1,4 @@
-"""What a follower costs and leaves behind, from where it may start, and that one who does not read delays and misses nothing."""
+"""What a follower leaves behind, from where it may start, and that one who does not read delays nobody and misses nothing."""
 
 import contextlib
 import hashlib
@@ -78,8 +78,8 @@ def read_chunked(follower: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def test_who_does_not_read_holds_nothing_and_misses_nothing(service: Service) -> None:
-    """16 MiB go past two readers that stand still: memory stays flat, and then they get every byte, once."""
+def test_who_does_not_read_misses_nothing(service: Service) -> None:
+    """16 MiB go past two readers that stand still: memory stays bounded, and then they get every byte, once."""
     job_id = service.launch("count", {"params": {"to": _PRINTED}})["id"]
     before = peak(service)
     with ExitStack() as stack:

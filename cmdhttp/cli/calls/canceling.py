@@ -51,7 +51,7 @@ def _at_end(job: Document, caller: Caller, patience: Patience, *, within: float)
     identity, until = str(job.get("id")), time.monotonic() + within
     while not has_ended(job) and (left := until - time.monotonic()) > 0:
         request = requests.one_job(identity, wait=left)
-        job = insist(lambda request=request: caller.ask(request), patience)  # type: ignore[misc]
+        job = insist(lambda request=request: caller.ask(request), patience)  # type: ignore[misc]  # bound by its default
     return job
 
 

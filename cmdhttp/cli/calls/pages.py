@@ -38,7 +38,7 @@ def _pages(caller: Caller, options: argparse.Namespace, query: Mapping[str, str]
     patience, cursor = patience_of(options), ""
     while True:
         request = Request(path="/v1/jobs", query={**query, "cursor": cursor} if cursor else query)
-        page = insist(lambda request=request: caller.ask(request), patience)  # type: ignore[misc]
+        page = insist(lambda request=request: caller.ask(request), patience)  # type: ignore[misc]  # bound by its default
         yield page
         if not isinstance(following := page.get("next_cursor"), str) or following == cursor:
             return
