@@ -9,8 +9,10 @@ from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from cmdhttp.api.connection import Connection
 from cmdhttp.errors import ConfigError
 
 _HEADER_SECONDS = 5.0
@@ -29,19 +31,30 @@ class _Protocol(HttpToolsProtocol):
     read. Silence, a trickle or an endless header closes the connection.
     """
 
+    __slots__ = ("_bytes", "_connection", "_deadline", "_fields", "_served")
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._connection = Connection()
+        self._served: RequestResponseCycle | None = None
         self._fields = self._bytes = 0
-        self._deadline = self.loop.call_later(_HEADER_SECONDS, transport.abort)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._give(_HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
+        self._stop_timer()
+        if self._served is not None and not self._served.response_complete:
+            # uvicorn tells the newest request alone, and the one before it may still be being answered
+            self._served.disconnected = True
+            self._served.message_event.set()
         super().connection_lost(exc)
+        self._connection.lose()
 
     def on_message_begin(self) -> None:
         self._fields = self._bytes = 0
         self._give(_HEADER_SECONDS)
         super().on_message_begin()
+        self._connection.put_into(self.scope["state"])
 
     def on_url(self, url: bytes) -> None:
         self._count(url)
@@ -57,12 +70,21 @@ class _Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._deadline.cancel()
+        self._stop_timer()
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _give(self, seconds: float) -> None:
-        self._deadline.cancel()
+        self._stop_timer()
         self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _count(self, data: bytes) -> None:
         """Raise ValueError over a bound; the parser then answers 400 and closes."""

@@ -4,15 +4,16 @@ The first reading of each job of another is on record before anything is told. A
 output, ends with the right: it is asked for anew whenever the policy has changed, before the next piece is sent.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, Self, TypeVar
 
 import anyio
 
 from cmdhttp.audit.codes import Code
 from cmdhttp.auth.principal import Principal
+from cmdhttp.jobs.hub import Pieces
 from cmdhttp.jobs.state import Job
+from cmdhttp.policy.compiled import Policy
 from cmdhttp.policy.oversee import Overseen, Right, right_over
 from cmdhttp.reload.reloader import PolicyHolder
 
@@ -21,14 +22,17 @@ _KEPT = 10_000
 T = TypeVar("T")
 Record = Callable[[Code, Mapping[str, object]], Awaitable[object]]
 """Writes an audit record. Raises Unavailable."""
+Find = Callable[[str], Awaitable[Job]]
+"""Returns a job that was there by its id. Raises NotFound."""
 
 
 class Readers:
     """The rights over jobs, and which readings of others' jobs are on record."""
 
-    def __init__(self, policy: PolicyHolder, *, record: Record) -> None:
+    def __init__(self, policy: PolicyHolder, *, record: Record, find: Find) -> None:
         self._holder = policy
         self._record = record
+        self._find = find
         self._recorded: dict[tuple[str, str], None] = {}
         self._recording = anyio.Lock()
 
@@ -61,17 +65,41 @@ class Readers:
             if len(self._recorded) > _KEPT:
                 del self._recorded[next(iter(self._recorded))]
 
-    def while_readable(self, principal: Principal, job: Job, pieces: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    def while_readable(self, principal: Principal, job: Job, pieces: Pieces[T]) -> Pieces[T]:
         """Return the same pieces, which end before the first that the caller may no longer read."""
-        return pieces if job.principal == principal.name else self._while_readable(principal, job, pieces)
+        return pieces if job.principal == principal.name else _WhileReadable(self, principal, job.id, pieces)
 
-    async def _while_readable(self, principal: Principal, job: Job, pieces: AsyncGenerator[T]) -> AsyncGenerator[T]:
-        asked = None
-        async with aclosing(pieces):
-            async for piece in pieces:
-                if asked is not self._holder.current:
-                    asked = self._holder.current
-                    if not self.may_read(principal, job):
-                        return
-                yield piece
-                del piece  # a reader that is slow to come back holds none
+    async def may_still_read(self, principal: Principal, job_id: str) -> bool:
+        return self.may_read(principal, await self._find(job_id))
+
+    @property
+    def policy(self) -> Policy:
+        return self._holder.current
+
+
+class _WhileReadable(Generic[T]):
+    """Pieces of the job of another. It holds the id and not the job, which may have thousands of runs."""
+
+    __slots__ = ("_asked", "_job_id", "_pieces", "_principal", "_readers")
+
+    def __init__(self, readers: Readers, principal: Principal, job_id: str, pieces: Pieces[T]) -> None:
+        self._readers = readers
+        self._principal = principal
+        self._job_id = job_id
+        self._pieces = pieces
+        self._asked: Policy | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        piece = await self._pieces.__anext__()
+        while self._asked is not self._readers.policy:
+            self._asked = self._readers.policy
+            if not await self._readers.may_still_read(self._principal, self._job_id):
+                await self.aclose()
+                raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()

@@ -172,7 +172,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     aside = await _set_aside(settings, clock)
     journal = Journal(settings.data, reserve=settings.disk_reserve)
     leases = Leases(monotonic=clock.monotonic)
-    hub = Hub(journal, leases)
+    hub = Hub(journal, leases, silence=settings.heartbeat)
 
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
@@ -240,7 +240,6 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
             service,
             settings=ApiSettings(
                 wait=settings.wait,
-                heartbeat=settings.heartbeat,
                 body_max=settings.body_max,
                 inline_max=settings.inline_max,
             ),

@@ -6,7 +6,7 @@ nothing of it: unknown and forbidden answer alike, and what is wrong with the va
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,7 +39,8 @@ from cmdhttp.ids import is_job_id, job_id
 from cmdhttp.jobs.arrivals import Arrivals
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.door import Used
-from cmdhttp.jobs.hub import Hub, Told
+from cmdhttp.jobs.feed import Told
+from cmdhttp.jobs.hub import Hub, Pieces
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.listing import Filter, passes
 from cmdhttp.jobs.rates import RateLeft
@@ -98,7 +99,7 @@ class Service:
         self._audit = audit
         self._metrics = metrics
         self._clock = clock
-        self._readers = Readers(policy, record=self._record_access)
+        self._readers = Readers(policy, record=self._record_access, find=self.now)
 
     @property
     def policy(self) -> Policy:
@@ -142,7 +143,7 @@ class Service:
             replayed = await self._replayed(key)
             if replayed is not None:
                 return replayed
-        return Submitted(job=await self.now(job))
+        return Submitted(job=await self.now(job.id))
 
     async def _keep(
         self, ticket: Ticket, principal: Principal, call: Call, plan: Plan, job: Job, key: IdempotencyKey | None
@@ -249,21 +250,23 @@ class Service:
             await self._record_access(Code.JOBS_LISTED, fields)
         return Page(jobs=jobs, looked_at_to=looked_at[-1].id if len(looked_at) == _LOOKED_AT else None)
 
-    def follow(self, principal: Principal, job: Job, *, after: int, silence: float) -> AsyncGenerator[Told | None]:
-        """Return the events after a number, as long as the caller may read them; None after each silence in seconds."""
-        told = self._hub.follow(job.id, after=after, silence=silence)
-        return self._readers.while_readable(principal, job, told)
+    def follow(self, principal: Principal, job: Job, *, after: int) -> Pieces[Told | None]:
+        """Return the events after a number, as long as the caller may read them; None after each silence."""
+        return self._readers.while_readable(principal, job, self._hub.follow(job.id, after=after))
 
-    def follow_output(
-        self, principal: Principal, job: Job, run: int, stream: Stream, *, offset: int
-    ) -> AsyncGenerator[bytes]:
+    async def followed_to_the_end(self, principal: Principal, wanted: str) -> bool:
+        """Whether a job has ended, and the caller may still be told so."""
+        job = await self.now(wanted)
+        return job.state.terminal and self.may_read(principal, job)
+
+    def follow_output(self, principal: Principal, job: Job, run: int, stream: Stream, *, offset: int) -> Pieces[bytes]:
         """Return the bytes of one stream from an offset on, as they come, as long as the caller may read them."""
         output = self._hub.follow_output(job.id, run, stream, offset=offset)
         return self._readers.while_readable(principal, job, output)
 
-    async def now(self, job: Job) -> Job:
+    async def now(self, wanted: str) -> Job:
         """Return a job that was already found readable, as it is now."""
-        return self._hub.live(job.id) or await self._existing(job.id)
+        return self._hub.live(wanted) or await self._existing(wanted)
 
     async def output(self, job: Job, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         """Return output bytes of a job that was already found readable."""
@@ -293,7 +296,7 @@ class Service:
         if not job.state.terminal:
             await self._record_access(Code.JOB_CANCEL, cancel_record(principal, job))
             await self._supervisor.cancel(job.id, reason=StopReason.CANCEL, wait=_CANCEL_WAIT)
-        return await self.now(job)
+        return await self.now(job.id)
 
     async def disconnected(self, job: Job) -> None:
         """The caller that started the job has gone."""

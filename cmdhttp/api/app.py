@@ -13,6 +13,7 @@ from cmdhttp.api.encoders import encode_json
 from cmdhttp.api.gate import Gate
 from cmdhttp.api.problems import handle
 from cmdhttp.api.routes import Api
+from cmdhttp.api.streams import Streaming
 from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Authenticator
 from cmdhttp.errors import CmdHttpError
@@ -29,7 +30,7 @@ def api_app(api: Api, *, authenticator: Authenticator, failures: Tally, metrics:
     handlers = {CmdHttpError: handle, HTTPException: handle, Exception: handle}
     app = Starlette(routes=api.routes(), exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Counted(Gate(app, authenticator=authenticator, failures=failures), metrics=metrics)
+    return Streaming(Counted(Gate(app, authenticator=authenticator, failures=failures), metrics=metrics))
 
 
 class Counted:

@@ -10,7 +10,6 @@ import secrets
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cmdhttp.api.problems import problem_response
-from cmdhttp.api.streams import serve_left
 from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Authenticator, Evidence
 from cmdhttp.errors import CmdHttpError, RequestError, Unauthenticated
@@ -63,7 +62,6 @@ class Gate:
             return
         try:
             await self._app(scope, receive, send)
-            await serve_left(scope, receive, send)
         except Exception:  # noqa: BLE001 - the caller has its answer, or a cut one; this is the one place that logs it
             _log.exception("request %s failed", request_id)
 

@@ -24,7 +24,7 @@ from cmdhttp.api.query import (
     media_for,
     run_index,
 )
-from cmdhttp.api.streams import Encoded, StreamResponse, event_chunks, until_gone_or
+from cmdhttp.api.streams import EventChunks, StreamResponse, Telling, until_gone_or
 from cmdhttp.api.wire import Inline, download_name, job_document
 from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import NotFound
@@ -50,7 +50,6 @@ class ApiSettings:
     """Times in seconds, sizes in bytes."""
 
     wait: float
-    heartbeat: float
     body_max: int
     inline_max: int
 
@@ -61,8 +60,7 @@ class Api:
     def __init__(self, service: Service, *, settings: ApiSettings, now: Callable[[], float]) -> None:
         self._service = service
         self._settings = settings
-        self._now = now
-        self._encoded = Encoded()
+        self._telling = Telling(service=service, now=now)
 
     def routes(self) -> list[Route]:
         return [
@@ -313,16 +311,8 @@ class Api:
         headers: dict[str, str],
         on_gone: Callable[[], Awaitable[None]] | None,
     ) -> StreamResponse:
-        chunks = event_chunks(
-            self._service.follow(principal, job, after=after, silence=self._settings.heartbeat),
-            job_id=job.id,
-            media=media,
-            last_seq=after,
-            now=self._now,
-            job=lambda: self._service.now(job),
-            readable=lambda: self._service.may_read(principal, job),
-            encoded=self._encoded,
-        )
+        told = self._service.follow(principal, job, after=after)
+        chunks = EventChunks(self._telling, told, principal=principal, job_id=job.id, media=media, last_seq=after)
         return StreamResponse(
             chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone
         )
@@ -353,7 +343,7 @@ class _WaitResponse:
                 if self._on_gone is not None:
                     await self._on_gone()
                 return
-            response = await self._reply(job or await self._service.now(self._job))
+            response = await self._reply(job or await self._service.now(self._job.id))
         await response(scope, receive, send)
 
 

@@ -5,17 +5,21 @@ stream ends without touching the job (that is the business of whoever passed `on
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
-from typing import TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
 
-import anyio
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cmdhttp.api.connection import Connection, connection_of
 from cmdhttp.api.encoders import Media, encode_event
 from cmdhttp.api.wire import event_document, heartbeat_document, interrupted_document
-from cmdhttp.jobs.hub import Told
-from cmdhttp.jobs.state import Finished, Job
+from cmdhttp.auth.principal import Principal
+from cmdhttp.jobs.feed import Told
+from cmdhttp.jobs.hub import Pieces
+from cmdhttp.jobs.state import Finished
+from cmdhttp.service import Service
 
 STREAM_HEADERS = {
     "cache-control": "no-store, no-transform",
@@ -23,7 +27,8 @@ STREAM_HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
-_STREAM = "stream"
+_log = logging.getLogger("cmdhttp.api")
+_REST = "rest"
 _ENCODED_BYTES = 1 << 20
 _ENTRY_BYTES = 1000
 
@@ -34,53 +39,81 @@ OnGone = Callable[[], Awaitable[None]]
 class StreamResponse:
     """An ASGI answer that sends chunks as they come until they end or the client goes.
 
-    As an application it only leaves itself in the scope: `serve_left` sends it when the frames of the router are gone, which
-    would otherwise stay in memory for as long as the stream.
+    As an application it sends the head and leaves the rest in the scope, for `Streaming` to send when the frames of the router
+    are gone, which would otherwise stay in memory for as long as the stream.
     """
 
     def __init__(
         self,
-        chunks: AsyncGenerator[bytes],
+        chunks: Pieces[bytes],
         *,
         media: str,
         headers: dict[str, str] | None = None,
         status: int = 200,
         on_gone: OnGone | None = None,
     ) -> None:
-        self._chunks = chunks
+        self._rest = Rest(chunks, on_gone)
         self._headers = {"content-type": media, **STREAM_HEADERS, **(headers or {})}
         self._status = status
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        scope["state"][_REST] = self._rest
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
+        await send({"type": "http.response.start", "status": self._status, "headers": raw})
+
+
+class Rest:
+    """What a route leaves to be sent after the head."""
+
+    __slots__ = ("_chunks", "_on_gone")
+
+    def __init__(self, chunks: Pieces[bytes], on_gone: OnGone | None) -> None:
+        self._chunks = chunks
         self._on_gone = on_gone
 
-    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        scope["state"][_STREAM] = self
-
-    async def serve(self, receive: Receive, send: Send) -> None:
-        """Send it all."""
+    async def send(self, connection: Connection, send: Send) -> None:
+        """Send it all, and close its source. When the client goes, what is under way is cancelled, and nothing else."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an answer is sent by a task")
         gone = True
-        with anyio.CancelScope() as scope:
-            watch = asyncio.create_task(_until_gone(receive, scope))
-            raw = [(name.encode(), value.encode("latin-1")) for name, value in self._headers.items()]
-            await send({"type": "http.response.start", "status": self._status, "headers": raw})
-            try:
-                async with aclosing(self._chunks) as chunks:
-                    async for chunk in chunks:
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        connection.tell(task.cancel)
+        try:
+            if not connection.lost:
+                async for chunk in self._chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    del chunk  # while it waits for the next, it holds none
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 gone = False
-            except OSError:
-                pass  # the connection broke while sending: the client has gone
-            finally:
-                watch.cancel()
+        except OSError:
+            pass  # the connection broke while sending: the client has gone
+        except asyncio.CancelledError:
+            if not connection.lost or task.uncancel():
+                raise  # somebody else wants this task to end
+        finally:
+            connection.forget()
+            await self._chunks.aclose()
         if gone and self._on_gone is not None:
             await self._on_gone()
 
 
-async def serve_left(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the stream that a route has left in the scope, if any."""
-    stream = scope["state"].pop(_STREAM, None)
-    if isinstance(stream, StreamResponse):
-        await stream.serve(receive, send)
+class Streaming:
+    """The outermost application: it sends what a route has left in the scope, when nothing of the routing is in memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        inner = {**scope, "state": {**scope["state"]}} if scope["type"] == "http" else scope
+        await self._app(inner, receive, send)
+        rest, request_id = inner["state"].get(_REST), inner["state"].get("request_id")
+        del inner
+        if rest is None:
+            return
+        try:
+            await rest.send(connection_of(scope), send)
+        except Exception:  # noqa: BLE001 - the caller has a cut answer; this is the one place that logs why
+            _log.exception("request %s failed", request_id)
 
 
 async def until_gone_or(receive: Receive, work: Coroutine[object, object, T], *, wait: float) -> tuple[bool, T | None]:
@@ -122,45 +155,68 @@ def _weight(told: Told, chunk: bytes) -> int:
     return len(told.data) + len(chunk) + _ENTRY_BYTES
 
 
-async def event_chunks(
-    told: AsyncGenerator[Told | None],
-    *,
-    job_id: str,
-    media: Media,
-    last_seq: int,
-    now: Callable[[], float],
-    job: Callable[[], Awaitable[Job]],
-    readable: Callable[[], bool],
-    encoded: "Encoded | None" = None,
-) -> AsyncGenerator[bytes]:
-    """Encode events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What all streams of events share."""
 
-    They end so when the service drains, or when the caller may read them no longer; `readable` says whether it may.
+    service: Service
+    now: Callable[[], float]
+    encoded: Encoded = field(default_factory=Encoded)
+
+
+class EventChunks:
+    """Encoded events; a heartbeat for each silence (None), and `interrupted` if they end before `finished`.
+
+    They end so when the service drains, or when the caller may read them no longer. While it waits for the next event it holds
+    none.
     """
-    ended = False
-    async with aclosing(told):
-        async for item in told:
-            if item is None:
-                yield encode_event(heartbeat_document(job_id, now=now()), media)
-                continue
-            last_seq = item.event.seq
-            ended = isinstance(item.event, Finished)
-            chunk = encoded.get(item, media) if encoded else None
-            if chunk is None:
-                document = event_document(item.event, job=await job() if ended else None, job_id=job_id, data=item.data)
-                chunk = encode_event(document, media)
-                if encoded:
-                    encoded.keep(item, media, chunk)
-            del item  # a reader that is slow to take it holds no more than its bytes
-            yield chunk
-            del chunk
-    if not ended and not (readable() and (await job()).state.terminal):
-        yield encode_event(interrupted_document(job_id, now=now(), last_seq=last_seq), media)
 
+    __slots__ = ("_ended", "_job_id", "_last_seq", "_media", "_principal", "_telling", "_told")
 
-async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    await _gone(receive)
-    scope.cancel()
+    def __init__(
+        self,
+        telling: Telling,
+        told: Pieces[Told | None],
+        *,
+        principal: Principal,
+        job_id: str,
+        media: Media,
+        last_seq: int,
+    ) -> None:
+        self._telling = telling
+        self._told = told
+        self._principal = principal
+        self._job_id = job_id
+        self._media = media
+        self._last_seq = last_seq
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            told = await self._told.__anext__()
+        except StopAsyncIteration:
+            if self._ended or await self._telling.service.followed_to_the_end(self._principal, self._job_id):
+                raise
+            self._ended = True
+            document = interrupted_document(self._job_id, now=self._telling.now(), last_seq=self._last_seq)
+            return encode_event(document, self._media)
+        if told is None:
+            return encode_event(heartbeat_document(self._job_id, now=self._telling.now()), self._media)
+        self._last_seq, self._ended = told.event.seq, isinstance(told.event, Finished)
+        return self._telling.encoded.get(told, self._media) or await self._encode(told)
+
+    async def aclose(self) -> None:
+        await self._told.aclose()
+
+    async def _encode(self, told: Told) -> bytes:
+        job = await self._telling.service.now(self._job_id) if self._ended else None
+        document = event_document(told.event, job=job, job_id=self._job_id, data=told.data)
+        chunk = encode_event(document, self._media)
+        self._telling.encoded.keep(told, self._media, chunk)
+        return chunk
 
 
 async def _gone(receive: Receive) -> None:

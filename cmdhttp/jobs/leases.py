@@ -35,13 +35,23 @@ class Leases:
     @contextmanager
     def hold(self, job_id: str) -> Iterator[None]:
         """Keep a job for the length of the block."""
-        self._held[job_id] += 1
+        self.take(job_id)
         try:
             yield
         finally:
-            self._held[job_id] -= 1
-            if not self._held[job_id]:
-                del self._held[job_id]
+            self.give_back(job_id)
+
+    def take(self, job_id: str) -> None:
+        """Keep a job until as many have given it back as have taken it."""
+        self._held[job_id] += 1
+
+    def give_back(self, job_id: str) -> None:
+        self._held[job_id] -= 1
+        if not self._held[job_id]:
+            del self._held[job_id]
+
+    def held(self, job_id: str) -> bool:
+        return job_id in self._held
 
     def condemn(self, job_ids: Iterable[str]) -> list[str]:
         """Return those that nobody reads; they stay condemned until they are spared."""

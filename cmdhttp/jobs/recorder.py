@@ -19,7 +19,7 @@ import anyio
 
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.database import Queued
-from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
+from cmdhttp.jobs.feed import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.progress import Teller
 from cmdhttp.jobs.rates import Spent

@@ -24,7 +24,8 @@ from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.database import no_room
 from cmdhttp.jobs.door import Door
-from cmdhttp.jobs.hub import Feed, Hub
+from cmdhttp.jobs.feed import Feed
+from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.live import LiveJob
 from cmdhttp.jobs.permit import Permits

@@ -24,7 +24,7 @@ from cmdhttp.execution.model import (
 )
 from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.ends import mark
-from cmdhttp.jobs.hub import Feed
+from cmdhttp.jobs.feed import Feed
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun

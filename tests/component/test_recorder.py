@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 from cmdhttp.execution.model import Stream
-from cmdhttp.jobs.hub import SHORT_OUTPUT, Hub
+from cmdhttp.jobs.feed import SHORT_OUTPUT
+from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.state import Accepted, Job, OnDisconnect, Output, Run, RunEnded, Started, State

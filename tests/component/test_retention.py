@@ -233,7 +233,7 @@ async def test_what_is_read_stays(journal: Journal, tmp_path: Path) -> None:
     house = House(journal, Limits(days=1, jobs=0, bytes=0))
     hub = Hub(journal, house.leases)
     async with (
-        aclosing(hub.follow(first.id, after=0, silence=9)) as events,
+        aclosing(hub.follow(first.id, after=0)) as events,
         aclosing(hub.follow_output(second.id, 0, Stream.STDOUT, offset=0)) as output,
     ):
         told = await anext(events)

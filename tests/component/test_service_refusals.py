@@ -38,7 +38,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def all_routes() -> list[tuple[str, str]]:
     """Return (method, path) of every route, with made-up values in the path."""
-    settings = ApiSettings(wait=1, heartbeat=1, body_max=1024, inline_max=1024)
+    settings = ApiSettings(wait=1, body_max=1024, inline_max=1024)
     routes = Api(cast("Any", None), settings=settings, now=lambda: 0.0).routes()
     names = {"{command}": "exit", "{name}": "exit", "{id}": "job_0", "{stream}": "stdout", "{number}": "0"}
     found = []

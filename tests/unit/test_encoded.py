@@ -2,7 +2,7 @@
 
 from cmdhttp.api.encoders import Media
 from cmdhttp.api.streams import Encoded
-from cmdhttp.jobs.hub import Told
+from cmdhttp.jobs.feed import Told
 from cmdhttp.jobs.state import Progress
 
 

@@ -52,6 +52,11 @@ class Source:
         return ""
 
 
+async def found(job_id: str) -> Job:
+    assert job_id == JOB.id
+    return JOB
+
+
 class Records:
     """An audit log that takes its time, and fails as often as it is told to."""
 
@@ -70,7 +75,7 @@ class Records:
 
 async def test_readings_at_the_same_time_are_one_record() -> None:
     records = Records()
-    readers = Readers(PolicyHolder(Source()), record=records)
+    readers = Readers(PolicyHolder(Source()), record=records, find=found)
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(readers.record, BOB, JOB)
@@ -80,7 +85,7 @@ async def test_readings_at_the_same_time_are_one_record() -> None:
 async def test_a_reading_that_cannot_be_recorded_is_none() -> None:
     """Nothing is told then, to nobody who waited for the same record either; the next one tries again."""
     records = Records(failures=2)
-    readers = Readers(PolicyHolder(Source()), record=records)
+    readers = Readers(PolicyHolder(Source()), record=records, find=found)
     for _ in range(2):
         with pytest.raises(Unavailable):
             await readers.record(BOB, JOB)
@@ -90,14 +95,14 @@ async def test_a_reading_that_cannot_be_recorded_is_none() -> None:
 
 async def test_the_owner_is_not_recorded() -> None:
     records = Records()
-    await Readers(PolicyHolder(Source()), record=records).record(ANN, JOB)
+    await Readers(PolicyHolder(Source()), record=records, find=found).record(ANN, JOB)
     assert records.written == []
 
 
 async def test_pieces_end_before_the_first_that_may_not_be_read() -> None:
     """The right is asked for anew with another policy, and the source of the pieces is closed with it."""
     holder, closed = PolicyHolder(Source()), list[str]()
-    readers = Readers(holder, record=Records())
+    readers = Readers(holder, record=Records(), find=found)
     same, none = replace(holder.current), replace(holder.current, principals={})
 
     async def pieces(name: str) -> AsyncGenerator[int]:
