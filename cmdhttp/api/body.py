@@ -69,17 +69,35 @@ async def read_object(request: Request, *, limit: int) -> dict[str, Any]:
         hint = "Add the header 'Content-Type: application/json', and a body; {} will do."
         raise NotJson("The Content-Type must be application/json.", hint=hint)
     data = bytearray()
+
+    def keep(chunk: bytes) -> None:
+        nonlocal data
+        data += chunk
+        if len(data) > limit:
+            raise BodyTooLarge(f"The body is over {limit} bytes.")
+
+    await _read(request, keep)
+    return parse_object(bytes(data))
+
+
+async def drop_body(request: Request) -> None:
+    """Read a body that means nothing to its end: what is left unread is kept for as long as the answer goes on.
+
+    Raises RequestError.
+    """
+    if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+        await _read(request, lambda _chunk: None)
+
+
+async def _read(request: Request, take: Callable[[bytes], None]) -> None:
     with anyio.move_on_after(_BODY_SECONDS) as reading:
         try:
             async for chunk in request.stream():
-                data += chunk
-                if len(data) > limit:
-                    raise BodyTooLarge(f"The body is over {limit} bytes.")
+                take(chunk)
         except ClientDisconnect:
             raise RequestError("The connection ended inside the body.") from None
     if reading.cancelled_caught:
         raise RequestError(f"The body did not arrive within {_BODY_SECONDS} seconds.")
-    return parse_object(bytes(data))
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from cmdhttp.api.body import Answer, read_object, run_request
+from cmdhttp.api.body import Answer, drop_body, read_object, run_request
 from cmdhttp.api.commands import command_document, oversight_document, quota_document
 from cmdhttp.api.encoders import Media, encode_json
 from cmdhttp.api.inline import longest, page_of
@@ -178,6 +178,8 @@ class Api:
     async def events(self, request: Request) -> StreamResponse:
         if request.method == "POST":
             await read_object(request, limit=self._settings.body_max)
+        else:
+            await drop_body(request)
         media = media_for(request, (Media.NDJSON, Media.SSE))
         query = Query(request)
         after = query.position("after")
@@ -188,6 +190,7 @@ class Api:
         return self._event_stream(_principal(request), job, media, after=after, headers={}, on_gone=None)
 
     async def output(self, request: Request) -> "Response | StreamResponse":
+        await drop_body(request)
         job = await self._service.stored(_principal(request), request.path_params["id"])
         name = request.path_params["stream"]
         if name not in list(Stream):
@@ -210,6 +213,7 @@ class Api:
         return _stored(request, read, self._service.reading(job), size=size, headers=headers)
 
     async def artefact(self, request: Request) -> StreamResponse:
+        await drop_body(request)
         job = await self._service.stored(_principal(request), request.path_params["id"])
         run = run_index(job, request.query_params.get("host"))
         number = artefact_number(job.runs[run], request.path_params["number"])

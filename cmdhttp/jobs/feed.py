@@ -46,6 +46,11 @@ class Feed:
         self._waiting = _Waiting(silence)
         self._end: anyio.Event | None = None
 
+    @property
+    def over(self) -> bool:
+        """Whether no event will come any more."""
+        return self.closed or self.job.state.terminal
+
     def publish(self, job: Job, event: Numbered, data: bytes = b"") -> None:
         """Tell every reader. `job` is the job after the event."""
         self.job = job

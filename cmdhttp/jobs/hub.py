@@ -1,13 +1,12 @@
 """Live follow. Any number of readers; none of them can slow a run.
 
 A reader that has fallen behind what the feed of its job keeps reads the journal until it has caught up, so a slow reader
-costs a position, the one event that it is being sent, and the next few without their bytes. An event is published only after
-it is on disk. The output of the jobs that ended last is at hand if it is short: whoever waited for the end asks for it at
-once. What is followed is not removed meanwhile.
+costs a position and the one event that it is being sent. An event is published only after it is on disk. The output of the
+jobs that ended last is at hand if it is short: whoever waited for the end asks for it at once. What is followed is not
+removed meanwhile.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Protocol, Self, TypeVar
 
 from cmdhttp.clock import SystemClock
@@ -15,9 +14,8 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.feed import Feed, Printed, Told
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.leases import Leases
-from cmdhttp.jobs.state import Finished, Job, Numbered, Output
+from cmdhttp.jobs.state import Finished, Job
 
-_PAGE = 8
 _PIECE = 256 << 10
 _RECENT_JOBS = 128
 _FOLLOWED_JOBS = 16
@@ -100,7 +98,7 @@ class Hub:
     async def finished(self, job_id: str) -> Job | None:
         """Wait until the job has ended or the service drains; return it as it is then."""
         feed = self._feeds.get(job_id)
-        while feed is not None and not (feed.job.state.terminal or feed.closed or self.draining):
+        while feed is not None and not (feed.over or self.draining):
             await feed.end()
         return feed.job if feed else await self.journal.get(job_id)
 
@@ -110,33 +108,28 @@ class Hub:
     async def follow_output(self, job_id: str, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
         """Yield the bytes of one stream from an offset on, until its run has ended or the service drains."""
         with self.leases.hold(job_id):
-            async with aclosing(self._follow_output(job_id, run, stream, offset=offset)) as chunks:
-                async for data in chunks:
-                    yield data
-
-    async def _follow_output(self, job_id: str, run: int, stream: Stream, *, offset: int) -> AsyncGenerator[bytes]:
-        while True:
-            feed = self.feed(job_id)
-            job = feed.job if feed else await self.journal.get(job_id)
-            if job is None:
-                return
-            state = job.runs[run]
-            size = (state.stdout if stream is Stream.STDOUT else state.stderr).size
-            if offset < size:
-                data = feed.output_at(run, stream, offset) if feed else None
-                data = data or await self.journal.read_output(
-                    job_id, run, stream, offset=offset, size=min(_PIECE, size - offset)
-                )
-                if not data:
+            while True:
+                feed = self.feed(job_id)
+                job = feed.job if feed else await self.journal.get(job_id)
+                if job is None:
                     return
-                del feed, job, state
-                offset += len(data)
-                yield data
-                del data
-            elif feed is None or state.state.terminal or feed.closed or self.draining:
-                return
-            else:
-                await feed.news()
+                state = job.runs[run]
+                size = (state.stdout if stream is Stream.STDOUT else state.stderr).size
+                if offset < size:
+                    data = feed.output_at(run, stream, offset) if feed else None
+                    data = data or await self.journal.read_output(
+                        job_id, run, stream, offset=offset, size=min(_PIECE, size - offset)
+                    )
+                    if not data:
+                        return
+                    del feed, job, state  # who is slow to take it holds the piece alone
+                    offset += len(data)
+                    yield data
+                    del data
+                elif feed is None or state.state.terminal or feed.over or self.draining:
+                    return
+                else:
+                    await feed.news()
 
 
 class Follower:
@@ -146,13 +139,12 @@ class Follower:
     there are readers. From its first step until it has ended or is closed the job stays.
     """
 
-    __slots__ = ("_after", "_ended", "_held", "_hub", "_job_id", "_page")
+    __slots__ = ("_after", "_ended", "_held", "_hub", "_job_id")
 
     def __init__(self, hub: Hub, job_id: str, *, after: int) -> None:
         self._hub = hub
         self._job_id = job_id
         self._after = after
-        self._page: list[Numbered] = []
         self._held = self._ended = False
 
     def __aiter__(self) -> Self:
@@ -164,17 +156,17 @@ class Follower:
             self._held = True
         while not self._ended:
             feed = self._hub.feed(self._job_id)
-            told = await self._logged() if self._page else feed.next_after(self._after) if feed else None
+            told = feed.next_after(self._after) if feed else None
+            if feed is None or (told is None and feed.job.last_seq > self._after):
+                told = await self._logged()
+                if told is None:
+                    break
             if told is not None:
                 self._after, self._ended = told.event.seq, isinstance(told.event, Finished)
                 return told
-            if feed is None or feed.job.last_seq > self._after:
-                self._page = await self._hub.journal.events(self._job_id, after=self._after, limit=_PAGE)
-                self._page.reverse()
-                self._ended = not self._page
-            elif feed.job.state.terminal or feed.closed or self._hub.draining:
-                self._ended = True
-            elif not await feed.news():
+            if feed is None or feed.over or self._hub.draining:
+                break
+            if not await feed.news():
                 return None
         await self.aclose()
         raise StopAsyncIteration
@@ -185,11 +177,6 @@ class Follower:
             self._held = False
             self._hub.leases.give_back(self._job_id)
 
-    async def _logged(self) -> Told:
-        """The next event of the page, with its bytes."""
-        event, data = self._page.pop(), b""
-        if isinstance(event, Output):
-            data = await self._hub.journal.read_output(
-                self._job_id, event.run, Stream(event.stream), offset=event.offset, size=event.size
-            )
-        return Told(event=event, data=data)
+    async def _logged(self) -> Told | None:
+        found = await self._hub.journal.next_event(self._job_id, after=self._after)
+        return Told(event=found[0], data=found[1]) if found else None

@@ -187,6 +187,19 @@ class Journal:
         """Return up to `limit` events with a number over `after`, in order."""
         return await self._database.read(lambda db: _events(db, job_id, after=after, limit=limit))
 
+    async def next_event(self, job_id: str, *, after: int) -> tuple[Numbered, bytes] | None:
+        """Return the event after a number, with the bytes that it names if it is an output."""
+
+        def work(db: sqlite3.Connection) -> tuple[Numbered, bytes] | None:
+            for event in _events(db, job_id, after=after, limit=1):
+                if not isinstance(event, Output):
+                    return event, b""
+                stream = Stream(event.stream)
+                return event, self.output.read(job_id, event.run, stream, offset=event.offset, size=event.size)
+            return None
+
+        return await self._database.read(work)
+
     async def read_output(self, job_id: str, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         return await self._database.read(lambda _db: self.output.read(job_id, run, stream, offset=offset, size=size))
 
