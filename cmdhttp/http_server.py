@@ -19,6 +19,7 @@ _HEADER_SECONDS = 5.0
 _MESSAGE_SECONDS = 30.0
 _HEAD_BYTES = 32 << 10
 _HEAD_FIELDS = 100
+_PIPELINED = 8
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
 _HIGHEST_PORT = 65535
@@ -28,7 +29,8 @@ class _Protocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds that hold before anyone is authenticated.
 
     The head of a request has 5 s and 32 KiB, trailers included; the whole request has 30 s, whether or not its body is
-    read. Silence, a trickle or an endless header closes the connection.
+    read. Silence, a trickle, an endless header, or a crowd of requests behind one that is still answered closes the
+    connection. Beside what uvicorn has it holds no dict of its own: there is one of these for each follower.
     """
 
     __slots__ = ("_bytes", "_connection", "_deadline", "_fields", "_served")
@@ -51,6 +53,10 @@ class _Protocol(HttpToolsProtocol):
         self._connection.lose()
 
     def on_message_begin(self) -> None:
+        """Raise ValueError, which stops the parser, if too many wait already; each is some kB, for as long as a stream."""
+        if len(self.pipeline) >= _PIPELINED:
+            self.transport.abort()
+            raise ValueError("too many requests on one connection")
         self._fields = self._bytes = 0
         self._give(_HEADER_SECONDS)
         super().on_message_begin()
@@ -72,6 +78,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stop_timer()
         super().on_message_complete()
+        self.url, self.headers = b"", []  # the scope has them
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._served = cycle

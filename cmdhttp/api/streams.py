@@ -29,6 +29,8 @@ STREAM_HEADERS = {
 
 _log = logging.getLogger("cmdhttp.api")
 _REST = "rest"
+_ASKED = ("headers", "path", "raw_path", "query_string")
+"""What a request may fill with 32 KiB, the credential among it: not to be kept for as long as a stream."""
 _ENCODED_BYTES = 1 << 20
 _ENTRY_BYTES = 1000
 
@@ -85,8 +87,6 @@ class Rest:
                     del chunk  # while it waits for the next, it holds none
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 gone = False
-        except OSError:
-            pass  # the connection broke while sending: the client has gone
         except asyncio.CancelledError:
             if not connection.lost or task.uncancel():
                 raise  # somebody else wants this task to end
@@ -110,6 +110,8 @@ class Streaming:
         del inner
         if rest is None:
             return
+        for name in _ASKED:
+            scope.pop(name, None)
         try:
             await rest.send(connection_of(scope), send)
         except Exception:  # noqa: BLE001 - the caller has a cut answer; this is the one place that logs why
