@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 
-from cmdhttp.execution.model import RunError, Stopped, Stream
+from cmdhttp.execution.model import RunError, RunErrorCode, Stopped, Stream
 
 
 class State(StrEnum):
@@ -153,6 +153,11 @@ class Job:
     @property
     def ok(self) -> bool:
         return self.state is State.SUCCEEDED
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it was ended because its record cannot be read."""
+        return any(run.error is not None and run.error.code is RunErrorCode.RECORD_DAMAGED for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

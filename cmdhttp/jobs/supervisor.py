@@ -169,7 +169,7 @@ class Supervisor:
         try:
             accepted = Accepted(seq=1, ts=job.created_at, job=job)
             spent = self.door.spent(ticket)
-            waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(order, plan)
+            waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(job, order, plan)
             with anyio.CancelScope(shield=True):  # else it could be kept, and nothing would run it
                 replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
             kept, live.kept = replay is None, waits is not None
@@ -225,10 +225,13 @@ class Supervisor:
         self.door.restore(await self._journal.spent())
         waiting = await self._journal.waiting()
         known = {job.id for job, _ in waiting}
-        left = [job for job in await self._journal.unfinished() if job.id not in known]
+        unfinished, damaged = await self._journal.unfinished()
+        left = [job for job in unfinished if job.id not in known]
         async with anyio.create_task_group() as group:  # many commits at once are one
             for job in left:
                 group.start_soon(self._end_recovered, job, _CUT_OFF, _NOT_STARTED)
+            for job_id in damaged:
+                group.start_soon(self._end_damaged, job_id)
         found = await _all_revived(revive, waiting)
         async with anyio.create_task_group() as group:
             for job, _ in waiting:
@@ -236,7 +239,7 @@ class Supervisor:
                     group.start_soon(self._end_recovered, job, now, now)
                 else:
                     self._take_over(job, now)
-        return len(left) + len(waiting) - len(self._revived), len(self._revived)
+        return len(left) + len(damaged) + len(waiting) - len(self._revived), len(self._revived)
 
     def _take_over(self, job: Job, revived: Revived) -> None:
         ticket = self.door.enter_again(_claim(job.principal, revived.plan))
@@ -247,6 +250,11 @@ class Supervisor:
 
     async def _end_recovered(self, job: Job, cut_off: RunError, not_started: RunError) -> None:
         await self._on_end(await self._settle(job, cut_off=cut_off, not_started=not_started))
+
+    async def _end_damaged(self, job_id: str) -> None:
+        job = await self._journal.lose(job_id, now=self._clock.now())
+        if job is not None:
+            await self._on_end(job)
 
     def _leave_waiting(self) -> None:
         """Let go of what waits and will be found on disk."""
