@@ -15,7 +15,7 @@ from cmdhttp.jobs.admission import Admission
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.rollout import Rollout
 from cmdhttp.jobs.run import StepRun, judge
-from cmdhttp.jobs.state import EMPTY, Kept, RunEnded, State
+from cmdhttp.jobs.state import EMPTY, Kept, RunEnded, State, Tally
 from cmdhttp.jobs.ticket import Ticket
 from cmdhttp.plan.model import Plan, Step
 
@@ -49,6 +49,8 @@ class LiveJob:
         self.order = order
         self.recorder = recorder
         self.failure: Exception | None = None
+        self.seen: dict[int, RunEnded] = {}
+        """Ends of runs that are known and could not be recorded, without the sums of the output."""
         self.kept = False
         """Whether the next life of the service finds on disk what this job is to do, for as long as it waits."""
         self.done = anyio.Event()
@@ -97,6 +99,12 @@ class LiveJob:
         for run in self._running:
             group.start_soon(self._to_end, run, run in self._at_once)
         self._close_if_over()
+
+    def seen_end(self, run: int, sums: tuple[Tally, Tally]) -> RunEnded | None:
+        """Return the end of a run that could not be recorded, if it was seen and `sums` are of all that the run printed."""
+        ended, known = self.seen.get(run), self.recorder.job.runs[run]
+        whole = [tally.size for tally in sums] == [known.stdout.size, known.stderr.size]
+        return ended.with_sums(*sums) if ended is not None and whole else None
 
     def halt(self, reason: StopReason) -> None:
         """End what is under way and start no more; the first reason stays."""
@@ -150,6 +158,8 @@ class LiveJob:
             state = await self._running[index].to_end(dispatched=dispatched)
         except Exception as error:  # noqa: BLE001 - a job whose records fail must not take the others with it
             self.failure = self.failure or error
+            if (seen := self._running[index].seen) is not None:
+                self.seen[index] = seen
         del self._running[index]
         self._rollout = self._rollout.end(failed=state not in _NOT_FAILED)
         if self.failure is not None:
@@ -180,8 +190,8 @@ class LiveJob:
         if not self._unstarted:
             return
         verdict, error, stopped = self._why_unstarted()
-        await self.recorder.runs_ended(
-            RunEnded(
+        ends = {
+            step.run: RunEnded(
                 seq=0,
                 ts=0.0,
                 run=step.run,
@@ -194,7 +204,10 @@ class LiveJob:
                 kept=Kept() if step.collect is not None else None,
             )
             for step in (self.plan.steps[run] for run in self._unstarted)
-        )
+        }
+        if self._halted is not StopReason.SHUTDOWN:  # that may be our own answer to a record that failed
+            self.seen |= ends
+        await self.recorder.runs_ended(ends.values())
 
     def _why_unstarted(self) -> tuple[State, RunError | None, Stopped | None]:
         if self._halted is not None:

@@ -127,6 +127,11 @@ class Recorder:
             self._later = asyncio.get_running_loop().call_later(wait, self._tell_progress)
         await self._written(self._write(after))
 
+    @property
+    def elapsed(self) -> float | None:
+        """The job's duration so far in seconds, if it is known."""
+        return self._elapsed()
+
     def quiet(self) -> None:
         """Tell no more of how far the job is."""
         if self._later is not None:

@@ -222,6 +222,14 @@ class RunEnded:
     truncated: bool = False
     kept: Kept | None = None
 
+    def with_sums(self, stdout: Tally, stderr: Tally) -> "RunEnded":
+        """Return the end with the sizes and sums of what is kept of the output."""
+        return replace(
+            self,
+            stdout=replace(stdout, written=self.stdout.written),
+            stderr=replace(stderr, written=self.stderr.written),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
