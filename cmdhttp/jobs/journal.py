@@ -33,6 +33,7 @@ from cmdhttp.jobs.state import (
     Job,
     Numbered,
     Output,
+    Progress,
     Started,
     State,
     Tally,
@@ -304,7 +305,7 @@ def _mark(db: sqlite3.Connection, job: Job, event: Dispatched) -> None:
 def _changes_row(job: Job, events: Sequence[Event]) -> bool:
     if len(job.runs) > 1:
         return job.state.terminal
-    return not all(isinstance(event, Started | Output) for event in events)
+    return not all(isinstance(event, Started | Output | Progress) for event in events)
 
 
 def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:

@@ -12,11 +12,12 @@ import anyio
 
 from cmdhttp.execution.model import Exited, Order, RunError, RunErrorCode, Stopped, StopReason
 from cmdhttp.jobs.admission import Admission
+from cmdhttp.jobs.progress import PlaceTeller
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.rollout import Rollout
 from cmdhttp.jobs.run import StepRun, judge
 from cmdhttp.jobs.state import EMPTY, Kept, RunEnded, State, Tally
-from cmdhttp.jobs.ticket import Ticket
+from cmdhttp.jobs.ticket import Place, Ticket
 from cmdhttp.plan.model import Plan, Step
 
 if TYPE_CHECKING:
@@ -73,11 +74,28 @@ class LiveJob:
         self._refused: RunError | None = None
         self._group: TaskGroup | None = None
         self._closing = False
+        self._places = PlaceTeller(batch=plan.batch)
+        self._since = monotonic()
 
     @property
     def untouched(self) -> bool:
         """Whether none of its runs has ever had a place."""
         return not self._rollout.started
+
+    def place_due(self) -> float | None:
+        """When followers of a job that waits were to be told where it stands, in seconds of waiting; None: not now."""
+        if self._group is None or self._closing or self._stopped or not self.untouched or not self.recorder.followed:
+            return None
+        return self._places.due if self._places.due <= self._waited else None
+
+    def tell_place(self, place: Place | None) -> None:
+        """Tell followers where the job stands, if that has changed."""
+        self.recorder.tell_place(self._places, place, waited=self._waited)
+
+    @property
+    def _waited(self) -> float:
+        """Seconds since this life of the service knows of the job."""
+        return self._monotonic() - self._since
 
     def take_places(self) -> list[int]:
         """Take the places that the job's ticket has, for the first runs; returns which. More may be given from now on."""

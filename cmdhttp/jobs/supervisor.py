@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -30,6 +31,7 @@ from cmdhttp.jobs.live import LiveJob
 from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
+from cmdhttp.jobs.standing import tell_places
 from cmdhttp.jobs.state import EMPTY, Accepted, Job, OnDisconnect, Run, RunEnded, State, Tally
 from cmdhttp.jobs.ticket import Claim, Place, Ticket
 from cmdhttp.jobs.waiting import Waiting, kept_order
@@ -129,6 +131,7 @@ class Supervisor:
                 live.begin(group)
             self._revived.clear()
             self.accepting = True
+            group.start_soon(self._tell_places, until)
             await until.wait()
             self.accepting = False
             self._leave_waiting()
@@ -247,6 +250,16 @@ class Supervisor:
         live.take_over()
         live.kept = True
         self._revived.append(live)
+
+    async def _tell_places(self, until: anyio.Event) -> None:
+        """Tell followers of jobs that wait where these stand, until a stop."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(tell_places, self._live.values, self.door.admission, may=self._has_room))
+            await until.wait()
+            group.cancel_scope.cancel()
+
+    def _has_room(self) -> bool:
+        return not self._journal.room.trouble
 
     async def _end_recovered(self, job: Job, cut_off: RunError, not_started: RunError) -> None:
         recorder = self._settler(job, now=self._clock.now)
