@@ -42,6 +42,7 @@ class Feed:
         self._kept: deque[Told] = deque()
         self.size = 0
         self.closed = False
+        self.followers = 0
         self.printed: Printed | None = None
         self._waiting = _Waiting(silence)
         self._end: anyio.Event | None = None

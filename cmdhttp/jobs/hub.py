@@ -139,21 +139,20 @@ class Follower:
     there are readers. From its first step until it has ended or is closed the job stays.
     """
 
-    __slots__ = ("_after", "_ended", "_held", "_hub", "_job_id")
+    __slots__ = ("_after", "_counted", "_ended", "_held", "_hub", "_job_id")
 
     def __init__(self, hub: Hub, job_id: str, *, after: int) -> None:
         self._hub = hub
         self._job_id = job_id
         self._after = after
-        self._held = self._ended = False
+        self._held = self._counted = self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Told | None:
         if not self._held and not self._ended:
-            self._hub.leases.take(self._job_id)
-            self._held = True
+            self._begin()
         while not self._ended:
             feed = self._hub.feed(self._job_id)
             told = feed.next_after(self._after) if feed else None
@@ -176,6 +175,16 @@ class Follower:
         if self._held:
             self._held = False
             self._hub.leases.give_back(self._job_id)
+        if self._counted and (feed := self._hub.live_feed(self._job_id)) is not None:
+            feed.followers -= 1
+        self._counted = False
+
+    def _begin(self) -> None:
+        self._held = True
+        self._hub.leases.take(self._job_id)
+        if (feed := self._hub.live_feed(self._job_id)) is not None:
+            self._counted = True
+            feed.followers += 1
 
     async def _logged(self) -> Told | None:
         found = await self._hub.journal.next_event(self._job_id, after=self._after)
