@@ -6,26 +6,43 @@ output there is never more than a count and a sum.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from heapq import nsmallest
 
+from cmdhttp.audit.codes import Code
+from cmdhttp.audit.log import AuditLog
 from cmdhttp.auth.principal import Principal
 from cmdhttp.call import Call
 from cmdhttp.clock import rfc3339
-from cmdhttp.errors import Limit
+from cmdhttp.errors import Limit, Unavailable
 from cmdhttp.execution.model import CertificateIssued
 from cmdhttp.jobs.pruning import Removed
-from cmdhttp.jobs.state import Job
+from cmdhttp.jobs.state import Job, Receipt
 from cmdhttp.plan.model import Plan
 from cmdhttp.policy.compiled import Command, Policy
 from cmdhttp.policy.decide import Arguments, Decision, Question, Verdict, bind, decide, known_hosts
 from cmdhttp.policy.select import default_host, select_hosts
 
+_log = logging.getLogger("cmdhttp.audit")
+_RETRY_AFTER = 5
 _MOST_HOSTS = 20
 _LONGEST_VALUE = 8 * 1024
 """Bytes of JSON: a record must stay one line that can be read back, whatever a caller sends."""
+
+
+async def put_on_record(
+    audit: AuditLog, code: Code, fields: Mapping[str, object], *, undone: str = "nothing has run"
+) -> Receipt:
+    """Write a record that has to be there before the caller is told anything. Raises Unavailable, which says what is `undone`."""
+    try:
+        head = await audit.write(code, fields)
+    except OSError as error:
+        _log.error("the audit log cannot be written: %s", error.strerror)
+        raise Unavailable(f"The audit log cannot be written; {undone}.", retry_after=_RETRY_AFTER) from error
+    return Receipt(seq=head.seq, head=head.hash)
 
 
 def denial_record(policy: Policy, principal: Principal, call: Call, *, at: datetime) -> dict[str, object]:

@@ -27,8 +27,10 @@ from cmdhttp.api.query import (
 from cmdhttp.api.streams import EventChunks, StreamResponse, Telling, until_gone_or
 from cmdhttp.api.wire import Inline, download_name, job_document
 from cmdhttp.auth.principal import Principal
+from cmdhttp.catalogue import Catalogue
 from cmdhttp.errors import NotFound
 from cmdhttp.execution.model import Stream
+from cmdhttp.job_access import JobAccess
 from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.state import Job, Kept
 from cmdhttp.plan.model import Step, UnsupportedTarget
@@ -55,12 +57,22 @@ class ApiSettings:
 
 
 class Api:
-    """All routes over one service."""
+    """All routes of the calls."""
 
-    def __init__(self, service: Service, *, settings: ApiSettings, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        jobs: JobAccess,
+        catalogue: Catalogue,
+        settings: ApiSettings,
+        now: Callable[[], float],
+    ) -> None:
         self._service = service
+        self._jobs = jobs
+        self._catalogue = catalogue
         self._settings = settings
-        self._telling = Telling(service=service, now=now)
+        self._telling = Telling(jobs=jobs, now=now)
 
     def routes(self) -> list[Route]:
         return [
@@ -92,12 +104,12 @@ class Api:
         submitted = await self._service.submit(_principal(request), call)
         job = submitted.job
         if media is not Media.JSON:
-            self._service.require_stored(job)
+            self._jobs.require_stored(job)
         headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
 
         async def on_gone() -> None:
             if not submitted.replayed:
-                await self._service.disconnected(job)
+                await self._jobs.disconnected(job)
 
         if media is Media.JSON:
             wait = self._settings.wait if wanted.answer.wait is None else wanted.answer.wait
@@ -106,9 +118,9 @@ class Api:
             async def reply(job: Job) -> Response:
                 return await self._answer(job, wanted.answer, headers, fail=fail)
 
-            return _WaitResponse(self._service, job, wait=wait, reply=reply, on_gone=on_gone)
+            return _WaitResponse(self._jobs, job, wait=wait, reply=reply, on_gone=on_gone)
         if media is Media.TEXT:
-            chunks = self._service.follow_output(_principal(request), job, 0, Stream.STDOUT, offset=0)
+            chunks = self._jobs.follow_output(_principal(request), job, 0, Stream.STDOUT, offset=0)
             return StreamResponse(
                 chunks,
                 media="text/plain; charset=utf-8",
@@ -149,7 +161,7 @@ class Api:
             until=query.instant("until"),
         )
         query.check()
-        found = await self._service.page(_principal(request), wanted)
+        found = await self._jobs.page(_principal(request), wanted)
         page = page_of(found.jobs, limit=limit)
         last = page[-1].id if len(found.jobs) > len(page) else found.looked_at_to
         cursor = base64.urlsafe_b64encode(last.encode()).decode() if last else None
@@ -160,19 +172,19 @@ class Api:
         wait = query.seconds("wait", high=_MAX_WAIT) or 0.0
         query.check()
         principal = _principal(request)
-        job = await self._service.get(principal, request.path_params["id"])
+        job = await self._jobs.get(principal, request.path_params["id"])
         if wait <= 0 or job.state.terminal:
             return await self._shown(job)
 
         async def reply(job: Job) -> Response:
-            self._service.require_readable(principal, job)
+            self._jobs.require_readable(principal, job)
             return await self._shown(job)
 
-        return _WaitResponse(self._service, job, wait=wait, reply=reply)
+        return _WaitResponse(self._jobs, job, wait=wait, reply=reply)
 
     async def cancel(self, request: Request) -> Response:
         await read_object(request, limit=self._settings.body_max)
-        job = await self._service.cancel(_principal(request), request.path_params["id"])
+        job = await self._jobs.cancel(_principal(request), request.path_params["id"])
         return await self._shown(job)
 
     async def events(self, request: Request) -> StreamResponse:
@@ -186,12 +198,12 @@ class Api:
         query.check()
         if after is None:
             after = last_event_id(request)
-        job = await self._service.stored(_principal(request), request.path_params["id"])
+        job = await self._jobs.stored(_principal(request), request.path_params["id"])
         return self._event_stream(_principal(request), job, media, after=after, headers={}, on_gone=None)
 
     async def output(self, request: Request) -> "Response | StreamResponse":
         await drop_body(request)
-        job = await self._service.stored(_principal(request), request.path_params["id"])
+        job = await self._jobs.stored(_principal(request), request.path_params["id"])
         name = request.path_params["stream"]
         if name not in list(Stream):
             raise NotFound("There is no such output stream; the streams are stdout and stderr.")
@@ -204,45 +216,45 @@ class Api:
         }
         if request.query_params.get("follow") in ("1", "true"):
             start = follow_start(request.headers.get("range"))
-            chunks = self._service.follow_output(_principal(request), job, run, stream, offset=start)
+            chunks = self._jobs.follow_output(_principal(request), job, run, stream, offset=start)
             return StreamResponse(chunks, media="application/octet-stream", headers=headers)
 
         def read(offset: int, size: int) -> Awaitable[bytes]:
-            return self._service.output(job, run, stream, offset=offset, size=size)
+            return self._jobs.output(job, run, stream, offset=offset, size=size)
 
-        return _stored(request, read, self._service.reading(job), size=size, headers=headers)
+        return _stored(request, read, self._jobs.reading(job), size=size, headers=headers)
 
     async def artefact(self, request: Request) -> StreamResponse:
         await drop_body(request)
-        job = await self._service.stored(_principal(request), request.path_params["id"])
+        job = await self._jobs.stored(_principal(request), request.path_params["id"])
         run = run_index(job, request.query_params.get("host"))
         number = artefact_number(job.runs[run], request.path_params["number"])
         kept = job.runs[run].kept or Kept()
         name = download_name(kept.artefacts[number].name)
 
         def read(offset: int, size: int) -> Awaitable[bytes]:
-            return self._service.artefact(job, run, number, offset=offset, size=size)
+            return self._jobs.artefact(job, run, number, offset=offset, size=size)
 
         headers = {"accept-ranges": "bytes", "content-disposition": f'attachment; filename="{name}"'}
         size = kept.artefacts[number].size
-        return _stored(request, read, self._service.reading(job), size=size, headers=headers)
+        return _stored(request, read, self._jobs.reading(job), size=size, headers=headers)
 
     # -- what the caller may do
 
     async def commands(self, request: Request) -> Response:
-        found = self._service.commands(_principal(request))
+        found = self._catalogue.commands(_principal(request))
         return _json({"commands": [self._command(command, hosts) for command, hosts in found]})
 
     async def command(self, request: Request) -> Response:
-        command, hosts = self._service.command(_principal(request), request.path_params["name"])
+        command, hosts = self._catalogue.command(_principal(request), request.path_params["name"])
         return _json(self._command(command, hosts))
 
     async def hosts(self, request: Request) -> Response:
         reachable: dict[str, list[str]] = {}
-        for command, hosts in self._service.commands(_principal(request)):
+        for command, hosts in self._catalogue.commands(_principal(request)):
             for host in hosts:
                 reachable.setdefault(host, []).append(command.name)
-        policy = self._service.policy
+        policy = self._catalogue.policy
         return _json(
             {
                 "hosts": [
@@ -255,16 +267,16 @@ class Api:
 
     async def me(self, request: Request) -> Response:
         principal = _principal(request)
-        used = quota_document(*self._service.used_by(principal))
+        used = quota_document(*self._catalogue.used_by(principal))
         limits = {"wait": _MAX_WAIT, "body_bytes": self._settings.body_max} | used
         return _json(
             {
                 "principal": principal.name,
                 "authenticated_by": principal.method,
                 "credential": principal.credential,
-                "roles": list(self._service.roles(principal)),
-                "jobs_of_others": [oversight_document(*each) for each in self._service.overseen(principal)],
-                "policy": self._service.policy.digest,
+                "roles": list(self._catalogue.roles(principal)),
+                "jobs_of_others": [oversight_document(*each) for each in self._catalogue.overseen(principal)],
+                "policy": self._catalogue.policy.digest,
                 "limits": limits,
             }
         )
@@ -272,21 +284,21 @@ class Api:
     # -- shared
 
     def _command(self, command: Command, hosts: list[str]) -> dict[str, object]:
-        return command_document(command, hosts, self._service.rate_left(command))
+        return command_document(command, hosts, self._catalogue.rate_left(command))
 
     async def _answer(self, job: Job, answer: Answer, headers: dict[str, str], *, fail: bool) -> Response:
         """The JSON answer of a run: 200 with the end, or 202 with the job so far."""
-        document = self._document(job, await self._inline(job, answer), await self._service.data(job))
+        document = self._document(job, await self._inline(job, answer), await self._jobs.data(job))
         if job.state.terminal:
             return _json(document, status=422 if fail and not job.ok else 200, headers=headers)
         headers = headers | {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(_RETRY_AFTER)}
         return _json(document, status=202, headers=headers)
 
     async def _shown(self, job: Job) -> Response:
-        return _json(self._document(job, await self._inline(job, Answer()), await self._service.data(job)))
+        return _json(self._document(job, await self._inline(job, Answer()), await self._jobs.data(job)))
 
     def _document(self, job: Job, inline: list[Inline] | None, data: Sequence[Parsed] = ()) -> dict[str, object]:
-        return job_document(job, inline=inline, data=data, place=self._service.queue_place(job))
+        return job_document(job, inline=inline, data=data, place=self._jobs.queue_place(job))
 
     async def _inline(self, job: Job, answer: Answer) -> list[Inline]:
         wanted = self._settings.inline_max if answer.max_bytes is None else answer.max_bytes
@@ -294,7 +306,7 @@ class Api:
         most = longest(sizes, each=wanted)
 
         async def first(index: int, stream: Stream, size: int) -> bytes:
-            return await self._service.output(job, index, stream, offset=0, size=min(size, most))
+            return await self._jobs.output(job, index, stream, offset=0, size=min(size, most))
 
         return [
             Inline(
@@ -315,7 +327,7 @@ class Api:
         headers: dict[str, str],
         on_gone: Callable[[], Awaitable[None]] | None,
     ) -> StreamResponse:
-        told = self._service.follow(principal, job, after=after)
+        told = self._jobs.follow(principal, job, after=after)
         chunks = EventChunks(self._telling, told, principal=principal, job_id=job.id, media=media, last_seq=after)
         return StreamResponse(
             chunks, media=media.value, headers={**headers, "Location": f"/v1/jobs/{job.id}"}, on_gone=on_gone
@@ -327,27 +339,27 @@ class _WaitResponse:
 
     def __init__(
         self,
-        service: Service,
+        jobs: JobAccess,
         job: Job,
         *,
         wait: float,
         reply: Callable[[Job], Awaitable[Response]],
         on_gone: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._service = service
+        self._jobs = jobs
         self._job = job
         self._wait = wait
         self._reply = reply
         self._on_gone = on_gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._service.reading(self._job):
-            gone, job = await until_gone_or(receive, self._service.end(self._job.id), wait=self._wait)
+        with self._jobs.reading(self._job):
+            gone, job = await until_gone_or(receive, self._jobs.end(self._job.id), wait=self._wait)
             if gone:
                 if self._on_gone is not None:
                     await self._on_gone()
                 return
-            response = await self._reply(job or await self._service.now(self._job.id))
+            response = await self._reply(job or await self._jobs.now(self._job.id))
         await response(scope, receive, send)
 
 

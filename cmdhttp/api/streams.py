@@ -16,10 +16,10 @@ from cmdhttp.api.connection import Connection, connection_of
 from cmdhttp.api.encoders import Media, encode_event
 from cmdhttp.api.wire import event_document, heartbeat_document, interrupted_document
 from cmdhttp.auth.principal import Principal
+from cmdhttp.job_access import JobAccess
 from cmdhttp.jobs.feed import Told
 from cmdhttp.jobs.hub import Pieces
 from cmdhttp.jobs.state import Finished
-from cmdhttp.service import Service
 
 STREAM_HEADERS = {
     "cache-control": "no-store, no-transform",
@@ -161,7 +161,7 @@ def _weight(told: Told, chunk: bytes) -> int:
 class Telling:
     """What all streams of events share."""
 
-    service: Service
+    jobs: JobAccess
     now: Callable[[], float]
     encoded: Encoded = field(default_factory=Encoded)
 
@@ -200,7 +200,7 @@ class EventChunks:
         try:
             told = await self._told.__anext__()
         except StopAsyncIteration:
-            if self._ended or await self._telling.service.followed_to_the_end(self._principal, self._job_id):
+            if self._ended or await self._telling.jobs.followed_to_the_end(self._principal, self._job_id):
                 raise
             self._ended = True
             document = interrupted_document(self._job_id, now=self._telling.now(), last_seq=self._last_seq)
@@ -214,7 +214,7 @@ class EventChunks:
         await self._told.aclose()
 
     async def _encode(self, told: Told) -> bytes:
-        job = await self._telling.service.now(self._job_id) if self._ended else None
+        job = await self._telling.jobs.now(self._job_id) if self._ended else None
         document = event_document(told.event, job=job, job_id=self._job_id, data=told.data)
         chunk = encode_event(document, self._media)
         self._telling.encoded.keep(told, self._media, chunk)
