@@ -39,7 +39,7 @@ from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local.executor import LocalExecutor
 from cmdhttp.execution.local.link import BrokerConfig, BrokerLink, Brokers, OwnBrokers
 from cmdhttp.execution.model import CertificateIssued
-from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.execution.ssh_first_use import SshOnFirstUse
 from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.database import DAMAGED
@@ -177,7 +177,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
 
-    ssh = SshExecutor(on_issue=on_issue, idle=settings.ssh_idle, scratch=journal.output.scratch)
+    ssh = SshOnFirstUse(on_issue=on_issue, idle=settings.ssh_idle, scratch=journal.output.scratch)
     metrics.count_connections(ssh.figures)
     executors = Executors(local=LocalExecutor(link=link), ssh=ssh)
 
@@ -247,7 +247,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
         checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": upkeep.check}
-        async with _counting(failures, service.refusals):
+        async with _counting(failures, service.refusals), ssh.going_on(wanted=lambda: _has_ssh_hosts(holder.current)):
             yield _House(
                 api=api_app(api, authenticator=authenticator, failures=failures, metrics=metrics),
                 ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
@@ -261,6 +261,10 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         await executors.ssh.aclose()
         journal.close()
         audit.close()
+
+
+def _has_ssh_hosts(policy: Policy) -> bool:
+    return any(host.profile is not None for host in policy.hosts.values())
 
 
 @asynccontextmanager

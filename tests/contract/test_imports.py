@@ -1,0 +1,54 @@
+"""What a start does not import, so that it stays fast: each program is asked in a process of its own (decision 0023)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HTTP = {"starlette", "uvicorn", "httptools", "prometheus_client", "sqlite3"}
+SSH = {"asyncssh", "cryptography", "cmdhttp.execution.ssh"}
+POLICY = {"pydantic", "yaml", "re2", "cmdhttp.policy"}
+LOOP = {"asyncio", "anyio"}
+
+_IMPORTED = "import sys; {what}; print(*sys.modules)"
+_AFTER_MAIN = "import sys; from cmdhttp.cli.main import main; code = main({arguments}); print(*sys.modules)"
+
+
+def imported(code: str) -> set[str]:
+    """The modules that are there after a piece of code has run."""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return set(ran.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("program", "without", "with_"),
+    [
+        ("cmdhttp.cli.serve", SSH, {"cmdhttp.server", "starlette"}),
+        ("cmdhttp.broker.__main__", SSH | HTTP | LOOP | {"jc"}, {"cmdhttp.policy.decide"}),
+        ("cmdhttp.execution.local.guard.main", SSH | HTTP | LOOP | POLICY | {"pathlib", "dataclasses"}, {"subprocess"}),
+        ("cmdhttp.cli.main", SSH | HTTP | LOOP | POLICY, {"cmdhttp.cli.run"}),
+    ],
+)
+def test_what_a_program_imports(program: str, without: set[str], with_: set[str]) -> None:
+    """A start loads none of what only some of its calls need; what it does load shows that the look is not blind."""
+    found = imported(_IMPORTED.format(what=f"import {program}"))
+    assert found & without == set()
+    assert found >= with_
+
+
+@pytest.mark.parametrize("arguments", [["jobs", "list"], ["run", "a.command"]])
+def test_what_a_client_imports(arguments: list[str]) -> None:
+    """A verb that calls a service, here one that is not there, needs the standard library alone."""
+    url = ["--url", "http://127.0.0.1:9"]
+    found = imported(_AFTER_MAIN.format(arguments=[*arguments, *url]))
+    assert found & (SSH | HTTP | LOOP | POLICY) == set()
+    assert "cmdhttp.client.exchange" in found
+
+
+def test_what_a_check_imports() -> None:
+    """To check a policy takes no loop, no HTTP and no SSH."""
+    found = imported(_AFTER_MAIN.format(arguments=["check", "policies"]))
+    assert found & (SSH | HTTP | LOOP) == set()
+    assert "cmdhttp.policy.lint" in found
