@@ -194,7 +194,6 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         with suppress(OSError):  # readiness says already that the audit cannot be written
             await audit.write(Code.BROKER_RESTARTED, {"restarts": link.restarts})
 
-    link.on_restart = on_restart
     supervisor = Supervisor(
         journal=journal,
         hub=hub,
@@ -216,8 +215,10 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         metrics=metrics,
         clock=clock,
         poll=settings.policy_poll,
-        on_taken=_one_by_one(supervisor.policy_changed, link.policy_changed),
+        copies=link,
+        on_taken=supervisor.policy_changed,
     )
+    link.on_restart, link.on_other, link.in_force = on_restart, reloader.ask, lambda: holder.current.digest
     service = Service(
         policy=holder,
         journal=journal,
@@ -288,14 +289,6 @@ def _door(settings: Settings, holder: PolicyHolder, metrics: Metrics, clock: Clo
     )
     metrics.count_queue(door.admission.waiting)
     return door
-
-
-def _one_by_one(*told: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    async def tell() -> None:
-        for each in told:
-            await each()
-
-    return tell
 
 
 @contextmanager
@@ -450,6 +443,7 @@ def broker_config(settings: Settings) -> str:
         most=settings.max_running,
         account=settings.local_account,
         front=settings.user or None,
+        by_itself=settings.policy_poll > 0,
     )
     return config.text()
 

@@ -38,7 +38,13 @@ def main() -> None:
         held = containment.enter(config["cgroup"], runs=str(runs))
         made = _clear_runs(runs)
         folder = Folder(load=lambda: _load(settings), state=lambda: folder_state(settings.policies))
-        checker = Checker(folder, runs=str(runs), account=config["account"], front=config["front"])
+        checker = Checker(
+            folder,
+            runs=str(runs),
+            account=config["account"],
+            front=config["front"],
+            by_itself=config["by_itself"],
+        )
 
         def make_order(message: Message, stdin: int | None) -> dict[str, Any]:
             return checker.order(Wanted.read(message, stdin=None if stdin is None else _size_of(stdin)))
@@ -52,8 +58,8 @@ def main() -> None:
             most=config["most"],
             runs=str(runs),
         )
-        wrong = checker.refresh()
-        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": wrong})
+        copies = checker.refresh().message()
+        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, **copies})
         broker.serve()
         held.leave()
         if made:

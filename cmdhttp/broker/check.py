@@ -82,11 +82,22 @@ class Folder:
     state: Callable[[], str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """What there is after a look at the policy files: why they do not load, or nothing, and the policies that calls may name."""
+
+    wrong: str
+    held: tuple[str, ...]
+
+    def message(self) -> dict[str, Any]:
+        return {"policy": self.wrong, "held": list(self.held)}
+
+
 class Checker:
     """Keeps the newest policies that loaded, so that a call which was decided just before a reload still runs.
 
     It looks for itself whether the files have changed: what was taken away in them is gone a few minutes later, whether or
-    not the front says that there is something new.
+    not the front says that there is something new. Where a change shall count only once the admin says so, it does not look.
     """
 
     def __init__(
@@ -96,10 +107,15 @@ class Checker:
         runs: str,
         account: str | None = None,
         front: str | None = None,
+        by_itself: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`account` is that of commands whose policy names none, `front` that of the front, which no command gets."""
+        """`account` is that of commands whose policy names none, `front` that of the front, which no command gets.
+
+        `by_itself`: whether it sees to a change of the files, and not only the front.
+        """
         self._folder = folder
+        self._by_itself = by_itself
         self._account = account
         self._front = front
         self._runs = runs
@@ -109,8 +125,11 @@ class Checker:
         self._state = ""
         self._looked = -math.inf
 
-    def refresh(self) -> str:
-        """Load the policy anew. Returns what is wrong with it, or nothing."""
+    def refresh(self) -> Copies:
+        """Load the policy anew. A load that fails leaves the copies as they are."""
+        return Copies(wrong=self._load(), held=tuple(self._copies))
+
+    def _load(self) -> str:
         self._looked, self._state = self._monotonic(), self._folder.state()
         try:
             policy = self._folder.load()
@@ -125,12 +144,12 @@ class Checker:
             self._forget(next(iter(self._copies)))
         return ""
 
-    def look(self) -> str | None:
-        """Load the policy anew if the files have changed. Returns what is wrong with it, or None if it did not load."""
+    def look(self) -> Copies | None:
+        """Load the policy anew if the files have changed; None if there was nothing to load."""
         now = self._monotonic()
         for digest in [digest for digest, since in self._replaced.items() if now - since > _KEPT_SECONDS]:
             self._forget(digest)
-        if now - self._looked < _LOOK_SECONDS:
+        if not self._by_itself or now - self._looked < _LOOK_SECONDS:
             return None
         self._looked = now
         return self.refresh() if self._folder.state() != self._state else None
@@ -151,7 +170,7 @@ class Checker:
             raise Refused(str(error), "Look at 'as' in the policy.") from None
 
     def _policy(self, digest: str) -> Policy:
-        wrong = "" if digest in self._copies else self.refresh()
+        wrong = "" if digest in self._copies else self._load()
         if digest not in self._copies:
             raise Refused(
                 wrong or "the policy files have changed since the call was decided", f"{_MEND} Then call again."

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from cmdhttp.broker.check import Refused
+from cmdhttp.broker.check import Copies, Refused
 from cmdhttp.execution.local.guards import Guard, Guards
 from cmdhttp.execution.local.wire import Message, close_all, is_end_of_pair, receive, send
 
@@ -29,8 +29,8 @@ class Broker:
         front: socket.socket,
         *,
         make_order: MakeOrder,
-        refresh: Callable[[], str],
-        look: Callable[[], str | None] = lambda: None,
+        refresh: Callable[[], Copies],
+        look: Callable[[], Copies | None] = lambda: None,
         ready: int,
         most: int = 64,
         runs: str = "",
@@ -57,8 +57,8 @@ class Broker:
         try:
             while self._round():
                 self._guards.thin_out()
-                if (wrong := self._look()) is not None:
-                    self.tell({"policy": wrong})
+                if (copies := self._look()) is not None:
+                    self.tell(copies.message())
         finally:
             signal.set_wakeup_fd(-1)
             self._guards.close()
@@ -99,7 +99,7 @@ class Broker:
                 self._run(message, descriptors)
             case "policy":
                 close_all(descriptors)
-                self.tell({"policy": self._refresh()})
+                self.tell({**self._refresh().message(), "asked": message.get("asked")})
             case _:
                 close_all(descriptors)
         return True

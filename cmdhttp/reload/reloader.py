@@ -8,9 +8,9 @@ It is loaded once it has changed and come to rest, so one `git checkout` is one 
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -30,12 +30,23 @@ T = TypeVar("T")
 _log = logging.getLogger("cmdhttp.policy")
 _FASTEST = 0.02
 _HANGS = 30.0
+_AGREE_SECONDS = 5.0
 _SHOWN = 3
 _LONGEST = 500
 
 
 async def _nothing() -> None:
     """Whoever has nothing to do then."""
+
+
+class Copies(Protocol):
+    """The policies of whoever decides a second time, from the same files."""
+
+    async def reread(self) -> None:
+        """Have the files read, without waiting for what comes of it."""
+
+    async def copies(self) -> Container[str] | None:
+        """Wait for that, and return the digests of the policies that are held; None if nobody answers."""
 
 
 class PolicyHolder:
@@ -86,9 +97,11 @@ class Reloader:
         metrics: Metrics,
         clock: Clock,
         poll: float,
+        copies: Copies,
         on_taken: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         """`poll` is how often the source is looked at, in seconds; 0 for never. `on_taken` follows each change of policy."""
+        self._copies = copies
         self._on_taken = on_taken
         self._source = source
         self._holder = holder
@@ -127,13 +140,34 @@ class Reloader:
 
     async def _load(self, *, asked: bool) -> None:
         try:
-            policy = await self._in_thread(self._source.load)
+            policy = await self._load_with_copies()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a new policy, the one in force stays
             if not isinstance(error, ConfigError):
                 _log.exception("loading the policy failed")
             await self._keep(Failure.of(error), asked=asked)
         else:
             await self._take(policy, asked=asked)
+
+    async def _load_with_copies(self) -> Policy:
+        """Load a policy that the broker holds as well: what is decided by another one, it refuses to run.
+
+        Files that change between the two reads are read once more. After 5 s the policy is taken as it is, since it may be
+        the one that takes a right away.
+        """
+        until = self._clock.monotonic() + _AGREE_SECONDS
+        while True:
+            await self._copies.reread()
+            policy = await self._in_thread(self._source.load)
+            if policy.digest == self._holder.current.digest:
+                return policy
+            held = await self._copies.copies()
+            if held is None or policy.digest in held:
+                return policy
+            if self._clock.monotonic() >= until:
+                _log.warning(
+                    "the broker does not hold the policy %s, and refuses its runs until it does", policy.digest
+                )
+                return policy
 
     async def _take(self, policy: Policy, *, asked: bool) -> None:
         before = self._holder.current.digest

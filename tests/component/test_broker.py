@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from cmdhttp.broker.check import Checker, Folder, Refused, Wanted
+from cmdhttp.broker.check import Checker, Copies, Folder, Refused, Wanted
 from cmdhttp.execution.local.link import BrokerConfig
 from cmdhttp.execution.local.wire import memory_file, pair, receive, send
 from cmdhttp.plan.build import Wish, build_plan
@@ -449,8 +449,9 @@ def test_a_call_that_was_decided_just_before_a_reload_still_runs(tmp_path: Path)
         assert "does not allow it" in front.refusal({**front.order("echo"), "policy": new.digest})
         for text in ("a", "b", "c"):
             front.write_policy({**without("echo"), "hosts": {**POLICY["hosts"], text: POLICY["hosts"]["far"]}})
-            send(front.wire, {"do": "policy"})
-            assert heard(front.wire) == {"policy": ""}
+            send(front.wire, {"do": "policy", "asked": text})
+            news = heard(front.wire)
+            assert (news["policy"], len(news["held"]), news["asked"]) == ("", 3, text)
         assert "have changed" in front.refusal(front.order("echo"))
 
 
@@ -460,7 +461,8 @@ def test_a_front_that_says_nothing_of_a_change(tmp_path: Path) -> None:
         time.sleep(2.1)
         front.write_policy(without("echo"))
         assert front.works(), "with the copy that it was decided by"
-        assert heard(front.wire) == {"policy": ""}
+        news = heard(front.wire)
+        assert (news["policy"], news["held"][0], len(news["held"])) == ("", front.policy.digest, 2)
 
 
 def test_a_copy_that_was_replaced_counts_for_a_few_minutes(front: TakenFront) -> None:
@@ -470,12 +472,12 @@ def test_a_copy_that_was_replaced_counts_for_a_few_minutes(front: TakenFront) ->
     state = ["old"]
     folder = Folder(load=lambda: policies[0], state=lambda: state[0])
     checker = Checker(folder, runs="/nowhere", monotonic=lambda: now)
-    assert checker.refresh() == ""
+    assert checker.refresh() == Copies(wrong="", held=(front.policy.digest,))
     del policies[0]
     state[0] = "new"
     assert checker.look() is None, "it has only just looked"
     now += 3
-    assert checker.look() == ""
+    assert checker.look() == Copies(wrong="", held=(front.policy.digest, "sha256:new"))
     assert checker.order(wanted(front)), "decided a moment before"
     now += 299
     assert checker.look() is None
@@ -484,6 +486,19 @@ def test_a_copy_that_was_replaced_counts_for_a_few_minutes(front: TakenFront) ->
     assert checker.look() is None
     with pytest.raises(Refused, match="have changed"):
         checker.order(wanted(front))
+
+
+def test_where_only_the_admin_says_when_it_does_not_look(front: TakenFront) -> None:
+    """With `policy_poll` 0 an edit that nobody has asked to be read takes nothing away, however long it lies there."""
+    now = 1000.0
+    state = "old"
+    folder = Folder(load=lambda: front.policy, state=lambda: state)
+    checker = Checker(folder, runs="/nowhere", by_itself=False, monotonic=lambda: now)
+    checker.refresh()
+    state = "new"
+    now += 1000
+    assert checker.look() is None
+    assert checker.order(wanted(front))
 
 
 def wanted(front: TakenFront) -> Wanted:

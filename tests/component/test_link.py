@@ -23,7 +23,7 @@ from cmdhttp.execution.local.link import BrokerLink
 from cmdhttp.execution.local.wire import pair, receive, send
 from tests.support.service import wait_until
 
-HELLO = {"hello": os.getpid(), "rung": "subreaper", "swept": 0, "left": [], "policy": ""}
+HELLO = {"hello": os.getpid(), "rung": "subreaper", "swept": 0, "left": [], "policy": "", "held": ["a"]}
 
 
 @pytest.fixture

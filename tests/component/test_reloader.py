@@ -54,6 +54,21 @@ class Source:
         return self.outcome
 
 
+class Agreeing:
+    """Copies of whoever reads the same as the reloader: `answer` is what they say, or None for nobody there."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.answer: Callable[[], set[str] | None] = lambda: None
+        self.asked = 0
+
+    async def reread(self) -> None:
+        self.asked += 1
+
+    async def copies(self) -> set[str] | None:
+        return self.answer()
+
+
 class MovedClock(SystemClock):
     """Runs as far ahead as a test says."""
 
@@ -71,9 +86,16 @@ class House:
         self.audit = AuditLog(self.path, now=clock.now)
         self.metrics = Metrics(version="1")
         self.holder = PolicyHolder(source)
+        self.copies = Agreeing(source)
         meanwhile()
         self.reloader = Reloader(
-            source=source, holder=self.holder, audit=self.audit, metrics=self.metrics, clock=clock, poll=poll
+            source=source,
+            holder=self.holder,
+            audit=self.audit,
+            metrics=self.metrics,
+            clock=clock,
+            poll=poll,
+            copies=self.copies,
         )
 
     def loads(self, result: str) -> float:
@@ -239,3 +261,17 @@ async def test_a_stop_does_not_wait_for_a_folder_that_hangs(tmp_path: Path) -> N
             await until(lambda: source.at_once)
     assert source.at_once == 1
     source.gate.set()
+
+
+async def test_two_that_never_read_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Files that change at each look are taken as the front reads them, after 5 s and not before; the log tells."""
+    source = Source()
+    async with watching(tmp_path, source) as house:
+        before, source.outcome = house.holder.current, policy("second")
+        house.copies.answer = lambda: {before.digest}
+        house.reloader.ask()
+        await until(lambda: house.copies.asked > 3)
+        assert house.holder.current is before
+        house.clock.ahead = 5.0
+        await until(lambda: house.holder.current is source.outcome)
+    assert any("does not hold the policy sha256:" in record.getMessage() for record in caplog.records)

@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 
-from cmdhttp.broker.check import Refused
+from cmdhttp.broker.check import Copies, Refused
 from cmdhttp.broker.loop import Broker
 from cmdhttp.execution.local import containment
 from cmdhttp.execution.local.executor import LocalExecutor
@@ -27,6 +27,9 @@ from cmdhttp.execution.local.orders import AccountError, spawn_order
 from cmdhttp.execution.local.wire import Message
 from cmdhttp.execution.model import Emit, Exited, Order, RunContext, Stop
 from cmdhttp.plan.model import Step
+
+COPIES = Copies(wrong="", held=())
+"""It believes the front, and has no policy of its own."""
 
 
 def context_of(step: Step, *, job: str = "job_TEST") -> RunContext:
@@ -100,8 +103,10 @@ def main() -> None:
             except AccountError as error:
                 raise Refused(str(error)) from None
 
-        broker = Broker(front, make_order=make_order, refresh=lambda: "", ready=2)
-        broker.tell({"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, "policy": ""})
+        broker = Broker(front, make_order=make_order, refresh=lambda: COPIES, ready=2)
+        broker.tell(
+            {"hello": os.getpid(), "rung": held.rung, "swept": held.swept, "left": held.left, **COPIES.message()}
+        )
         broker.serve()
         held.leave()
 

@@ -53,6 +53,8 @@ class BrokerConfig:
 
     `ready` guards are kept, and `most` runs go on at once; the broker refuses more.
 
+    `by_itself`: whether it looks for changes of the policy files, or waits until it is told to read them.
+
     `account` is that of commands whose policy names none; None for the broker's own. `front` is the account that the front has
     taken, which no command gets; None if it has taken none.
     """
@@ -66,6 +68,7 @@ class BrokerConfig:
     most: int = 64
     account: str | None = None
     front: str | None = None
+    by_itself: bool = True
 
     def text(self) -> str:
         told: dict[str, Any] = {
@@ -78,6 +81,7 @@ class BrokerConfig:
             "most": self.most,
             "account": self.account,
             "front": self.front,
+            "by_itself": self.by_itself,
         }
         return json.dumps(told)
 
@@ -139,8 +143,27 @@ class BrokerLink:
         self.pid: int | None = None
         self.rung = ""
         self.restarts = 0
-        self.trouble = "the broker has not started yet"
         self.on_restart: Callable[[], Awaitable[None]] | None = None
+        self.in_force: Callable[[], str] | None = None
+        """The digest of the policy by which the front decides."""
+        self.on_other: Callable[[], None] | None = None
+        """Called when a broker begins whose policy files give another policy than that."""
+        self._gone = "the broker has not started yet"
+        self._wrong = ""
+        self._held: frozenset[str] = frozenset()
+        self._asked = 0
+        self._answered = anyio.Event()
+
+    @property
+    def trouble(self) -> str:
+        """Why it would start nothing of what the front decides now, or nothing."""
+        if not self._up.is_set():
+            return self._gone
+        if self.in_force is None or self.in_force() in self._held:
+            return ""
+        if self._wrong:
+            return f"its copy of the policy does not load: {self._wrong}"
+        return "the policy files as it has read them give another policy than the one in force"
 
     def start(self) -> None:
         """Start a broker; it says hello later. May have to wait for the end of the one before. Raises OSError."""
@@ -184,10 +207,24 @@ class BrokerLink:
                     return
         raise BrokerGone
 
-    async def policy_changed(self) -> None:
-        """Make the broker load the policy files too, while they are as the front saw them."""
+    async def reread(self) -> None:
+        """Make the broker read the policy files too, without waiting for what comes of it."""
+        self._asked, self._answered = self._asked + 1, anyio.Event()
+        if not self._up.is_set():
+            self._answered.set()
+            return
         with suppress(BrokerGone):
-            await self.send({"do": "policy"})
+            await self.send({"do": "policy", "asked": self._asked})
+
+    async def copies(self) -> frozenset[str] | None:
+        """Wait for what came of the last `reread`: the digests of the policies that the broker holds.
+
+        None if there is no broker, or none that answers within 5 s.
+        """
+        with anyio.move_on_after(_PATIENCE):
+            await self._answered.wait()
+            return self._held if self._up.is_set() else None
+        return None
 
     def close(self) -> None:
         """Let the broker go, and wait for it: it ends what it runs first."""
@@ -237,14 +274,20 @@ class BrokerLink:
         if "log" in message:
             _log.error("%s", message["log"])
         if "policy" in message:
-            self.trouble = message["policy"] and f"its copy of the policy does not load: {message['policy']}"
-            if self.trouble:
+            self._wrong, self._held = message["policy"], frozenset(message["held"])
+            if self._wrong and self.trouble:
                 _log.error("the broker starts nothing: %s", self.trouble)
+        if message.get("asked") == self._asked:
+            self._answered.set()
+        if "hello" in message and self.trouble and self.on_other is not None:
+            self.on_other()
 
     async def _bury(self) -> None:
         if self._up.is_set():  # else it is still what others wait for
             self._up = anyio.Event()
-        self.trouble = "the broker has died; another one is being started"
+        self._gone = "the broker has died; another one is being started"
+        self._held = frozenset()
+        self._answered.set()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
