@@ -26,7 +26,7 @@ def imported(code: str) -> set[str]:
     ("program", "without", "with_"),
     [
         ("cmdhttp.cli.serve", SSH, {"cmdhttp.server", "starlette"}),
-        ("cmdhttp.broker.__main__", SSH | HTTP | LOOP | {"jc"}, {"cmdhttp.policy.decide"}),
+        ("cmdhttp.broker.life", SSH | HTTP | LOOP | {"jc"}, {"cmdhttp.policy.decide"}),
         ("cmdhttp.execution.local.guard.main", SSH | HTTP | LOOP | POLICY | {"pathlib", "dataclasses"}, {"subprocess"}),
         ("cmdhttp.cli.main", SSH | HTTP | LOOP | POLICY, {"cmdhttp.cli.run"}),
     ],
