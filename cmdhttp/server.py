@@ -68,6 +68,8 @@ _log = logging.getLogger("cmdhttp.server")
 _DESCRIPTORS = 65536
 _COLLECT_AFTER = 10_000
 _BROKER_SECONDS = 30.0
+_FEWEST_GUARDS, _MOST_GUARDS = 2, 4
+"""How many are kept when nothing runs: more than there are processors cannot start anything sooner."""
 _LONGEST_PID = 20
 _LEFT_FOR_AUDIT = 0.5
 """The part of the space kept for the ends of jobs that their rows in the database may not use."""
@@ -440,6 +442,7 @@ def broker_config(settings: Settings) -> str:
         runs=settings.runs_folder,
         cgroup=f"cmdhttp-{settings.instance}",
         interpreters=settings.interpreters,
+        ready=max(_FEWEST_GUARDS, min(_MOST_GUARDS, len(os.sched_getaffinity(0)))),
         most=settings.max_running,
         account=settings.local_account,
         front=settings.user or None,

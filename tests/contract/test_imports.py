@@ -52,3 +52,15 @@ def test_what_a_check_imports() -> None:
     found = imported(_AFTER_MAIN.format(arguments=["check", "policies"]))
     assert found & (SSH | HTTP | LOOP) == set()
     assert "cmdhttp.policy.lint" in found
+
+
+def test_a_plugin_of_pydantic_is_not_loaded(tmp_path: Path) -> None:
+    """A package that is installed beside and would take part in every validation is not even imported."""
+    (tmp_path / "nosy.py").write_text("raise SystemExit('imported')\n")
+    (tmp_path / "nosy-1.dist-info").mkdir()
+    (tmp_path / "nosy-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: nosy\nVersion: 1\n")
+    (tmp_path / "nosy-1.dist-info" / "entry_points.txt").write_text("[pydantic]\nnosy = nosy:plugin\n")
+    beside = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    with pytest.raises(subprocess.CalledProcessError, match="status 1"):
+        imported(f"{beside}; import pydantic; pydantic.create_model('Plain'); print()")
+    assert "nosy" not in imported(f"{beside}; import cmdhttp.policy.load; print(*sys.modules)")
