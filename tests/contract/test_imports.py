@@ -1,5 +1,6 @@
 """What a start does not import, so that it stays fast: each program is asked in a process of its own (decision 0023)."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ _AFTER_MAIN = "import sys; from cmdhttp.cli.main import main; code = main({argum
 
 def imported(code: str) -> set[str]:
     """The modules that are there after a piece of code has run."""
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYDANTIC_")}
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
     return set(ran.stdout.splitlines()[-1].split())
 
 
