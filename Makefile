@@ -61,7 +61,7 @@ test-units:
 	$(BIN)/coverage report --fail-under=100
 
 test-laws:
-	$(BIN)/pytest -q -n auto --dist worksteal tests/property tests/contract
+	$(if $(LONG),CMDHTTP_FUZZ=20000) $(BIN)/pytest -q -n auto --dist worksteal tests/property tests/contract
 
 mutants: ## Whether a test fails for every change of the policy engine (MUTANTS="cmdhttp.policy.decide.*" for a part, JOBS=2)
 	@scripts/bootstrap.sh mutants

@@ -39,7 +39,7 @@ from cmdhttp.errors import ConfigError
 from cmdhttp.execution.local.executor import LocalExecutor
 from cmdhttp.execution.local.link import BrokerConfig, BrokerLink, Brokers, OwnBrokers
 from cmdhttp.execution.model import CertificateIssued
-from cmdhttp.execution.ssh import SshExecutor
+from cmdhttp.execution.ssh_first_use import SshOnFirstUse
 from cmdhttp.http_server import HttpServer, listener
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.database import DAMAGED
@@ -68,6 +68,8 @@ _log = logging.getLogger("cmdhttp.server")
 _DESCRIPTORS = 65536
 _COLLECT_AFTER = 10_000
 _BROKER_SECONDS = 30.0
+_FEWEST_GUARDS, _MOST_GUARDS = 2, 4
+"""How many are kept when nothing runs: more than there are processors cannot start anything sooner."""
 _LONGEST_PID = 20
 _LEFT_FOR_AUDIT = 0.5
 """The part of the space kept for the ends of jobs that their rows in the database may not use."""
@@ -177,7 +179,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
     async def on_issue(issued: CertificateIssued) -> None:
         await audit.write(Code.CERTIFICATE_ISSUED, certificate_record(issued))
 
-    ssh = SshExecutor(on_issue=on_issue, idle=settings.ssh_idle, scratch=journal.output.scratch)
+    ssh = SshOnFirstUse(on_issue=on_issue, idle=settings.ssh_idle, scratch=journal.output.scratch)
     metrics.count_connections(ssh.figures)
     executors = Executors(local=LocalExecutor(link=link), ssh=ssh)
 
@@ -247,7 +249,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         )
         authenticator = Authenticator(tokens=lambda: holder.current.tokens, now=clock.now)
         checks = {**_checks(supervisor, journal, audit, holder, reloader, clock, link), "disk": upkeep.check}
-        async with _counting(failures, service.refusals):
+        async with _counting(failures, service.refusals), ssh.going_on(wanted=lambda: _has_ssh_hosts(holder.current)):
             yield _House(
                 api=api_app(api, authenticator=authenticator, failures=failures, metrics=metrics),
                 ops=ops_app(checks, facts=lambda: {"containment": link.rung}, metrics=metrics),
@@ -261,6 +263,10 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
         await executors.ssh.aclose()
         journal.close()
         audit.close()
+
+
+def _has_ssh_hosts(policy: Policy) -> bool:
+    return any(host.profile is not None for host in policy.hosts.values())
 
 
 @asynccontextmanager
@@ -435,6 +441,7 @@ def broker_config(settings: Settings) -> str:
         runs=settings.runs_folder,
         cgroup=f"cmdhttp-{settings.instance}",
         interpreters=settings.interpreters,
+        ready=max(_FEWEST_GUARDS, min(_MOST_GUARDS, len(os.sched_getaffinity(0)))),
         most=settings.max_running,
         account=settings.local_account,
         front=settings.user or None,

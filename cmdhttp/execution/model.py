@@ -7,6 +7,7 @@ requested it ends the process (TERM, a grace, KILL) and says in `Exited.stopped`
 When its own task is cancelled it kills what it started first.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -229,6 +230,18 @@ class RunContext:
 
 News = Started | Output | Collected | LeftOut | LeftOutMore
 Emit = Callable[[News], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a pool of connections has and did. Counts are since the start of the service."""
+
+    open: int = 0
+    in_use: int = 0
+    backing_off: int = 0
+    waiting: int = 0
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By (what, result): `dial` by `ok` or an error code, `lease` by `reused`, `new` or `backed_off`, `close` by why."""
 
 
 class Executor(Protocol):

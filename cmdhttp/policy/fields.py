@@ -4,6 +4,7 @@ Every YAML scalar reaches the model as text (see `source`), so each field here r
 rest: `no`, `0644`, `22:22` and `1.10` mean nothing but themselves.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ _NAME_WORDS = "a name: a letter or digit, then letters, digits, '.', '_' or '-',
 _PARAM_NAME_WORDS = "a parameter name: a small letter, then small letters, digits or '_', at most 32 in all"
 _PERIOD = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
 _UNIT = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+"""What else is installed has no say in how a policy is read; to look for it would take a tenth of the import of this package."""
 
 
 class Strict(BaseModel):

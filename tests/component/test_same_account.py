@@ -61,7 +61,7 @@ def holding(service: OwnAccount, words: bytes) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize(("words", "count"), [(b"cmdhttp.cli.main", 1), (b"cmdhttp.broker", 1), (b"guard.main", 4)])
+@pytest.mark.parametrize(("words", "count"), [(b"cmdhttp.cli.main", 1), (b"cmdhttp.broker", 1), (b"guard.main", 2)])
 def test_front_broker_and_guards_show_nothing(service: OwnAccount, words: bytes, count: int) -> None:
     """Neither memory nor environment, where passwords of `env:` are, nor descriptors: sockets to the broker, output of others."""
     found = holding(service, words)

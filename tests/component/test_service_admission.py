@@ -114,14 +114,11 @@ def span(job: Document) -> tuple[float, float]:
 
 
 def test_one_at_a_time_on_a_host(service: Limited) -> None:
-    """Runs of the command on one host never overlap, by their own clocks, while another host goes on."""
-    with ThreadPoolExecutor(8) as pool:
+    """Runs of the command on one host never overlap, by their own clocks."""
+    with ThreadPoolExecutor(6) as pool:
         there = [pool.submit(service.result, "one", nap(0.15)) for _ in range(6)]
-        far = pool.submit(service.result, "one", nap(0.0, "far"))
         spans = sorted(span(one.result()) for one in there)
-        other = span(far.result())
     assert all(before[1] <= after[0] for before, after in pairwise(spans)), spans
-    assert other[1] < spans[-1][0], "the other host did not wait for this one"
 
 
 def test_a_busy_host_is_named_as_the_reason(service: Limited) -> None:
@@ -131,7 +128,8 @@ def test_a_busy_host_is_named_as_the_reason(service: Limited) -> None:
     third = service.launch("one", nap(0))
     assert service.job(second["id"])["queue"] == {"position": 1, "reason": "host_busy"}
     assert service.job(third["id"])["queue"] == {"position": 2, "reason": "host_busy"}
-    assert service.result("one", nap(0, "far"))["state"] == "succeeded"
+    assert service.result("one", nap(0, "far"))["state"] == "succeeded", "another host goes on"
+    assert service.job(first["id"])["state"] == "running"
     wait_until(lambda: service.metric('cmdhttp_queue_length{reason="host_busy"}') == 2, "both are counted")
     assert service.cancel(second["id"])["state"] == "canceled"
     assert service.job(third["id"])["queue"]["position"] == 1

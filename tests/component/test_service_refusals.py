@@ -291,9 +291,8 @@ def test_secrets_show_up_nowhere(tmp_path: Path) -> None:
         body: Document = {"params": {"pw": secret, "note": note, "seconds": 0.8}, "idempotency_key": "unlock"}
         unlocked = service.launch("unlock", body)
         wait_until(lambda: any(b"sleep\x000.8" in line for line in proc_command_lines()), "the run is under way")
-        assert not [
-            canary for canary in canaries if canary in b"\n".join([*proc_command_lines(), *proc_environments()])
-        ]
+        lines = b"\n".join([*proc_command_lines(), *proc_environments()])
+        assert not [canary for canary in canaries if canary in lines]
         answers.append(json.dumps(service.job(unlocked["id"], wait=10)))
         assert "succeeded" in answers[-1]
         answers += [event.raw for event in service.events(unlocked["id"])]

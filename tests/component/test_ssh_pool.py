@@ -13,9 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cmdhttp.execution.model import Exited, RunErrorCode, Stop, Stopped, StopReason
+from cmdhttp.execution.model import Exited, Figures, RunErrorCode, Stop, Stopped, StopReason
 from cmdhttp.execution.ssh import SshExecutor, link, pool
-from cmdhttp.execution.ssh.pool import Figures
 from cmdhttp.plan.model import SshTarget
 from tests.support.leaks import nothing_left
 from tests.support.ssh_runs import CONTEXT, Told, closing, run, sh, step_for, target_of

@@ -29,7 +29,9 @@ from tests.support.sshd import Sshd
 
 pytestmark = pytest.mark.timeout(240)
 
-LASTING = ("deaf", "session", "daemon", "hopper", "stranger")
+LASTING = ("deaf", "session", "daemon", "stranger")
+HOPPING = ("gone", "reset_there")
+"""The hosts with a hopper as well: each takes half a processor for as long as it lives."""
 BRIEF = ("deaf", "nulled")
 RECALLED = ("daemon",)
 BRIEF_SECONDS = 4
@@ -81,7 +83,8 @@ def silent_hosts(folder: Path, link: Link, flavour: Flavour) -> Iterator[list[Fa
 
 
 def cut_silently(made: Far, cut: Cut, everybody: Barrier) -> None:
-    lasting, brief, recalled = (made.service.attempts(kinds) for kinds in (LASTING, BRIEF, RECALLED))
+    kinds = (*LASTING, "hopper") if made.host in HOPPING else LASTING
+    lasting, brief, recalled = (made.service.attempts(each) for each in (kinds, BRIEF, RECALLED))
     try:
         talker = made.talk()
         jobs = made.start_away(lasting)

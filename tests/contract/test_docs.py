@@ -15,8 +15,7 @@ from cmdhttp.audit.codes import Code
 from cmdhttp.cli.doctor.verb import CHECKS
 from cmdhttp.errors import CmdHttpError, Limit
 from cmdhttp.execution.local.collecting import REASONS
-from cmdhttp.execution.model import RunErrorCode
-from cmdhttp.execution.ssh.pool import Figures
+from cmdhttp.execution.model import Figures, RunErrorCode
 from cmdhttp.execution.ssh.scan import Standing
 from cmdhttp.jobs.artefacts import NOT_KEPT
 from cmdhttp.jobs.state import State

@@ -3,7 +3,7 @@
 Real policies (`tests.support.slices`) are damaged in two ways (`tests.support.damage`): their text, so that YAML is what
 suffers, and their trees, so that good YAML says odd things. Each file goes through the whole load: read, merged, compiled,
 held against its own tests, printed; a policy that loads all the same must then answer. `CMDHTTP_FUZZ=N` loads N files
-instead of 20,000. A failure shows the seed, the number and the bytes.
+instead of 10,000; `make test LONG=1` loads 20,000. A failure shows the seed, the number and the bytes.
 """
 
 import json
@@ -29,8 +29,8 @@ from tests.support.damage import damaged_text, damaged_tree
 from tests.support.slices import POLICIES, ROOT, slices
 from tests.unit.policies import PARSERS
 
-FILES = int(os.environ.get("CMDHTTP_FUZZ", "20000"))
-TEXT_PARTS, TREE_PARTS = 4, 8
+FILES = int(os.environ.get("CMDHTTP_FUZZ", "10000"))
+TEXT_PARTS, TREE_PARTS = 2, 4
 TEXTS, TREES = FILES // 2 // TEXT_PARTS, FILES // 2 // TREE_PARTS
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 INPUTS = Inputs(resolve=resolve_argv, now=NOW, parsers=PARSERS)

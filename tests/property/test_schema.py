@@ -25,7 +25,7 @@ from cmdhttp.policy.merge import collect
 from cmdhttp.policy.schema import policy_schema
 from tests.support.editor import plain_value, read_with
 
-FILES = int(os.environ.get("CMDHTTP_FUZZ", "20000")) // 100
+FILES = int(os.environ.get("CMDHTTP_FUZZ", "10000")) // 50
 PARTS = 4
 SCHEMA = policy_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)

@@ -23,6 +23,8 @@ from tests.support.sshd import is_alive
 SURVIVAL_SECONDS = 1.0
 _QUIET_WALKS = 3
 _QUIET_PAUSE = 0.02
+_BUSY_PAUSE = 0.25
+"""Between walks of a long wait; each walk reads some hundred command lines."""
 PLAIN = {"type": "string", "pattern": "[A-Za-z0-9_./-]+"}
 
 
@@ -132,7 +134,7 @@ def survivors(attempts: Iterable[Attempt], *, seconds: float = SURVIVAL_SECONDS)
         quiet = 0 if found else quiet + 1
         if found and time.monotonic() > give_up:
             break
-        time.sleep(_QUIET_PAUSE)
+        time.sleep(_BUSY_PAUSE if found and seconds > SURVIVAL_SECONDS else _QUIET_PAUSE)
     return found
 
 

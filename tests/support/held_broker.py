@@ -2,7 +2,7 @@
 
 import time
 
-from cmdhttp.broker import __main__ as program
+from cmdhttp.broker import life as program
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.settings import Settings
 
@@ -17,4 +17,4 @@ def _read_when_let(settings: Settings) -> Policy:
 
 if __name__ == "__main__":
     program._load = _read_when_let
-    program.main()
+    program.live()

@@ -597,8 +597,9 @@ def proc_environments() -> Sequence[bytes]:
 
 def _of_all_processes(name: str) -> Sequence[bytes]:
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                found.append((entry / name).read_bytes())
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    found.append(Path(entry.path, name).read_bytes())
     return found

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.support.ports import free_port
 
@@ -264,16 +265,16 @@ def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "") -> None
 
 def is_alive(pid: int) -> bool:
     """Say whether a process exists and is more than a zombie."""
-    return _status(pid).get("State", "Z")[0] not in "ZX"
+    return _stat(pid).state not in "ZX"
 
 
 def descendants(pid: int) -> list[int]:
     """Return the ids of the processes that `pid` started, directly or not, as far as they still hang together."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            parent = int(_status(int(entry.name)).get("PPid", "0"))
-            children.setdefault(parent, []).append(int(entry.name))
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                children.setdefault(_stat(entry.name).parent, []).append(int(entry.name))
     found: list[int] = []
     unseen = [pid]
     while unseen:
@@ -283,16 +284,24 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _status(pid: int) -> dict[str, str]:
+class _Stat(NamedTuple):
+    name: str
+    state: str
+    parent: int
+
+
+def _stat(pid: int | str) -> _Stat:
+    """What the kernel says of a process in one line, which is read thousands of times and much shorter than `status`."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        before, _, after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     except OSError:
-        return {}
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return _Stat("", "Z", 0)
+    state, parent, _ = after.split(maxsplit=2)
+    return _Stat(before.partition("(")[2], state, int(parent))
 
 
 def _is_sshd(pid: int) -> bool:
-    return _status(pid).get("Name", "").startswith("sshd")
+    return _stat(pid).name.startswith("sshd")
 
 
 def end(pids: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ import anyio
 import asyncssh
 
 from cmdhttp.errors import BadValue
-from cmdhttp.execution.model import Emit, Exited, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
+from cmdhttp.execution.model import Emit, Exited, Figures, RunContext, RunError, RunErrorCode, Started, Stop, Stopped
 from cmdhttp.execution.ssh.failures import ConnectFailed, channel_refused, connection_lost, unanswered
 from cmdhttp.execution.ssh.greeting import Hello
 from cmdhttp.execution.ssh.guard import Guard
@@ -24,7 +24,7 @@ from cmdhttp.execution.ssh.link import Link, check_echo, new_token, shell_failed
 from cmdhttp.execution.ssh.login.certificates import OnIssue
 from cmdhttp.execution.ssh.login.dial import Dialed, Dialer
 from cmdhttp.execution.ssh.orders import Folder, Start
-from cmdhttp.execution.ssh.pool import Figures, Pool
+from cmdhttp.execution.ssh.pool import Pool
 from cmdhttp.execution.ssh.remote import lines
 from cmdhttp.execution.ssh.run import Patience, Run
 from cmdhttp.execution.ssh.session import WINDOW, NotStarted, RunSession

@@ -16,7 +16,7 @@ from functools import partial
 
 import anyio
 
-from cmdhttp.execution.model import RunErrorCode
+from cmdhttp.execution.model import Figures, RunErrorCode
 from cmdhttp.execution.ssh.failures import ConnectFailed, at_jump, unreachable
 from cmdhttp.execution.ssh.link import TUNNELS, Link, prepare
 from cmdhttp.execution.ssh.login.dial import Dialed, Dialer, close
@@ -27,18 +27,6 @@ _LEAST_IDLE = 0.1
 _MOST_HANDSHAKES = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _BACKED_OFF = frozenset({RunErrorCode.CONNECT_FAILED, RunErrorCode.LOGIN_FAILED, RunErrorCode.LOGIN_SHELL_FAILED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What the pool has and did. Counts are since the start of the service."""
-
-    open: int
-    in_use: int
-    backing_off: int
-    waiting: int
-    counts: Counter[tuple[str, str]]
-    """By (what, result): `dial` by `ok` or an error code, `lease` by `reused`, `new` or `backed_off`, `close` by why."""
 
 
 @dataclass(slots=True)

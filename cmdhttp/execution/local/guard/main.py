@@ -1,5 +1,6 @@
 """The life of a guard: wait for an order, run it to its end, say that it is free, wait for the next."""
 
+import gc
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ _TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 def main() -> None:
     """Serve the broker whose socket is descriptor `sys.argv[1]` until it is closed."""
+    gc.freeze()  # what was imported stays, and a look at all of it is what an end would take longest for
     _settle_signals()
     os.umask(0o077)
     tree.become_subreaper()
