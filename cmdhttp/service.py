@@ -15,8 +15,8 @@ from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
 from cmdhttp.audit.tally import Tally
 from cmdhttp.auth.principal import Principal
-from cmdhttp.catalogue import allowed_hosts, no_command
 from cmdhttp.call import Call, Explanation, Submitted, idempotency_key, overall
+from cmdhttp.catalogue import allowed_hosts, no_command
 from cmdhttp.clock import Clock
 from cmdhttp.errors import (
     BadValue,

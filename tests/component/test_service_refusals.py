@@ -39,7 +39,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def all_routes() -> list[tuple[str, str]]:
     """Return (method, path) of every route, with made-up values in the path."""
     settings = ApiSettings(wait=1, body_max=1024, inline_max=1024)
-    routes = Api(cast("Any", None), settings=settings, now=lambda: 0.0).routes()
+    nobody = cast("Any", None)
+    routes = Api(nobody, jobs=nobody, catalogue=nobody, settings=settings, now=lambda: 0.0).routes()
     names = {"{command}": "exit", "{name}": "exit", "{id}": "job_0", "{stream}": "stdout", "{number}": "0"}
     found = []
     for route in routes:
