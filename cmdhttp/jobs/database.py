@@ -144,17 +144,18 @@ def open_database(path: Path, *, steps: Sequence[Step] = STEPS) -> sqlite3.Conne
     """Return a connection to the database, made or brought to this version. Raises ConfigError; see `Database`."""
     try:
         refuse_newer(path, version=len(steps))
-        connection = _connect(path)
-        if _bring_up(connection, steps):
-            _reshape(connection)
-        connection.execute(
-            "BEGIN IMMEDIATE"
-        )  # a file that cannot be written is told of now, and not with the first job
-        sign(connection)
-        connection.execute("COMMIT")
+        return _connect(path, lambda connection: _bring_here(connection, steps))
     except sqlite3.Error as error:
         raise ConfigError(f"the job database {path} cannot be used: {error}", hint=_way_out(error)) from error
-    return connection
+
+
+def _bring_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    """Bring a file to this version, and write to it: one that cannot be written is told of now, and not with the first job."""
+    if _bring_up(connection, steps):
+        _reshape(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    sign(connection)
+    connection.execute("COMMIT")
 
 
 def refuse_newer(path: Path, *, version: int = len(STEPS)) -> int:
@@ -196,22 +197,29 @@ def no_room(error: Exception) -> bool:
     return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR"))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None] = lambda _: None) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCKED_SECONDS)
-    if (
-        connection.execute("PRAGMA page_count").fetchone()[0] == 0
-    ):  # what shapes a new file would be a write to an old one
+    try:
+        _shape(connection)
+        prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _shape(connection: sqlite3.Connection) -> None:
+    """Set how a connection works and, if its file is new, how that is laid out: of an old one that would be a write."""
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
         connection.execute(f"PRAGMA page_size={PAGE}")
         connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(
-        "PRAGMA secure_delete=OFF"
-    )  # secrets are never in it, and to write zeros costs as much as to write rows
+    # Secrets are never in it, and to write zeros costs as much as to write rows.
+    connection.execute("PRAGMA secure_delete=OFF")
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit={_MOST_WAL}")
-    return connection
 
 
 def _bring_up(connection: sqlite3.Connection, steps: Sequence[Step]) -> bool:

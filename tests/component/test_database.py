@@ -222,6 +222,7 @@ async def test_the_log_stays_short_under_readers(tmp_path: Path, monkeypatch: py
     foreign.execute("SELECT count(*) FROM jobs").fetchone()
     assert await write(60) > 4 << 20, "a foreign reader that never ends keeps the log"
     foreign.execute("COMMIT")
+    foreign.close()
     await write(30)
     assert log.stat().st_size < 3 << 20
     stop = anyio.Event()

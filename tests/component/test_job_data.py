@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,7 +148,7 @@ async def test_the_whole_job_has_a_bound_of_time(
 async def test_a_job_of_an_earlier_version(journal: Journal, tmp_path: Path) -> None:
     """A job that was stored before jobs had parsers is read back as one without."""
     job = await ran(journal, "json", [b"{}"])
-    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db, db:
         (body,) = db.execute("SELECT body FROM jobs").fetchone()
         document = json.loads(body)
         assert document.pop("parser") == "json"

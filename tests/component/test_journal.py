@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,7 +274,7 @@ async def test_unfinished(journal: Journal) -> None:
 
 async def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     """A database of a newer version is refused, and so is a file that is none."""
-    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db, db:
         db.execute("PRAGMA user_version=99")
     db.close()
     with pytest.raises(ConfigError, match="version 99"):

@@ -492,6 +492,8 @@ async def test_a_place_that_cannot_be_written_is_not_told(service: Service, monk
     """The job waits on as if nothing had been, its next event has the next number, and it runs in its turn."""
     for name in "abcd":
         await service.submit(name)
+    await service.until("abcd")
+    await service.journal.probe()  # what they have told is on disk
     job = await service.submit("e")
     admission = service.supervisor.door.admission
     async with aclosing(service.hub.follow(job, after=0)) as told:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -35,7 +36,7 @@ def next_life(service: Service, *, how: str) -> None:
 
 
 def kept_rows(service: Service) -> list[bytes]:
-    with sqlite3.connect(f"file:{service.data}/jobs.sqlite3?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{service.data}/jobs.sqlite3?mode=ro", uri=True)) as db:
         rows = [body for (body,) in db.execute("SELECT body FROM waiting ORDER BY place")]
     db.close()
     return rows

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -313,7 +313,7 @@ def test_a_flood_of_refusals_is_cheap(service: Limited) -> None:
     assert 1000 <= sum(record["refusals"] for record in found) <= 1100
     assert resident() - before < 4096, "kB"
     assert service.metric('cmdhttp_refusals_total{limit="host_busy"}') >= 1100
-    with sqlite3.connect(service.data / "jobs.sqlite3") as database:
+    with closing(sqlite3.connect(service.data / "jobs.sqlite3")) as database:
         jobs = database.execute("SELECT count(*) FROM jobs").fetchone()[0]
     assert len(service.records("job.started", count=jobs)) == jobs
 
