@@ -257,7 +257,7 @@ async def _running(parts: _Parts) -> AsyncIterator[_House]:
                 reloader=reloader,
                 upkeep=upkeep,
             )
-        await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
+        await _record_stop(audit)
     finally:
         await executors.ssh.aclose()
         journal.close()
@@ -315,6 +315,14 @@ async def _record_start(audit: AuditLog, policy: Policy, metrics: Metrics, *, at
     await audit.write(Code.SERVICE_STARTED, {"version": __version__, "pid": os.getpid()})
     await audit.write(Code.POLICY_LOADED, {"policy": policy.digest, "commands": len(policy.commands)})
     metrics.policy_loaded(digest=policy.digest, at=at, changed=True)
+
+
+async def _record_stop(audit: AuditLog) -> None:
+    """Record the stop, if the log can be written: else the next start takes it for a kill, and looks for missing ends."""
+    try:
+        await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
+    except OSError as error:
+        _log.error("the stop of the service is not in the audit log: %s", error.strerror)
 
 
 async def _set_aside(settings: Settings, clock: Clock) -> Path | None:

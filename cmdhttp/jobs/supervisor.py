@@ -19,7 +19,7 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from cmdhttp.clock import Clock
-from cmdhttp.errors import RecordDamaged, Unavailable
+from cmdhttp.errors import RecordDamaged, StoreFailed, Unavailable
 from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
@@ -178,6 +178,8 @@ class Supervisor:
             kept, live.kept = replay is None, waits is not None
         except (OSError, sqlite3.Error) as error:
             _log.error("the journal cannot be written: %s", error)
+            if isinstance(error, sqlite3.Error) and not no_room(error, free=self._journal.room.free):
+                raise StoreFailed from error
             raise Unavailable("The job cannot be recorded; nothing has run.", retry_after=_RETRY_AFTER) from error
         finally:
             if kept and self._group is not None:
@@ -336,6 +338,7 @@ class Supervisor:
             monotonic=self._clock.monotonic,
             keeper=Keeper(store=self._journal.artefacts, job_id=job.id, run=step.run),
             refusal=refusal,
+            renew=self._permits.renew,
         )
 
     async def _idle(self) -> None:
@@ -373,7 +376,7 @@ class Supervisor:
         """
         pause, at, elapsed = _FIRST_PAUSE, self._clock.now(), live.recorder.elapsed
         while (error := await self._closed_from_disk(live, at=at, elapsed=elapsed)) is not None:
-            if no_room(error) and await to_thread.run_sync(self.make_room):
+            if no_room(error, free=self._journal.room.free) and await to_thread.run_sync(self.make_room):
                 continue
             if not self.accepting:
                 _log.error("job %s stays open until the next start", live.job_id)

@@ -93,6 +93,7 @@ async def test_a_damaged_record_stops_no_start(tmp_path: Path, journal: Journal)
         await keep(journal, number, ended=999.0)
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db, db:
         db.execute("UPDATE jobs SET body = 'x' WHERE id = ?", (job_id(1),))
+        db.execute("UPDATE events SET body = 'x' WHERE job = ?", (job_id(1),))
     assert await record_missing_ends(path, journal, log) == 1
     log.close()
     ended = [json.loads(line) for line in path.read_text().splitlines()][2:]
