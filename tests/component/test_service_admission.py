@@ -308,7 +308,7 @@ def test_a_flood_of_refusals_is_cheap(service: Limited) -> None:
         "all are on record, without another call",
     )
     found = service.records("call.limited")[records:]
-    assert 2 <= len(found) <= took + 4
+    assert len(found) <= took + 4, "one, if all came within the second after the record of those before"
     assert {(record["limit"], record["principal"], record["command"]) for record in found} == {
         ("host_busy", "ann", "only")
     }
