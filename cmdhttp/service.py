@@ -6,7 +6,7 @@ nothing of it: unknown and forbidden answer alike, and what is wrong with the va
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -304,6 +304,10 @@ class Service:
 
     def queue_place(self, job: Job) -> Place | None:
         return self._supervisor.queue_place(job.id)
+
+    def queue_places(self, jobs: Iterable[Job]) -> dict[str, Place]:
+        """Return where those of the jobs stand that wait."""
+        return self._supervisor.queue_places(job.id for job in jobs)
 
     @property
     def draining(self) -> bool:

@@ -203,6 +203,12 @@ class Supervisor:
         live = self._live.get(job_id)
         return self.door.admission.place(live.ticket) if live else None
 
+    def queue_places(self, job_ids: Iterable[str]) -> dict[str, Place]:
+        """Return the same of several jobs, without those that have started or ended."""
+        lives = [live for job_id in job_ids if (live := self._live.get(job_id)) is not None]
+        places = self.door.admission.places([live.ticket for live in lives])
+        return {live.job_id: place for live, place in zip(lives, places, strict=True) if place is not None}
+
     @property
     def queued(self) -> int:
         """How many jobs have started nothing yet."""
