@@ -171,7 +171,7 @@ async def running(
                 reloader=reloader,
                 upkeep=upkeep,
             )
-        await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
+        await _record_stop(audit)
     finally:
         await executors.ssh.aclose()
         journal.close()
@@ -189,6 +189,14 @@ def _ssh(settings: Settings, audit: AuditLog, journal: Journal, metrics: Metrics
 
 def _has_ssh_hosts(policy: Policy) -> bool:
     return any(host.profile is not None for host in policy.hosts.values())
+
+
+async def _record_stop(audit: AuditLog) -> None:
+    """Record the stop, if the log can be written: else the next start takes it for a kill, and looks for missing ends."""
+    try:
+        await audit.write(Code.SERVICE_STOPPED, {"pid": os.getpid()})
+    except OSError as error:
+        _log.error("the stop of the service is not in the audit log: %s", error.strerror)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ A job is found by one check (`_readable`). Most calls here take a job that was f
 ends when the right to it does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -174,6 +174,10 @@ class JobAccess:
 
     def queue_place(self, job: Job) -> Place | None:
         return self._supervisor.queue_place(job.id)
+
+    def queue_places(self, jobs: Iterable[Job]) -> dict[str, Place]:
+        """Return where those of the jobs stand that wait."""
+        return self._supervisor.queue_places(job.id for job in jobs)
 
     @property
     def draining(self) -> bool:

@@ -165,7 +165,9 @@ class Api:
         page = page_of(found.jobs, limit=limit)
         last = page[-1].id if len(found.jobs) > len(page) else found.looked_at_to
         cursor = base64.urlsafe_b64encode(last.encode()).decode() if last else None
-        return _json({"jobs": [self._document(job, None) for job in page], "next_cursor": cursor})
+        places = self._jobs.queue_places(page)
+        documents = [job_document(job, inline=None, place=places.get(job.id)) for job in page]
+        return _json({"jobs": documents, "next_cursor": cursor})
 
     async def job(self, request: Request) -> "Response | _WaitResponse":
         query = Query(request)

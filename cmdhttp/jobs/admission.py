@@ -288,11 +288,11 @@ class Admission:
         return next((run for run in ticket.wants if self._on_host[command, hosts[run]] < most), None)
 
     def _lane(self, ticket: Ticket) -> Lane:
-        """Jobs on one host that the same limits hold back are in one lane."""
+        """Jobs that the same limits hold back are in one lane: the fewer lanes, the less there is to look at for each start."""
         claim, limits = ticket.claim, self._rules.concurrency(ticket.claim.command)
-        if len(claim.hosts) > 1:
-            return (ticket.seq,)
-        return (claim.command, *(claim.hosts if limits and limits.per_host is not None else ()))
+        if limits is None or limits.per_host is None:
+            return (claim.command,)
+        return (claim.command, claim.batch, claim.hosts)
 
     def _full(self, principal: str) -> bool:
         most = self._rules.quota(principal).concurrency

@@ -54,6 +54,8 @@ _LOOK_EVERY, _TRY_AGAIN = 64, 4096
 _WAIT_FOR_READER_MS = 250
 _INCREMENTAL = 2
 _LOCKED_SECONDS = 10.0
+_LITTLE = 1 << 20
+"""Bytes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -190,11 +192,15 @@ def _way_out(error: sqlite3.Error) -> str:
             return DAMAGED
 
 
-def no_room(error: Exception) -> bool:
-    """Whether a write has failed because the disk is full, as far as that can be told."""
+def no_room(error: Exception, *, free: int) -> bool:
+    """Whether a write has failed because the disk, which had so many bytes free a moment ago, is full.
+
+    SQLite calls it an I/O error if there is no room for the file that its readers share.
+    """
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR"))
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and free < _LITTLE)
 
 
 def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None] = lambda _: None) -> sqlite3.Connection:

@@ -311,7 +311,7 @@ def bytes_kept(job: Job) -> int:
 def _mark(db: sqlite3.Connection, job: Job, event: Dispatched) -> None:
     """Mark one run of several; a job's only run is marked in its row."""
     if len(job.runs) > 1:
-        db.execute("INSERT INTO dispatched VALUES (?, ?)", (job.id, event.run))
+        db.execute("INSERT OR REPLACE INTO dispatched VALUES (?, ?)", (job.id, event.run))
         db.execute("UPDATE jobs SET state = ? WHERE id = ? AND state = ?", (State.RUNNING, job.id, State.QUEUED))
 
 

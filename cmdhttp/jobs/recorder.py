@@ -9,8 +9,10 @@ stream are cut only between characters.
 
 import asyncio
 import codecs
+import logging
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, BinaryIO
@@ -33,11 +35,13 @@ from cmdhttp.jobs.state import (
     Progress,
     RunEnded,
     Started,
+    State,
     Tally,
     apply,
 )
 from cmdhttp.jobs.ticket import Place
 
+_log = logging.getLogger("cmdhttp.jobs")
 _LONGEST_TAIL = 3
 _SURPLUS = 256 << 10
 _MOST_AHEAD = 512 << 10
@@ -100,9 +104,36 @@ class Recorder:
 
         return await self._journal.accept(accepted, job, key=key, order=order, spent=spent, on_commit=tell)
 
-    async def dispatched(self, run: int) -> None:
-        """Put on disk that the run may start now."""
-        await self._record(Dispatched(ts=self._now(), run=run))
+    async def dispatched(self, run: int, *, again: Callable[[], Awaitable[bool]]) -> bool:
+        """Put on disk that the run may start now. While that fails, `again` is awaited, and says whether to go on trying.
+
+        Returns whether it is on disk. Raises what kept an earlier record from it.
+        """
+        event = Dispatched(ts=self._now(), run=run)
+        written, waits = self._append(event), False
+        while (error := await self._unwritten(written)) is not None:
+            if not waits:
+                _log.error("a run of job %s waits until it can be recorded that it may start: %s", self.job.id, error)
+            if not (waits := await again()):
+                return False
+            written = self._journal.append(self.job, event, on_commit=lambda: self._tell_mark(event))
+        return True
+
+    async def _unwritten(self, written: Queued[None]) -> Exception | None:
+        """Return what kept a record from the disk that nothing follows yet. Raises what kept those before it."""
+        written.add_done_callback(_take_note)
+        with anyio.CancelScope(shield=True):
+            while self._queued:
+                await self._oldest()
+            try:
+                await written
+            except (OSError, sqlite3.Error) as error:
+                return error
+        return None
+
+    def _tell_mark(self, event: Dispatched) -> None:
+        if self._feed.job.runs[event.run].state is State.QUEUED:  # what was told since may know it already
+            self._feed.job = apply(self._feed.job, event)
 
     async def started(self, make: Callable[[int, float], Started]) -> None:
         """Queue the start that `make(seq, ts)` returns."""

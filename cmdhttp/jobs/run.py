@@ -16,6 +16,7 @@ from cmdhttp.execution.model import (
     LeftOut,
     LeftOutMore,
     News,
+    Order,
     Output,
     RunContext,
     RunError,
@@ -45,6 +46,8 @@ _KEEP_ENDS = "Raise 'output: max' of the command, let it print less, or keep bot
 _LONG_SECRETS = 16 << 10  # bytes that take more than a moment to prepare for
 _SLICE = 16 << 10
 _TURN = 0.005  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+"""Seconds until a mark that could not be written is tried once more."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +66,7 @@ class StepRun:
     success_codes: Collection[int]
     monotonic: Callable[[], float]
     keeper: Keeper
+    renew: Callable[[Order, Step], tuple[Order, Step] | RunError]
     refusal: RunError | None = None
     seen: RunEnded | None = field(default=None, init=False)
     """The end of the run once it is known, all that it printed is handed to the recorder, and it was not a stop of ours."""
@@ -93,14 +97,39 @@ class StepRun:
             if self.refusal is not None:
                 return await self._record_end(Exited(error=self.refusal), duration=None)
             await self._prepare_redaction()
-            if not dispatched:
-                await self.recorder.dispatched(self.step.run)
+            if not dispatched and (instead := await self._mark()) is not None:
+                return await self._record_end(instead, duration=None)
             since = self.monotonic()
             exited = await self._execute()
             return await self._record_end(exited, duration=self.monotonic() - since)
         finally:
             if self._ends is not None:
                 self._ends.close()
+
+    async def _mark(self) -> Exited | None:
+        """Put on disk that the run may start; returns what ends it instead.
+
+        While that cannot be written nothing has started, so the run waits for the disk. Then it is held against the policy anew.
+        """
+        pause = _FIRST_PAUSE
+
+        async def again() -> bool:
+            nonlocal pause
+            with anyio.move_on_after(pause):
+                await self.stop.wait()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            return not self.stop.requested
+
+        if not await self.recorder.dispatched(self.step.run, again=again):
+            return Exited(stopped=Stopped.CONFIRMED)
+        if pause == _FIRST_PAUSE:
+            return None
+        renewed = self.renew(self.context.order, self.step)
+        if isinstance(renewed, RunError):
+            return Exited(error=renewed)
+        order, self.step = renewed
+        self.context = replace(self.context, order=order)
+        return None
 
     async def _execute(self) -> Exited:
         limit = asyncio.get_running_loop().call_later(self.step.timeout, self.stop.request, StopReason.TIMEOUT)

@@ -19,7 +19,7 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from cmdhttp.clock import Clock
-from cmdhttp.errors import RecordDamaged, Unavailable
+from cmdhttp.errors import RecordDamaged, StoreFailed, Unavailable
 from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
@@ -179,6 +179,8 @@ class Supervisor:
             kept, live.kept = replay is None, waits is not None
         except (OSError, sqlite3.Error) as error:
             _log.error("the journal cannot be written: %s", error)
+            if isinstance(error, sqlite3.Error) and not no_room(error, free=self._journal.room.free):
+                raise StoreFailed from error
             raise Unavailable("The job cannot be recorded; nothing has run.", retry_after=_RETRY_AFTER) from error
         finally:
             if kept and self._group is not None:
@@ -201,6 +203,12 @@ class Supervisor:
         """Return where a job stands among those that have started nothing; None if it has started or ended."""
         live = self._live.get(job_id)
         return self.door.admission.place(live.ticket) if live else None
+
+    def queue_places(self, job_ids: Iterable[str]) -> dict[str, Place]:
+        """Return the same of several jobs, without those that have started or ended."""
+        lives = [live for job_id in job_ids if (live := self._live.get(job_id)) is not None]
+        places = self.door.admission.places([live.ticket for live in lives])
+        return {live.job_id: place for live, place in zip(lives, places, strict=True) if place is not None}
 
     @property
     def queued(self) -> int:
@@ -337,6 +345,7 @@ class Supervisor:
             monotonic=self._clock.monotonic,
             keeper=Keeper(store=self._journal.artefacts, job_id=job.id, run=step.run),
             refusal=refusal,
+            renew=self._permits.renew,
         )
 
     async def _idle(self) -> None:
@@ -374,7 +383,7 @@ class Supervisor:
         """
         pause, at, elapsed = _FIRST_PAUSE, self._clock.now(), live.recorder.elapsed
         while (error := await self._closed_from_disk(live, at=at, elapsed=elapsed)) is not None:
-            if no_room(error) and await to_thread.run_sync(self.make_room):
+            if no_room(error, free=self._journal.room.free) and await to_thread.run_sync(self.make_room):
                 continue
             if not self.accepting:
                 _log.error("job %s stays open until the next start", live.job_id)

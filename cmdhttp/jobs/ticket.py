@@ -26,7 +26,7 @@ class Claim:
     batch: int = 1
 
 
-Lane = tuple[str | int, ...]
+Lane = tuple[str | int | tuple[str, ...], ...]
 """Jobs that wait in one lane may start or not for the same reasons: if its first one may not, none may."""
 
 

@@ -126,6 +126,7 @@ async def kept(
         success_codes=(0,),
         monotonic=lambda: 0.0,
         keeper=Keeper(store=journal.artefacts, job_id=job.id, run=0),
+        renew=lambda order, step: (order, step),
     )
     await run.to_end(dispatched=False)
     found = await journal.get(job.id)

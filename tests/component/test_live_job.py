@@ -7,8 +7,8 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -523,3 +523,56 @@ async def test_a_place_that_cannot_be_written_is_not_told(service: Service, monk
     assert ended.ok
     assert [event.seq for event in await service.journal.events(job, after=0, limit=9)] == [1, 2, 3, 4, 5]
     assert service.journal.room.trouble == ""
+
+
+@contextmanager
+def no_marks(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For the length of the block it cannot be written that a run may start."""
+
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with patch.context() as inner:
+        inner.setattr("cmdhttp.jobs.journal._mark", fails)
+        yield
+
+
+@pytest.mark.parametrize("hosts", ["e", "ef"])
+@pytest.mark.parametrize("then", ["starts", "is denied", "is canceled"])
+async def test_a_run_waits_until_its_start_can_be_recorded(
+    service: Service, monkeypatch: pytest.MonkeyPatch, then: str, hosts: str
+) -> None:
+    """Nobody is told that it runs meanwhile, it does not, and the policy of the moment decides when the disk is there again."""
+    for name in "abcd":
+        await service.submit(name)
+    await service.until("abcd")
+    job = await service.submit(hosts)
+    with no_marks(monkeypatch):
+        for name in "abcd":
+            service.held.end(name)
+        with anyio.fail_after(10):
+            while len(service.ended) < 4:
+                await anyio.sleep(0.01)
+        await service.journal.probe()
+        live = service.hub.live(job)
+        assert live is not None
+        assert live.state is State.QUEUED
+        assert (await service.job(job)).state is State.QUEUED
+        if then == "is denied":
+            service.denied.update(hosts)
+        elif then == "is canceled":
+            await service.supervisor.cancel(job, reason=StopReason.CANCEL, wait=0.05)
+        await anyio.sleep(0.2)
+        assert service.held.started == list("abcd")
+    if then == "starts":
+        await service.until("abcd" + hosts)
+        for name in hosts:
+            service.held.end(name)
+    ended = await service.over(job)
+    assert service.held.started == list("abcd" + (hosts if then == "starts" else ""))
+    assert ended.ok is (then == "starts")
+    expected = {"is denied": "policy_changed", "is canceled": "canceled"}.get(then)
+    assert [run.error.code if run.error else None for run in ended.runs] == [expected] * len(hosts)
+    told = await service.journal.events(job, after=0, limit=99)
+    assert [event.seq for event in told] == list(range(1, ended.last_seq + 1))
+    assert await service.journal.get(job) == ended

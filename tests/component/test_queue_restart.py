@@ -87,10 +87,11 @@ def test_a_reader_of_a_waiting_job_goes_on_after_the_stop(service: Service) -> N
     with service.follow(job) as events:
         assert next(events).type == "accepted"
         service.stop()
-        assert [event.type for event in events] == ["interrupted"]
+        assert [event.type for event in events if event.type != "progress"] == ["interrupted"]
     service.start()
     service.finished(job, seconds=60)
-    assert [event.type for event in service.events(job, after=1)] == ["started", "output", "exited", "finished"]
+    rest = [event.type for event in service.events(job, after=1) if event.type != "progress"]
+    assert rest == ["started", "output", "exited", "finished"]
 
 
 def test_a_job_on_several_hosts(service: Service) -> None:

@@ -322,3 +322,16 @@ def test_several_hosts_leave_a_quarter(total: int, most: int) -> None:
     house = House(places=total)
     house.enter("m", "abcdefgh" * 9, max_parallel=100)
     assert len(house.told) == most
+
+
+def test_what_may_start_is_found_without_a_look_at_all() -> None:
+    """Jobs on several hosts that the same limits hold back are looked at as one, however many wait."""
+    house = House(Rules(concurrencies={"busy": busy(per_host=1)}), places=1, queue=2000)
+    house.enter("r", "h")
+    for number in range(500):
+        house.enter(f"m{number}.", "abc")
+        house.enter(f"b{number}.", "abc" if number % 2 else "bcd", command="busy", batch=2)
+    (queue,) = house.admission._queues.values()
+    assert (len(queue.fresh), len(queue.lanes)) == (1000, 3)
+    house.jobs[0].end()
+    assert house.told[-1] == "m0.a"
