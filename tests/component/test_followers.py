@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,6 +18,7 @@ from tests.support.service import NDJSON, SSE, Media, Service, wait_until
 _PRINTED = 3_000_000
 _MOST_KEPT = 16 << 20
 _FLAT_BYTES = 24 << 20
+_EACH = 16 << 10
 _LISTENS = "0A"
 
 
@@ -44,26 +45,45 @@ def connections(service: Service) -> int:
     return held
 
 
-def peak(service: Service) -> int:
-    """The most memory that the front has ever had, in bytes."""
+def memory(service: Service, *, peak: bool = False) -> int:
+    """The memory that the front has, or the most that it ever had, in bytes."""
     status = Path(f"/proc/{service.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+    return int(status.partition("VmHWM:" if peak else "VmRSS:")[2].split()[0]) << 10
 
 
-def raw_follower(service: Service, job_id: str, *, media: Media = NDJSON) -> socket.socket:
-    """Ask for the events on a socket with a small buffer, and read nothing."""
-    with service.client() as client:
-        sent = client.build_request("GET", f"/v1/jobs/{job_id}/events", headers={"Accept": media})
+def as_sent(request: httpx.Request) -> bytes:
+    lines = [f"{request.method} {request.url.raw_path.decode()} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + request.content
+
+
+def connected(service: Service, *sent: httpx.Request) -> socket.socket:
+    """Send requests, one right after the other, on a socket with a small buffer, and read nothing."""
     follower = socket.socket()
     follower.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     follower.settimeout(60)
-    follower.connect((sent.url.host, sent.url.port or 80))
-    lines = [
-        f"GET {sent.url.raw_path.decode()} HTTP/1.1",
-        *(f"{name}: {value}" for name, value in sent.headers.items()),
-    ]
-    follower.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+    url = httpx.URL(service.url)
+    follower.connect((url.host, url.port or 80))
+    follower.sendall(b"".join(map(as_sent, sent)))
     return follower
+
+
+def raw_follower(
+    service: Service, job_id: str, *, media: Media = NDJSON, padding: Mapping[str, str] | None = None, body: bytes = b""
+) -> socket.socket:
+    headers = {"Accept": media, "Connection": "close", **(padding or {})}
+    with service.client() as client:
+        return connected(
+            service, client.build_request("GET", f"/v1/jobs/{job_id}/events", headers=headers, content=body)
+        )
+
+
+def read_until(follower: socket.socket, wanted: bytes) -> None:
+    seen = b""
+    while wanted not in seen:
+        data = follower.recv(65536)
+        assert data, seen
+        seen += data
 
 
 def read_chunked(follower: socket.socket) -> bytes:
@@ -78,17 +98,37 @@ def read_chunked(follower: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def test_who_does_not_read_misses_nothing(service: Service) -> None:
-    """16 MiB go past two readers that stand still: memory stays bounded, and then they get every byte, once."""
-    job_id = service.launch("count", {"params": {"to": _PRINTED}})["id"]
-    before = peak(service)
+def test_what_a_follower_has_sent_is_not_kept(service: Service) -> None:
+    """Three hundred that wait cost some kB each with all that the server has for them, whatever headers and bodies they sent.
+
+    It comes first, while the front has no memory to spare from which it could be given any.
+    """
+    job_id = service.launch("sleep", {"params": {"seconds": 30}})["id"]
+    padding = {"X-Padding": "x" * 30_000}
     with ExitStack() as stack:
-        stopped = [stack.enter_context(raw_follower(service, job_id)) for _ in range(2)]
+
+        def follow(count: int) -> int:
+            for _ in range(count):
+                follower = stack.enter_context(raw_follower(service, job_id, padding=padding, body=b"b" * 60_000))
+                read_until(follower, b"accepted")
+            return memory(service)
+
+        before = follow(20)
+        assert follow(300) - before < 300 * _EACH
+    service.cancel(job_id)
+
+
+def test_who_does_not_read_misses_nothing(service: Service) -> None:
+    """16 MiB go past eight readers that stand still: memory stays bounded, and two who read on get every byte, once."""
+    job_id = service.launch("count", {"params": {"to": _PRINTED}})["id"]
+    before = memory(service, peak=True)
+    with ExitStack() as stack:
+        stopped = [stack.enter_context(raw_follower(service, job_id)) for _ in range(8)]
         whole = service.events(job_id)
         assert whole[-1].type == "finished"
-        assert peak(service) - before < _FLAT_BYTES
+        assert memory(service, peak=True) - before < _FLAT_BYTES
         sums = []
-        for follower in stopped:
+        for follower in stopped[:2]:
             documents = [json.loads(line) for line in read_chunked(follower).splitlines()]
             numbered = [document for document in documents if "seq" in document]
             assert [document["seq"] for document in numbered] == [event.seq for event in whole]
@@ -108,13 +148,39 @@ def test_followers_that_go_leave_nothing(service: Service, media: Media) -> None
     with ExitStack() as stack:
         followers = [stack.enter_context(raw_follower(service, job_id, media=media)) for _ in range(40)]
         for follower in followers:
-            seen = b""
-            while b"accepted" not in seen:
-                seen += follower.recv(65536)
+            read_until(follower, b"accepted")
         assert connections(service) == 40
     wait_until(lambda: connections(service) == 0, "the descriptors are given back", seconds=30)
     service.cancel(job_id)
     service.check_log()
+
+
+def test_a_caller_that_goes_is_missed_behind_a_second_request(service: Service) -> None:
+    """The server tells the newest request that the connection is lost; the stream before it has to end too, and its job."""
+    with service.client() as client:
+        body = {"params": {"seconds": 30}, "on_disconnect": "cancel"}
+        first = client.build_request("POST", "/v1/run/sleep", json=body, headers={"Accept": NDJSON})
+        second = client.build_request("GET", "/v1/me")
+    before = {job["id"] for job in service.list_jobs(command="sleep")}
+    with connected(service, first, second) as caller:
+        read_until(caller, b"heartbeat")
+    (job,) = [job for job in service.list_jobs(command="sleep") if job["id"] not in before]
+    wait_until(lambda: service.job(job["id"])["state"] == "canceled", "the job has ended with its caller", seconds=30)
+
+
+def test_a_crowd_of_requests_behind_a_stream_closes_it(service: Service) -> None:
+    """Each would cost some kB for as long as the stream goes on. The job goes on."""
+    job_id = service.launch("sleep", {"params": {"seconds": 30}})["id"]
+    with service.client() as client:
+        follow = client.build_request("GET", f"/v1/jobs/{job_id}/events", headers={"Accept": NDJSON})
+        more = [client.build_request("GET", "/v1/me") for _ in range(9)]
+    with connected(service, follow, *more[:8]) as few:
+        read_until(few, b"heartbeat")
+    with connected(service, follow, *more) as crowd, contextlib.suppress(ConnectionError):
+        while crowd.recv(65536):
+            pass
+    assert service.job(job_id)["state"] == "running"
+    service.cancel(job_id)
 
 
 @pytest.mark.parametrize("media", [NDJSON, SSE], ids=["ndjson", "sse"])
