@@ -214,7 +214,9 @@ class Service:
         return self._readers.may_read(principal, job)
 
     def require_stored(self, job: Job) -> None:
-        """Raise Gone if a job's output and events are removed."""
+        """Raise Gone if a job's output and events are removed, RecordDamaged if nobody can tell which they are."""
+        if job.damaged:
+            raise RecordDamaged(job.principal)
         if not job.output_kept:
             raise Gone(
                 "The output, the files and the events of this job are no longer kept; how it ended is.",

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cmdhttp.ids import job_id
 from cmdhttp.jobs.database import open_database
-from cmdhttp.jobs.journal import DATABASE, JOB
+from cmdhttp.jobs.journal import DATABASE
+from cmdhttp.jobs.rows import JOB
 from cmdhttp.jobs.state import Job, OnDisconnect, Receipt, Run, State, Tally
 
 PRINCIPALS, COMMANDS, HOSTS = 3, 20, 40

@@ -14,6 +14,7 @@ from cmdhttp.jobs.state import Job, Run, State
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY_HEADERS = ("idempotency-key", "x-idempotency-key")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
@@ -40,18 +41,25 @@ class Query:
             self._fault("principal", "must be the name of a principal, or * for everybody's jobs")
         return None if text == "*" else text
 
-    def number(self, name: str, *, low: float, high: float) -> float | None:
+    def seconds(self, name: str, *, high: float) -> float | None:
+        """A time from 0 on, in digits, with a fraction or without."""
         text = self._params.get(name)
         if text is None:
             return None
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not low <= number <= high:
-            self._fault(name, f"must be a number from {low:g} to {high:g}")
+        if not _SECONDS.fullmatch(text) or float(text) > high:
+            self._fault(name, f"must be a number of seconds from 0 to {high:g}, like 2.5")
             return None
-        return number
+        return float(text)
+
+    def count(self, name: str, *, high: int) -> int | None:
+        """A whole number from 1 on, in digits."""
+        text = self._params.get(name)
+        if text is None:
+            return None
+        if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= high:
+            self._fault(name, f"must be a whole number from 1 to {high}")
+            return None
+        return int(text)
 
     def position(self, name: str) -> int | None:
         text = self._params.get(name)

@@ -139,7 +139,7 @@ class Api:
 
     async def jobs(self, request: Request) -> Response:
         query = Query(request)
-        limit = int(query.number("limit", low=1, high=_MAX_PAGE) or _PAGE)
+        limit = query.count("limit", high=_MAX_PAGE) or _PAGE
         wanted = Filter(
             principal=query.principal(own=_principal(request).name),
             limit=limit + 1,
@@ -159,7 +159,7 @@ class Api:
 
     async def job(self, request: Request) -> "Response | _WaitResponse":
         query = Query(request)
-        wait = query.number("wait", low=0, high=_MAX_WAIT) or 0.0
+        wait = query.seconds("wait", high=_MAX_WAIT) or 0.0
         query.check()
         principal = _principal(request)
         job = await self._service.get(principal, request.path_params["id"])

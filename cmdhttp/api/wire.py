@@ -112,7 +112,8 @@ def event_document(event: Numbered, *, job: Job | None, job_id: str, data: bytes
             return head | {"run": event.run, "host": event.host} | _verdict(event) | kept
         case Progress():
             hosts: JsonObject = {"hosts_done": event.done, "hosts_total": event.total, "hosts_failed": event.failed}
-            return head | hosts | {"batch": event.batch, "batches": event.batches}
+            waits: JsonObject = {"queue": {"position": event.position, "reason": event.waits}} if event.waits else {}
+            return head | hosts | {"batch": event.batch, "batches": event.batches} | waits
         case Finished():
             return head | {"job": job_document(job, inline=None, hashes=True) if job else None}
 

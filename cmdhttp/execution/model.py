@@ -68,6 +68,7 @@ class RunErrorCode(StrEnum):
     QUEUE_DEADLINE = "queue_deadline"
     POLICY_CHANGED = "policy_changed"
     RECORD_FAILED = "record_failed"
+    RECORD_DAMAGED = "record_damaged"
     INTERNAL = "internal"
 
 

@@ -9,8 +9,8 @@ followed is not removed meanwhile.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import anyio
@@ -52,6 +52,7 @@ class Feed:
         self._kept: deque[Told] = deque()
         self._bytes = 0
         self.closed = False
+        self.followers = 0
         self.printed: Printed | None = None
         self._waiting: set[asyncio.Future[bool]] = set()
         self._end: anyio.Event | None = None
@@ -66,6 +67,15 @@ class Feed:
         self.wake()
         if job.state.terminal:
             self.wake_for_end()
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Count one more who follows the events, for the length of the block."""
+        self.followers += 1
+        try:
+            yield
+        finally:
+            self.followers -= 1
 
     def wake(self) -> None:
         waiting, self._waiting = self._waiting, set()
@@ -177,7 +187,7 @@ class Hub:
         None comes after every `silence` seconds without an event.
         """
         feed = self._feeds.get(job_id)
-        with self.leases.hold(job_id):
+        with self.leases.hold(job_id), feed.followed() if feed else nullcontext():
             while True:
                 told = feed.next_after(after) if feed else None
                 if told is not None:

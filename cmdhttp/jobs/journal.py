@@ -11,38 +11,32 @@ makes anything run again. The tables are those of `schema`.
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from cmdhttp.errors import RecordDamaged
 from cmdhttp.execution.model import Stream
 from cmdhttp.jobs import waiting
 from cmdhttp.jobs.artefacts import ArtefactStore
 from cmdhttp.jobs.database import Database, Queued
-from cmdhttp.jobs.listing import OPEN, Filter, list_query
+from cmdhttp.jobs.listing import OPEN, Filter
 from cmdhttp.jobs.output_log import OutputLog
 from cmdhttp.jobs.rates import Spent
 from cmdhttp.jobs.room import Room
+from cmdhttp.jobs.rows import JOB, KINDS, Rows, close_hosts, lose
 from cmdhttp.jobs.schema import blocks
 from cmdhttp.jobs.seal import read_seal
 from cmdhttp.jobs.state import (
     Accepted,
     Dispatched,
     Event,
-    Finished,
     Job,
     Numbered,
     Output,
     Progress,
-    RunEnded,
     Started,
     State,
     Tally,
-    apply,
 )
 from cmdhttp.jobs.waiting import Waiting
 
@@ -56,11 +50,6 @@ _MOST_ENDED = 100_000
 _INSERT_EVENT = """
 INSERT INTO events SELECT ?1, ?2, ?3, ?4 WHERE ?2 = 1 + coalesce((SELECT max(seq) FROM events WHERE job = ?1), 0)
 """
-
-JOB: TypeAdapter[Job] = TypeAdapter(Job)
-_KINDS: dict[str, TypeAdapter[Numbered]] = {
-    kind.__name__: TypeAdapter(kind) for kind in (Accepted, Started, Output, RunEnded, Progress, Finished)
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +89,7 @@ class Journal:
         self.artefacts = ArtefactStore(folder / "artefacts")
         self._database = Database(folder / DATABASE)
         self._seal = read_seal(folder)
+        self._rows = Rows()
 
     @property
     def database(self) -> Database:
@@ -181,11 +171,11 @@ class Journal:
 
     async def get(self, job_id: str) -> Job | None:
         """Return the job as its row and the events after it say. Raises RecordDamaged."""
-        return await self._database.read(lambda db: _get(db, job_id))
+        return await self._database.read(lambda db: self._rows.get(db, job_id))
 
     async def events(self, job_id: str, *, after: int, limit: int) -> list[Numbered]:
         """Return up to `limit` events with a number over `after`, in order."""
-        return await self._database.read(lambda db: _events(db, job_id, after=after, limit=limit))
+        return await self._database.read(lambda db: self._rows.events(db, job_id, after=after, limit=limit))
 
     async def read_output(self, job_id: str, run: int, stream: Stream, *, offset: int, size: int) -> bytes:
         return await self._database.read(lambda _db: self.output.read(job_id, run, stream, offset=offset, size=size))
@@ -193,14 +183,24 @@ class Journal:
     async def read_artefact(self, job_id: str, run: int, number: int, *, offset: int, size: int) -> bytes:
         return await self._database.read(lambda _db: self.artefacts.read(job_id, run, number, offset=offset, size=size))
 
-    async def unfinished(self) -> list[Job]:
-        """Return every job without an end, oldest first."""
+    async def unfinished(self) -> tuple[list[Job], list[str]]:
+        """Return every job without an end, oldest first, and the ids of those whose record is damaged."""
 
-        def work(db: sqlite3.Connection) -> list[Job]:
+        def work(db: sqlite3.Connection) -> tuple[list[Job], list[str]]:
             rows = db.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id").fetchall()
-            return [job for (job_id,) in rows if (job := _get_if_whole(db, job_id)) is not None]
+            found = {job_id: self._rows.get_if_whole(db, job_id) for (job_id,) in rows}
+            return [job for job in found.values() if job], [job_id for job_id, job in found.items() if job is None]
 
         return await self._database.read(work)
+
+    async def lose(self, job_id: str, *, now: float) -> Job | None:
+        """Give a job without an end whose record is damaged its end; returns it, or None if there is none such."""
+
+        def work(db: sqlite3.Connection) -> Job | None:
+            waiting.drop(db, job_id)
+            return lose(db, job_id, now=now, size=self._bytes_printed(db, job_id))
+
+        return await self._database.write(work, durable=False)
 
     async def spent(self) -> list[Spent]:
         """Return what was kept of the rates, each as it was with the last job that it let in."""
@@ -220,8 +220,8 @@ class Journal:
         """Return every job that waits and of which it is kept what was asked, in the order of their coming."""
 
         def work(db: sqlite3.Connection) -> list[tuple[Job, Waiting]]:
-            found = [(_get_if_whole(db, job_id), order) for job_id, order in waiting.in_order(db)]
-            return [(job, order) for job, order in found if job is not None]
+            found = [(self._rows.get_if_whole(db, job_id), order) for job_id, order in waiting.in_order(db)]
+            return [(job, order) for job, order in found if job is not None and order.belongs_to(job)]
 
         return await self._database.read(work)
 
@@ -229,7 +229,7 @@ class Journal:
         """Return a page of jobs, newest first. One whose record is damaged is left out, and others fill its place."""
         found: list[Job] = []
         while True:
-            jobs, last = await self._database.read(partial(_page, wanted=wanted))
+            jobs, last = await self._database.read(partial(self._rows.page, wanted=wanted))
             found += jobs
             if last is None:
                 return found
@@ -246,13 +246,18 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
+    def _bytes_printed(self, db: sqlite3.Connection, job_id: str) -> int:
+        """Return what the output of a job takes that nobody runs any more."""
+        (runs,) = db.execute("SELECT runs FROM jobs WHERE id = ?", (job_id,)).fetchone() or (0,)
+        return sum(blocks(self.output.measure(job_id, run, stream).size) for run in range(runs) for stream in Stream)
+
     def _sealed(self, key: IdempotencyKey) -> IdempotencyKey:
         return replace(key, digest=self._seal.of(key.digest))
 
     def _insert(self, db: sqlite3.Connection, job_id: str, event: Numbered) -> None:
         """Insert after the event before. Refuse one after an event that is missing: a gap in the numbers would never heal."""
         kind = type(event).__name__
-        row = (job_id, event.seq, kind, _KINDS[kind].dump_json(event))
+        row = (job_id, event.seq, kind, KINDS[kind].dump_json(event))
         if db.execute(_INSERT_EVENT, row).rowcount == 0:
             last = db.execute("SELECT max(seq) FROM events WHERE job = ?", (job_id,)).fetchone()[0] or 0
             raise OSError(f"event {event.seq} cannot follow event {last}")
@@ -277,11 +282,7 @@ def _update_job(db: sqlite3.Connection, job: Job) -> None:
         "UPDATE jobs SET state = ?, body = ?, size = ?, finished_at = ? WHERE id = ?",
         (job.state, JOB.dump_json(job), bytes_kept(job), finished, job.id),
     )
-    hosts = {(job.state, job.principal, run.host, job.command, OPEN, job.id) for run in job.runs}
-    db.executemany(
-        "UPDATE job_hosts SET state = ? WHERE principal = ? AND host = ? AND command = ? AND state = ? AND job = ?",
-        hosts,
-    )
+    close_hosts(db, job)
     if len(job.runs) > 1:
         db.execute("DELETE FROM dispatched WHERE job = ?", (job.id,))
 
@@ -304,7 +305,7 @@ def _mark(db: sqlite3.Connection, job: Job, event: Dispatched) -> None:
 def _changes_row(job: Job, events: Sequence[Event]) -> bool:
     if len(job.runs) > 1:
         return job.state.terminal
-    return not all(isinstance(event, Started | Output) for event in events)
+    return not all(isinstance(event, Started | Output | Progress) for event in events)
 
 
 def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:
@@ -312,62 +313,3 @@ def _replay(db: sqlite3.Connection, key: IdempotencyKey) -> Replay | None:
         "SELECT job, digest FROM idempotency WHERE principal = ? AND key = ?", (key.principal, key.key)
     ).fetchone()
     return Replay(job_id=row[0], same=row[1] == key.digest) if row else None
-
-
-def _get(db: sqlite3.Connection, job_id: str) -> Job | None:
-    row = db.execute("SELECT principal, body FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    if row is None:
-        return None
-    job = _read_row(job_id, *row)
-    if job.state.terminal:
-        return job
-    for (run,) in db.execute("SELECT run FROM dispatched WHERE job = ?", (job_id,)):
-        job = apply(job, Dispatched(ts=job.created_at, run=run))
-    for event in _events(db, job_id, after=job.last_seq, limit=-1):
-        job = apply(job, event)
-    return job
-
-
-def _events(db: sqlite3.Connection, job_id: str, *, after: int, limit: int) -> list[Numbered]:
-    rows = db.execute(
-        "SELECT kind, body FROM events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", (job_id, after, limit)
-    )
-    try:
-        return [_KINDS[kind].validate_json(body) for kind, body in rows]
-    except (KeyError, ValidationError) as error:
-        principal = db.execute("SELECT principal FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        raise _damaged(job_id, principal[0] if principal else "") from error
-
-
-def _read_row(job_id: str, principal: str, body: bytes) -> Job:
-    """Read the record of a job. Raises RecordDamaged."""
-    try:
-        job = JOB.validate_json(body)
-    except ValidationError as error:
-        raise _damaged(job_id, principal) from error
-    if (job.id, job.principal) != (job_id, principal):
-        raise _damaged(job_id, principal)
-    return job
-
-
-def _damaged(job_id: str, principal: str) -> RecordDamaged:
-    _log.error("the record of job %s in the job database is damaged", job_id)
-    return RecordDamaged(principal)
-
-
-def _get_if_whole(db: sqlite3.Connection, job_id: str) -> Job | None:
-    """Return a job; None, too, if its record is damaged, so that it keeps no other from its end."""
-    with suppress(RecordDamaged):
-        return _get(db, job_id)
-    return None
-
-
-def _page(db: sqlite3.Connection, *, wanted: Filter) -> tuple[list[Job], str | None]:
-    """Return the jobs of a page that can be read, and where to go on if some could not and more may come."""
-    query, values = list_query(wanted)
-    rows = db.execute(query, values).fetchall()
-    jobs: list[Job] = []
-    for row in rows:
-        with suppress(RecordDamaged):
-            jobs.append(_read_row(*row))
-    return jobs, rows[-1][0] if len(jobs) < len(rows) == wanted.limit else None

@@ -46,17 +46,17 @@ def passes(job: Job, wanted: Filter) -> bool:
 
 
 def list_query(wanted: Filter) -> tuple[str, list[object]]:
-    """Return the query for a page of jobs, as (id, principal, body), and its values."""
+    """Return the query for a page of jobs, as (id, principal, state, body), and its values."""
     if wanted.principal is None:
         where, values = _conditions(wanted, (), key="id")
-        text = f"SELECT id, principal, body FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        text = f"SELECT id, principal, state, body FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
         return text, [*values, wanted.limit]
     states = dict.fromkeys(wanted.states or State)
     parts = [_of_host(wanted, state) if wanted.host is not None else _of_all(wanted, state) for state in states]
     union = " UNION ALL ".join(f"SELECT id FROM ({text})" for text, _ in parts)  # noqa: S608 - all text is ours
     values = [value for _, part in parts for value in part]
     page = f"SELECT id FROM ({union}) ORDER BY id DESC LIMIT ?"  # noqa: S608
-    query = f"SELECT id, principal, body FROM ({page}) AS page JOIN jobs USING (id) ORDER BY id DESC"  # noqa: S608
+    query = f"SELECT id, principal, state, body FROM ({page}) AS page JOIN jobs USING (id) ORDER BY id DESC"  # noqa: S608
     return query, [*values, wanted.limit]
 
 

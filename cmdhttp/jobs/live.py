@@ -12,11 +12,12 @@ import anyio
 
 from cmdhttp.execution.model import Exited, Order, RunError, RunErrorCode, Stopped, StopReason
 from cmdhttp.jobs.admission import Admission
+from cmdhttp.jobs.progress import PlaceTeller
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.rollout import Rollout
 from cmdhttp.jobs.run import StepRun, judge
-from cmdhttp.jobs.state import EMPTY, Kept, RunEnded, State
-from cmdhttp.jobs.ticket import Ticket
+from cmdhttp.jobs.state import EMPTY, Kept, RunEnded, State, Tally
+from cmdhttp.jobs.ticket import Place, Ticket
 from cmdhttp.plan.model import Plan, Step
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class LiveJob:
         self.order = order
         self.recorder = recorder
         self.failure: Exception | None = None
+        self.seen: dict[int, RunEnded] = {}
+        """Ends of runs that are known and could not be recorded, without the sums of the output."""
         self.kept = False
         """Whether the next life of the service finds on disk what this job is to do, for as long as it waits."""
         self.done = anyio.Event()
@@ -71,11 +74,28 @@ class LiveJob:
         self._refused: RunError | None = None
         self._group: TaskGroup | None = None
         self._closing = False
+        self._places = PlaceTeller(batch=plan.batch)
+        self._since = monotonic()
 
     @property
     def untouched(self) -> bool:
         """Whether none of its runs has ever had a place."""
         return not self._rollout.started
+
+    def place_due(self) -> float | None:
+        """When followers of a job that waits were to be told where it stands, in seconds of waiting; None: not now."""
+        if self._group is None or self._closing or self._stopped or not self.untouched or not self.recorder.followed:
+            return None
+        return self._places.due if self._places.due <= self._waited else None
+
+    def tell_place(self, place: Place | None) -> None:
+        """Tell followers where the job stands, if that has changed."""
+        self.recorder.tell_place(self._places, place, waited=self._waited)
+
+    @property
+    def _waited(self) -> float:
+        """Seconds since this life of the service knows of the job."""
+        return self._monotonic() - self._since
 
     def take_places(self) -> list[int]:
         """Take the places that the job's ticket has, for the first runs; returns which. More may be given from now on."""
@@ -97,6 +117,12 @@ class LiveJob:
         for run in self._running:
             group.start_soon(self._to_end, run, run in self._at_once)
         self._close_if_over()
+
+    def seen_end(self, run: int, sums: tuple[Tally, Tally]) -> RunEnded | None:
+        """Return the end of a run that could not be recorded, if it was seen and `sums` are of all that the run printed."""
+        ended, known = self.seen.get(run), self.recorder.job.runs[run]
+        whole = [tally.size for tally in sums] == [known.stdout.size, known.stderr.size]
+        return ended.with_sums(*sums) if ended is not None and whole else None
 
     def halt(self, reason: StopReason) -> None:
         """End what is under way and start no more; the first reason stays."""
@@ -150,6 +176,8 @@ class LiveJob:
             state = await self._running[index].to_end(dispatched=dispatched)
         except Exception as error:  # noqa: BLE001 - a job whose records fail must not take the others with it
             self.failure = self.failure or error
+            if (seen := self._running[index].seen) is not None:
+                self.seen[index] = seen
         del self._running[index]
         self._rollout = self._rollout.end(failed=state not in _NOT_FAILED)
         if self.failure is not None:
@@ -180,8 +208,8 @@ class LiveJob:
         if not self._unstarted:
             return
         verdict, error, stopped = self._why_unstarted()
-        await self.recorder.runs_ended(
-            RunEnded(
+        ends = {
+            step.run: RunEnded(
                 seq=0,
                 ts=0.0,
                 run=step.run,
@@ -194,7 +222,10 @@ class LiveJob:
                 kept=Kept() if step.collect is not None else None,
             )
             for step in (self.plan.steps[run] for run in self._unstarted)
-        )
+        }
+        if self._halted is not StopReason.SHUTDOWN:  # that may be our own answer to a record that failed
+            self.seen |= ends
+        await self.recorder.runs_ended(ends.values())
 
     def _why_unstarted(self) -> tuple[State, RunError | None, Stopped | None]:
         if self._halted is not None:

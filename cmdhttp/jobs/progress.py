@@ -1,14 +1,19 @@
-"""When followers of a job on several hosts are told how far it is: with the end of a run, and not often.
+"""When followers are told how far a job is: with the end of a run of several, and when it moves in the queue; not often.
 
 The first end is told at once and the last one too; between them at most one event comes every half second, and what is
 known then is never older than that. So the events of a job do not double with this, and a display of it does not stand still.
+A job that waits tells its position only while somebody follows it, once a second at most, and less often the longer it has
+waited: the events are kept, and a job that waits for hours must not have thousands.
 """
 
 from dataclasses import dataclass, field
 
 from cmdhttp.jobs.state import Job, Progress
+from cmdhttp.jobs.ticket import Place
 
 PAUSE = 0.5  # seconds
+PLACE_PAUSE, _LONGEST_PLACE_PAUSE = 1.0, 60.0
+"""Seconds; a tenth of what a job has waited lies between them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,4 +51,32 @@ class Teller:
             failed=sum(run.failed for run in job.runs),
             batch=at // self.batch + 1,
             batches=-(-len(over) // self.batch),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class PlaceTeller:
+    """Knows which place of a job that waits was told last. `batch`: runs a batch."""
+
+    batch: int
+    due: float = 0.0
+    """After how many seconds of waiting the next may be told."""
+    _told: Place | None = field(default=None, init=False)
+
+    def tell(self, job: Job, place: Place | None, *, ts: float, waited: float) -> Progress | None:
+        """Return what to tell as the job's next event, or None if nothing has changed. `waited` in seconds, in this life."""
+        self.due = waited + min(max(PLACE_PAUSE, waited / 10), _LONGEST_PLACE_PAUSE)
+        if place is None or place.position is None or place == self._told:
+            return None
+        self._told = place
+        return Progress(
+            seq=job.last_seq + 1,
+            ts=ts,
+            done=0,
+            total=len(job.runs),
+            failed=0,
+            batch=1,
+            batches=-(-len(job.runs) // self.batch),
+            position=place.position,
+            waits=place.reason,
         )

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from cmdhttp.ids import is_job_id
 from cmdhttp.jobs.artefacts import ArtefactStore
-from cmdhttp.jobs.journal import JOB
 from cmdhttp.jobs.output_log import OutputLog
+from cmdhttp.jobs.rows import JOB
 from cmdhttp.jobs.state import Job
 
 KEY_SECONDS = 86_400.0

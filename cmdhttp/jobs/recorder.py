@@ -21,7 +21,7 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.database import Queued
 from cmdhttp.jobs.hub import SHORT_OUTPUT, Feed
 from cmdhttp.jobs.journal import Chunk, IdempotencyKey, Journal, Replay
-from cmdhttp.jobs.progress import Teller
+from cmdhttp.jobs.progress import PlaceTeller, Teller
 from cmdhttp.jobs.rates import Spent
 from cmdhttp.jobs.state import (
     Accepted,
@@ -36,6 +36,7 @@ from cmdhttp.jobs.state import (
     Tally,
     apply,
 )
+from cmdhttp.jobs.ticket import Place
 
 _LONGEST_TAIL = 3
 _SURPLUS = 256 << 10
@@ -126,6 +127,30 @@ class Recorder:
             wait = self._teller.wait(elapsed or 0.0)
             self._later = asyncio.get_running_loop().call_later(wait, self._tell_progress)
         await self._written(self._write(after))
+
+    @property
+    def elapsed(self) -> float | None:
+        """The job's duration so far in seconds, if it is known."""
+        return self._elapsed()
+
+    @property
+    def followed(self) -> bool:
+        """Whether anybody follows the job's events."""
+        return self._feed.followers > 0
+
+    def tell_place(self, teller: PlaceTeller, place: Place | None, *, waited: float) -> None:
+        """Tell where a job that waits stands. An event that cannot be written was never there: nothing ends for it."""
+        before = self.job
+        progress = teller.tell(before, place, ts=self._now(), waited=waited)
+        if progress is None:
+            return
+        written, after = self._append(progress), self.job
+
+        def look(written: Queued[None]) -> None:
+            if not written.cancelled() and written.exception() is not None and self.job is after:
+                self.job = before
+
+        written.add_done_callback(look)
 
     def quiet(self) -> None:
         """Tell no more of how far the job is."""

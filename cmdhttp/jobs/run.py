@@ -30,7 +30,7 @@ from cmdhttp.jobs import state
 from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.ends import Ends
 from cmdhttp.jobs.recorder import Recorder, Splitter
-from cmdhttp.jobs.state import RunEnded, State
+from cmdhttp.jobs.state import RunEnded, State, Tally
 from cmdhttp.plan.model import Step
 
 _STOPPED: dict[StopReason, tuple[State, RunErrorCode, str]] = {
@@ -64,6 +64,8 @@ class StepRun:
     monotonic: Callable[[], float]
     keeper: Keeper
     refusal: RunError | None = None
+    seen: RunEnded | None = field(default=None, init=False)
+    """The end of the run once it is known, all that it printed is handed to the recorder, and it was not a stop of ours."""
     _splitters: dict[Stream, Splitter] = field(init=False)
     _redactors: dict[Stream, Redactor] = field(init=False)
     _rules: Rules | None = field(default=None, init=False)
@@ -198,13 +200,19 @@ class StepRun:
                 await self._keep_end(stream, self._ends)
             if rest := splitter.rest():
                 await self.recorder.output(self.step.run, stream, rest)
+        ended = self._end(exited, duration=duration)
+        if exited.stopped is None or self.stop.reason is not StopReason.SHUTDOWN:
+            self.seen = ended
         stdout, stderr = await self.recorder.tallies(self.step.run)
+        await self.recorder.runs_ended([ended.with_sums(stdout, stderr)])
+        return ended.state
+
+    def _end(self, exited: Exited, *, duration: float | None) -> RunEnded:
+        """Return the end of the run, without the sums of what is kept of its output."""
         left_out = self._ends is not None and self._ends.full
-        if left_out:
-            stdout = replace(stdout, written=self._written[Stream.STDOUT])
-            stderr = replace(stderr, written=self._written[Stream.STDERR])
+        stdout, stderr = (Tally(written=self._written[stream] if left_out else None) for stream in Stream)
         verdict, error = judge(exited, self.stop.reason, self.success_codes)
-        ended = RunEnded(
+        return RunEnded(
             seq=0,
             ts=0.0,
             run=self.step.run,
@@ -220,8 +228,6 @@ class StepRun:
             truncated=left_out or self.stop.reason is StopReason.OUTPUT_LIMIT,
             kept=self.keeper.kept if self.step.collect is not None else None,
         )
-        await self.recorder.runs_ended([ended])
-        return verdict
 
 
 def judge(exited: Exited, reason: StopReason | None, success_codes: Collection[int]) -> tuple[State, RunError | None]:

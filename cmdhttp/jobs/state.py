@@ -4,7 +4,7 @@
                    queued -> failed | canceled | lost
 
 `apply(job, event)` is the whole state machine; a transition that it does not know is an error. Events carry `seq` 1, 2, 3
-and so on within the job. `Progress` changes nothing: it tells followers of a job on several hosts how far it is. `Dispatched`
+and so on within the job. `Progress` changes nothing: it tells followers how far the job is. `Dispatched`
 alone has no number and is told to nobody: it is the mark, on disk before anything
 is started, that a run may have started.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 
-from cmdhttp.execution.model import RunError, Stopped, Stream
+from cmdhttp.execution.model import RunError, RunErrorCode, Stopped, Stream
+from cmdhttp.jobs.ticket import Waits
 
 
 class State(StrEnum):
@@ -154,6 +155,11 @@ class Job:
     def ok(self) -> bool:
         return self.state is State.SUCCEEDED
 
+    @property
+    def damaged(self) -> bool:
+        """Whether it was ended because its record cannot be read."""
+        return any(run.error is not None and run.error.code is RunErrorCode.RECORD_DAMAGED for run in self.runs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
@@ -217,10 +223,21 @@ class RunEnded:
     truncated: bool = False
     kept: Kept | None = None
 
+    def with_sums(self, stdout: Tally, stderr: Tally) -> "RunEnded":
+        """Return the end with the sizes and sums of what is kept of the output."""
+        return replace(
+            self,
+            stdout=replace(stdout, written=self.stdout.written),
+            stderr=replace(stderr, written=self.stderr.written),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How many of a job's runs have ended, how many of those have failed, and which batch of how many it is at, from 1."""
+    """How many of a job's runs have ended, how many of those have failed, and which batch of how many it is at, from 1.
+
+    Of a job that has started nothing: its position in the queue, and what it waits for.
+    """
 
     seq: int
     ts: float
@@ -229,6 +246,8 @@ class Progress:
     failed: int
     batch: int
     batches: int
+    position: int | None = None
+    waits: Waits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,7 +19,7 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from cmdhttp.clock import Clock
-from cmdhttp.errors import Unavailable
+from cmdhttp.errors import RecordDamaged, Unavailable
 from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
@@ -30,6 +31,7 @@ from cmdhttp.jobs.live import LiveJob
 from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
+from cmdhttp.jobs.standing import tell_places
 from cmdhttp.jobs.state import EMPTY, Accepted, Job, OnDisconnect, Run, RunEnded, State, Tally
 from cmdhttp.jobs.ticket import Claim, Place, Ticket
 from cmdhttp.jobs.waiting import Waiting, kept_order
@@ -129,6 +131,7 @@ class Supervisor:
                 live.begin(group)
             self._revived.clear()
             self.accepting = True
+            group.start_soon(self._tell_places, until)
             await until.wait()
             self.accepting = False
             self._leave_waiting()
@@ -169,7 +172,7 @@ class Supervisor:
         try:
             accepted = Accepted(seq=1, ts=job.created_at, job=job)
             spent = self.door.spent(ticket)
-            waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(order, plan)
+            waits = None if at_once or job.on_disconnect is OnDisconnect.CANCEL else kept_order(job, order, plan)
             with anyio.CancelScope(shield=True):  # else it could be kept, and nothing would run it
                 replay = await live.recorder.accept(accepted, key, dispatched=at_once, order=waits, spent=spent)
             kept, live.kept = replay is None, waits is not None
@@ -225,10 +228,13 @@ class Supervisor:
         self.door.restore(await self._journal.spent())
         waiting = await self._journal.waiting()
         known = {job.id for job, _ in waiting}
-        left = [job for job in await self._journal.unfinished() if job.id not in known]
+        unfinished, damaged = await self._journal.unfinished()
+        left = [job for job in unfinished if job.id not in known]
         async with anyio.create_task_group() as group:  # many commits at once are one
             for job in left:
                 group.start_soon(self._end_recovered, job, _CUT_OFF, _NOT_STARTED)
+            for job_id in damaged:
+                group.start_soon(self._end_damaged, job_id)
         found = await _all_revived(revive, waiting)
         async with anyio.create_task_group() as group:
             for job, _ in waiting:
@@ -236,7 +242,7 @@ class Supervisor:
                     group.start_soon(self._end_recovered, job, now, now)
                 else:
                     self._take_over(job, now)
-        return len(left) + len(waiting) - len(self._revived), len(self._revived)
+        return len(left) + len(damaged) + len(waiting) - len(self._revived), len(self._revived)
 
     def _take_over(self, job: Job, revived: Revived) -> None:
         ticket = self.door.enter_again(_claim(job.principal, revived.plan))
@@ -245,8 +251,24 @@ class Supervisor:
         live.kept = True
         self._revived.append(live)
 
+    async def _tell_places(self, until: anyio.Event) -> None:
+        """Tell followers of jobs that wait where these stand, until a stop."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(tell_places, self._live.values, self.door.admission, may=self._has_room))
+            await until.wait()
+            group.cancel_scope.cancel()
+
+    def _has_room(self) -> bool:
+        return not self._journal.room.trouble
+
     async def _end_recovered(self, job: Job, cut_off: RunError, not_started: RunError) -> None:
-        await self._on_end(await self._settle(job, cut_off=cut_off, not_started=not_started))
+        recorder = self._settler(job, now=self._clock.now)
+        await self._on_end(await self._settle(recorder, cut_off=cut_off, not_started=not_started))
+
+    async def _end_damaged(self, job_id: str) -> None:
+        job = await self._journal.lose(job_id, now=self._clock.now())
+        if job is not None:
+            await self._on_end(job)
 
     def _leave_waiting(self) -> None:
         """Let go of what waits and will be found on disk."""
@@ -325,13 +347,15 @@ class Supervisor:
 
     async def _over(self, live: LiveJob) -> None:
         """Every run of a job has its end, or what it did cannot be recorded."""
+        told = True
         try:
             if live.failure is not None:
                 _log.error("the records of job %s could not be written", live.job_id, exc_info=live.failure)
-                await self._close_from_disk(live)
+                told = await self._close_from_disk(live)
         finally:
             self._forget(live)
-        await self._on_end(live.recorder.job)
+        if told:
+            await self._on_end(live.recorder.job)
 
     def _forget(self, live: LiveJob) -> None:
         if live.ticket.holder is not None:  # else whoever has let it in turns it away
@@ -341,22 +365,24 @@ class Supervisor:
         self._hub.close(live.job_id)
         live.done.set()
 
-    async def _close_from_disk(self, live: LiveJob) -> None:
+    async def _close_from_disk(self, live: LiveJob) -> bool:
         """The journal refused a record: everything is stopped by now, so end the job as far as the disk knows it.
 
-        A disk that is full stays so for a while; this tries again until it can or the service stops.
+        Runs whose end was seen get that end, if all that they printed is there. A disk that is full stays so for a while;
+        this tries again until it can or the service stops. Until then nobody is told of any end. Returns whether it could.
         """
-        pause = _FIRST_PAUSE
-        while (error := await self._closed_from_disk(live)) is not None:
+        pause, at, elapsed = _FIRST_PAUSE, self._clock.now(), live.recorder.elapsed
+        while (error := await self._closed_from_disk(live, at=at, elapsed=elapsed)) is not None:
             if no_room(error) and await to_thread.run_sync(self.make_room):
                 continue
             if not self.accepting:
                 _log.error("job %s stays open until the next start", live.job_id)
-                return
+                return False
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+        return True
 
-    async def _closed_from_disk(self, live: LiveJob) -> Exception | None:
+    async def _closed_from_disk(self, live: LiveJob, *, at: float, elapsed: float | None) -> Exception | None:
         error = RunError(
             code=RunErrorCode.RECORD_FAILED,
             detail="The service could not write the job's records, so the run was stopped.",
@@ -365,42 +391,60 @@ class Supervisor:
         try:
             for step in live.plan.steps:
                 await self._journal.close_output(live.job_id, step.run)
-            job = await self._journal.get(live.job_id)
+            try:
+                job = await self._journal.get(live.job_id)
+            except RecordDamaged:
+                job = await self._journal.lose(live.job_id, now=at)
             if job is not None and not job.state.terminal:
-                job = await self._settle(job, cut_off=error, not_started=error)
+                recorder = self._settler(job, now=lambda: at, elapsed=lambda: elapsed)
+                job = await self._settle(recorder, cut_off=error, not_started=error, live=live)
             live.recorder.job = job or live.recorder.job
         except (OSError, sqlite3.Error) as failed:
             return failed
         return None
 
-    async def _settle(self, job: Job, *, cut_off: RunError, not_started: RunError) -> Job:
+    def _settler(
+        self, job: Job, *, now: Callable[[], float], elapsed: Callable[[], float | None] = lambda: None
+    ) -> Recorder:
         feed = self._hub.live_feed(job.id) or Feed(job)
-        recorder = Recorder(job=job, journal=self._journal, feed=feed, now=self._clock.now)
+        return Recorder(job=job, journal=self._journal, feed=feed, now=now, elapsed=elapsed)
+
+    async def _settle(
+        self, recorder: Recorder, *, cut_off: RunError, not_started: RunError, live: LiveJob | None = None
+    ) -> Job:
+        """End a job that nothing runs any more; `live` knows of ends that were seen."""
         try:
-            return await self._settle_with(recorder, cut_off=cut_off, not_started=not_started)
+            return await self._settle_with(recorder, live, cut_off=cut_off, not_started=not_started)
         finally:
             recorder.quiet()
 
-    async def _settle_with(self, recorder: Recorder, *, cut_off: RunError, not_started: RunError) -> Job:
+    async def _settle_with(
+        self, recorder: Recorder, live: LiveJob | None, *, cut_off: RunError, not_started: RunError
+    ) -> Job:
         job = recorder.job
         for index, run in enumerate(job.runs):
             if run.state is State.RUNNING:
-                await self._settle_cut_off(recorder, index, run, cut_off)
+                await self._settle_cut_off(recorder, index, live, cut_off)
+        seen = live.seen if live else {}
         unstarted = [(index, run) for index, run in enumerate(job.runs) if run.state is State.QUEUED]
         if unstarted:
             await recorder.runs_ended(
-                _ended(index, run, State.FAILED, not_started, (EMPTY, EMPTY)) for index, run in unstarted
+                seen.get(index) or _ended(index, run, State.FAILED, not_started, (EMPTY, EMPTY))
+                for index, run in unstarted
             )
         if not recorder.job.state.terminal:
             await recorder.finished()
         return recorder.job
 
-    async def _settle_cut_off(self, recorder: Recorder, index: int, run: Run, error: RunError) -> None:
+    async def _settle_cut_off(self, recorder: Recorder, index: int, live: LiveJob | None, error: RunError) -> None:
         job_id = recorder.job.id
-        await to_thread.run_sync(self._journal.artefacts.drop, job_id, index)  # no record names them
         await recorder.surplus(index)
-        tallies = await self._journal.measure(job_id, index)
-        await recorder.runs_ended([_ended(index, run, State.LOST, error, tallies)])
+        sums = await self._journal.measure(job_id, index)
+        ended = live.seen_end(index, sums) if live else None
+        if ended is None:
+            await to_thread.run_sync(self._journal.artefacts.drop, job_id, index)  # no record names them
+            ended = _ended(index, recorder.job.runs[index], State.LOST, error, sums)
+        await recorder.runs_ended([ended])
 
 
 async def _all_revived(revive: Revive, waiting: Iterable[tuple[Job, Waiting]]) -> dict[str, Revived | RunError]:

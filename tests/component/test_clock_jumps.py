@@ -177,7 +177,7 @@ async def test_a_submit_that_is_cancelled_leaves_no_job_without_a_runner(service
             group.cancel_scope.cancel()
     await service.journal.probe()  # all that was queued before is committed
     with anyio.fail_after(10):
-        while await service.journal.unfinished():
+        while (await service.journal.unfinished())[0]:
             assert service.supervisor.running + service.supervisor.queued, "nothing runs what is on disk"
             await anyio.sleep(0.01)
     assert len(await service.journal.page(Filter(principal="p", limit=50))) == service.ended > 0

@@ -12,7 +12,7 @@ from time import sleep
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.service import Service, run_program, wait_until
+from tests.support.service import Document, Service, run_program, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 _OVER = {"succeeded", "failed", "canceled", "timed_out", "lost"}
@@ -36,9 +36,10 @@ def change(service: Service, statement: str, *values: object) -> int:
     ids=["empty", "cut", "list", "null", "id", "bytes", "swap"],
 )
 def test_a_record_that_cannot_be_read(service: Service, body: bytes | None) -> None:
-    """Lists show the others, also page by page; its owner is told, nobody else learns of it, and the log names it."""
+    """Lists show the others, also page by page; its owner is told, nobody else learns of it, and the log names it once."""
     ids = [service.result("exit", {"params": {"code": 0}})["id"] for _ in range(4)]
     bad = ids[2]
+    change(service, "UPDATE events SET body = '{' WHERE job = ? AND seq = 1", bad)
     if body is None:
         change(service, "UPDATE jobs SET body = (SELECT body FROM jobs WHERE id = ?) WHERE id = ?", ids[0], bad)
     else:
@@ -56,21 +57,109 @@ def test_a_record_that_cannot_be_read(service: Service, body: bytes | None) -> N
         assert client.post(f"/v1/jobs/{bad}/cancel", json={}).json()["code"] == "record_damaged"
     with service.client("bob") as client:
         assert client.get(f"/v1/jobs/{bad}").status_code == 404
-    wait_until(lambda: f"the record of job {bad} in the job database is damaged" in service.log, "the log names it")
+    wait_until(lambda: named(service, bad) > 0, "the log names it")
+    assert named(service, bad) == 1, "however often it is met"
     assert service.ready()
     change(service, "DELETE FROM jobs WHERE id = ?", bad)
 
 
-def test_an_open_job_whose_record_cannot_be_read_keeps_no_start_back(service: Service) -> None:
-    """The next start takes up all others."""
-    job = service.result("exit", {"params": {"code": 0}})["id"]
-    service.stop()
-    change(service, "UPDATE jobs SET body = '{', state = 'running' WHERE id = ?", job)
+@pytest.mark.parametrize("body", [b"{", b"\xff", None], ids=["cut", "bytes", "swap"])
+def test_a_row_that_cannot_be_read_of_a_job_whose_events_are_whole(service: Service, body: bytes | None) -> None:
+    """The job is what its events say, as it was: alone, in lists, and to who follows it."""
+    other, job = (service.result("exit", {"params": {"code": code}}) for code in (0, 3))
+    listed, told = service.list_jobs(limit=2), [event.raw for event in service.events(job["id"])]
+    if body is None:
+        change(
+            service, "UPDATE jobs SET body = (SELECT body FROM jobs WHERE id = ?) WHERE id = ?", other["id"], job["id"]
+        )
+    else:
+        change(service, "UPDATE jobs SET body = ? WHERE id = ?", body, job["id"])
+    service.restart()
+    assert service.job(job["id"]) == job
+    assert service.list_jobs(limit=2) == listed
+    assert [event.raw for event in service.events(job["id"])] == told
+    assert named(service, job["id"]) == 1
+    change(service, "UPDATE events SET seq = 9 WHERE job = ? AND seq = 2", job["id"])
+    with service.client() as client:
+        assert client.get(f"/v1/jobs/{job['id']}").json()["code"] == "record_damaged"
+
+
+OPEN = {
+    "row": ("UPDATE jobs SET body = '{' WHERE id = ?",),
+    "row and first event": (
+        "UPDATE jobs SET body = x'ff' WHERE id = ?",
+        "UPDATE events SET body = '{' WHERE job = ? AND seq = 1",
+    ),
+    "row and all events": ("UPDATE jobs SET body = '[]' WHERE id = ?", "DELETE FROM events WHERE job = ?"),
+    "an event": ("UPDATE events SET body = '{}' WHERE job = ? AND seq = 3",),
+    "kind of event": ("UPDATE events SET kind = 'Other' WHERE job = ? AND seq = 3",),
+    "gap in events": ("UPDATE events SET seq = 7 WHERE job = ? AND seq = 3",),
+    "a row that says more": (
+        "UPDATE jobs SET body = (SELECT body FROM jobs WHERE state = 'succeeded' LIMIT 1) WHERE id = ?",
+        "DELETE FROM events WHERE job = ?",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", OPEN)
+def test_an_open_job_whose_record_is_damaged(service: Service, which: str) -> None:
+    """The next start gives it its one end, in the database and in the audit log, and takes up all others."""
+    service.result("exit", {"params": {"code": 0}})
+    job = service.launch("sleep", {"params": {"seconds": 40}})["id"]
+    service.first_line(job)
+    service.kill()
+    service.end_orphans()
+    for statement in OPEN[which]:
+        assert change(service, statement, job) > 0
+    before = raw_body(service, job)
     service.start()
     assert service.result("exit", {"params": {"code": 0}})["ok"]
+    code = "service_restarted" if which == "row" else "record_damaged"
+    for seen in (
+        service.job(job),
+        *of(job, service.list_jobs(state="lost")),
+        *of(job, service.list_jobs(host="local")),
+    ):
+        assert (seen["id"], seen["command"], seen["principal"], seen["host"]) == (job, "sleep", "ann", "local")
+        assert (seen["state"], seen["ok"], seen["error"]["code"]) == ("lost", False, code)
+        assert seen["created_at"] <= seen["finished_at"]
+    assert of(job, service.list_jobs(state="running")) == []
+    assert len(of(job, service.list_jobs(state="lost", host="local", command="sleep"))) == 1
+    (ended,) = service.records("job.ended", job=job, count=1)
+    assert (ended["state"], ended["runs"][0]["error"]) == ("lost", code)
     with service.client() as client:
-        assert client.get(f"/v1/jobs/{job}").json()["code"] == "record_damaged"
-    change(service, "DELETE FROM jobs WHERE id = ?", job)
+        if which == "row":
+            assert [event.type for event in service.events(job)][-2:] == ["exited", "finished"]
+            assert service.output(job).content
+        else:
+            for path in ("/events", "/output/stdout"):
+                assert client.get(f"/v1/jobs/{job}{path}").json()["code"] == "record_damaged"
+            assert raw_body(service, job) == before or which not in UNREADABLE, "what cannot be read stays"
+        assert client.post(f"/v1/jobs/{job}/cancel", json={}).json()["state"] == "lost"
+    with service.client("bob") as client:
+        assert client.get(f"/v1/jobs/{job}").status_code == 404
+    assert named(service, job) == 1
+    service.restart()
+    assert service.job(job)["error"]["code"] == code
+    assert len(service.records("job.ended", job=job)) == 1
+
+
+UNREADABLE = {"row and first event", "row and all events", "a row that says more"}
+
+
+def of(job: str, jobs: list[Document]) -> list[Document]:
+    return [each for each in jobs if each["id"] == job]
+
+
+def raw_body(service: Service, job: str) -> bytes:
+    with closing(sqlite3.connect(service.data / "jobs.sqlite3", timeout=10)) as db:
+        body: bytes = db.execute("SELECT body FROM jobs WHERE id = ?", (job,)).fetchone()[0]
+    return body
+
+
+def named(service: Service, job: str) -> int:
+    """How often this life of the service has said that the record is damaged."""
+    return service.log.count(f"the record of job {job} in the job database is damaged")
 
 
 def test_callers_that_are_cut_off_while_their_job_is_kept(service: Service) -> None:

@@ -59,7 +59,7 @@ async def test_an_older_database_is_taken_over(tmp_path: Path, version: int) -> 
             Filter(principal="ann", limit=9, since=done.created_at, until=several.created_at)
         ) == [done]
         cut_off = await journal.get(running.id)
-        assert [job.id for job in await journal.unfinished()] == [running.id, queued.id]
+        assert [job.id for job in (await journal.unfinished())[0]] == [running.id, queued.id]
         assert cut_off is not None
         assert cut_off.runs[0].started_at is not None, "the events after the row complete it"
         assert await journal.get(done.id) == done

@@ -191,6 +191,6 @@ async def test_opening_reads_no_history(history: Path) -> None:
     journal = Journal(history)
     reads: list[str] = []
     await journal.database.read(lambda each: each.set_trace_callback(reads.append))
-    assert await journal.unfinished() == []
+    assert await journal.unfinished() == ([], [])
     journal.close()
     assert len([text for text in reads if text.startswith("SELECT")]) == 1

@@ -5,8 +5,10 @@ Journal, hub and supervisor are the real ones. The executor is one whose runs en
 
 import errno
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +36,9 @@ from cmdhttp.jobs.door import Door
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.permit import Permits
-from cmdhttp.jobs.state import Job, OnDisconnect, Run, State
+from cmdhttp.jobs.progress import PlaceTeller
+from cmdhttp.jobs.standing import tell_once
+from cmdhttp.jobs.state import Accepted, Job, OnDisconnect, Progress, Run, State
 from cmdhttp.jobs.supervisor import Executors, Revived, Supervisor
 from cmdhttp.jobs.waiting import Waiting
 from cmdhttp.plan.model import LocalTarget, Plan, Step
@@ -353,7 +357,7 @@ async def test_what_may_have_started_is_known_after_a_kill(service: Service) -> 
     await service.until("abc")
     seen = await service.job(job)
     assert states(seen) == "succeeded running running queued queued"
-    assert [found.id for found in await service.journal.unfinished()] == [job]
+    assert [found.id for found in (await service.journal.unfinished())[0]] == [job]
     await service.end_all("bcde")
     assert (await service.over(job)).ok
 
@@ -482,3 +486,38 @@ async def test_what_waited_is_decided_on_all_at_once(tmp_path: Path) -> None:
         await later.until("eghi")
         later.stop.set()
     later.journal.close()
+
+
+async def test_a_place_that_cannot_be_written_is_not_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job waits on as if nothing had been, its next event has the next number, and it runs in its turn."""
+    for name in "abcd":
+        await service.submit(name)
+    job = await service.submit("e")
+    admission = service.supervisor.door.admission
+    async with aclosing(service.hub.follow(job, after=0, silence=30)) as told:
+        first = await anext(told)
+        assert first is not None
+        assert isinstance(first.event, Accepted)
+        with monkeypatch.context() as patch:
+
+            def full(*_: object) -> None:
+                raise sqlite3.OperationalError("database or disk is full")
+
+            patch.setattr(service.journal, "_insert", full)
+            tell_once(service.supervisor._live.values(), admission)
+            await service.journal.probe()
+        assert (await service.job(job)).state is State.QUEUED
+        service.supervisor._live[job]._places = PlaceTeller(batch=1)
+        tell_once(service.supervisor._live.values(), admission)
+        second = await anext(told)
+        assert second is not None
+        assert isinstance(second.event, Progress)
+        assert (second.event.seq, second.event.position, second.event.waits) == (2, 1, "service_busy")
+    await service.until("abcd")
+    service.held.end("a")
+    await service.until("abcde")
+    service.held.end("e")
+    ended = await service.over(job)
+    assert ended.ok
+    assert [event.seq for event in await service.journal.events(job, after=0, limit=9)] == [1, 2, 3, 4, 5]
+    assert service.journal.room.trouble == ""

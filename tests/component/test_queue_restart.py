@@ -205,3 +205,25 @@ def test_a_canceled_job_does_not_come_back(service: Service) -> None:
     assert kept_rows(service) == []
     next_life(service, how="kill")
     assert service.job(job)["state"] == "canceled"
+
+
+@pytest.mark.parametrize("body", ["{", "[]", '{"hosts": 1}', None], ids=["cut", "list", "hosts", "swap"])
+def test_what_was_asked_cannot_be_read(service: Service, body: str | None) -> None:
+    """Nothing of that job runs, least of all what another asked for, and it ends truthfully; the others wait on."""
+    busy(service)
+    jobs = [service.launch("exit", {"params": {"code": code}})["id"] for code in (3, 4, 5)]
+    service.kill()
+    service.end_orphans()
+    db = sqlite3.connect(service.data / "jobs.sqlite3")
+    if body is None:
+        (body,) = db.execute("SELECT body FROM waiting WHERE job = ?", (jobs[0],)).fetchone()
+    assert db.execute("UPDATE waiting SET body = ? WHERE job = ?", (body, jobs[1])).rowcount == 1
+    db.commit()
+    db.close()
+    service.start()
+    first, damaged, last = (service.finished(job, seconds=60) for job in jobs)
+    assert (first["exit_code"], last["exit_code"]) == (3, 5)
+    assert (damaged["state"], damaged["error"]["code"], damaged["started_at"]) == ("failed", "service_restarted", None)
+    (ended,) = service.records("job.ended", job=jobs[1], count=1)
+    assert ended["state"] == "failed"
+    assert kept_rows(service) == []

@@ -128,6 +128,10 @@ class Watcher:
                 self._screen.progress(f"waiting: position {queue['position']}, {queue.get('reason')}")
 
     def _progress(self, document: Document) -> None:
+        queue = document.get("queue")
+        if isinstance(queue, dict) and not self._started:
+            self._screen.progress(f"waiting: position {queue.get('position')}, {queue.get('reason')}")
+            return
         done, total = document.get("hosts_done"), document.get("hosts_total")
         if total is None:
             return

@@ -16,6 +16,7 @@ def refused(house: House, *args: str, **more: object) -> CmdHttpError:
 
 def reason(house: House, job: Job) -> tuple[int | None, str] | None:
     place = house.admission.place(job.ticket)
+    assert house.admission.places([job.ticket]) == [place]
     return (place.position, place.reason) if place else None
 
 
@@ -309,6 +310,9 @@ def test_positions_are_those_of_turns() -> None:
     jobs = [house.enter(f"a{number}", principal="a") for number in range(3)]
     jobs += [house.enter(f"b{number}", principal="b") for number in range(2)]
     assert [(reason(house, job) or (0,))[0] for job in jobs] == [1, 3, 5, 2, 4]
+    places = house.admission.places([job.ticket for job in house.jobs])
+    assert [place and place.position for place in places] == [None, 1, 3, 5, 2, 4]
+    assert house.admission.places([]) == []
     assert dict(house.admission.waiting())[Waits.SERVICE_BUSY] == 5
 
 

@@ -1,9 +1,10 @@
-"""How often followers of a job on several hosts are told how far it is."""
+"""How often followers are told how far a job is."""
 
 from dataclasses import replace
 
-from cmdhttp.jobs.progress import PAUSE, Teller
+from cmdhttp.jobs.progress import PAUSE, PlaceTeller, Teller
 from cmdhttp.jobs.state import Job, Run, State
+from cmdhttp.jobs.ticket import Place, Waits
 from tests.unit.jobs.test_state import new_job
 
 
@@ -45,3 +46,33 @@ def test_nothing_is_told_twice() -> None:
     now = job(GOOD, QUEUED)
     assert teller.tell(now, ts=0.0, elapsed=0.0)
     assert teller.tell(now, ts=0.0, elapsed=9.0) is None
+
+
+def at(position: int | None, reason: Waits = Waits.SERVICE_BUSY) -> Place:
+    return Place(position=position, reason=reason)
+
+
+def test_a_place_is_told_when_it_has_changed() -> None:
+    """Position and reason, and nothing once the job is about to start."""
+    teller, waits = PlaceTeller(batch=9), job(QUEUED)
+    told = teller.tell(waits, at(7), ts=3.0, waited=0.5)
+    assert told is not None
+    assert (told.seq, told.ts, told.position, told.waits, told.done, told.total) == (8, 3.0, 7, "service_busy", 0, 1)
+    several = PlaceTeller(batch=2).tell(job(QUEUED, QUEUED, QUEUED), at(1), ts=3.0, waited=0.5)
+    assert several is not None
+    assert (several.total, several.batch, several.batches) == (3, 1, 2)
+    assert teller.due == 1.5
+    assert teller.tell(waits, at(7), ts=4.0, waited=1.5) is None
+    assert teller.tell(waits, at(7, Waits.HOST_BUSY), ts=5.0, waited=2.5) is not None
+    assert teller.tell(waits, at(None, Waits.STARTING), ts=6.0, waited=3.5) is None
+    assert teller.tell(waits, None, ts=6.0, waited=3.5) is None
+
+
+def test_a_long_wait_has_few_events() -> None:
+    """Even of a job that moves all the time; and what is told is never older than a minute."""
+    teller, waited, told = PlaceTeller(batch=9), 0.0, 0
+    while waited < 3600:
+        told += teller.tell(job(QUEUED), at(int(1e6 - waited)), ts=0.0, waited=waited) is not None
+        assert 0.99 <= teller.due - waited <= 60.01
+        waited = teller.due
+    assert told < 120
