@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.service import Service, environment, wait_until
+from tests.support.service import NO_TLS, Service, environment, wait_until
 from tests.support.sshd import Sshd, descendants, is_alive
 
 FRONT, OTHER = "daemon", "games"
@@ -47,6 +47,7 @@ class House:
             json={"params": params or {}},
             headers={"Authorization": f"Bearer {self.token}"},
             trust_env=False,
+            verify=NO_TLS,
             timeout=15,
         )
         found: dict[str, Any] = answer.json()
@@ -54,7 +55,7 @@ class House:
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.ops}/readyz", trust_env=False).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{self.ops}/readyz", trust_env=False, verify=NO_TLS).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -205,6 +206,7 @@ def test_files_belong_to_the_account(house: House) -> None:
         f"http://127.0.0.1:{house.port}{job['artefacts'][0]['link']}",
         headers={"Authorization": f"Bearer {house.token}"},
         trust_env=False,
+        verify=NO_TLS,
     )
     assert answer.content == b"mine\n"
 
@@ -239,7 +241,7 @@ def test_a_killed_front_takes_everything_with_it() -> None:
     serving = _serving(folder)
     try:
         house = serving.__enter__()
-        with httpx.Client(trust_env=False, timeout=60) as client:
+        with httpx.Client(trust_env=False, verify=NO_TLS, timeout=60) as client:
             client.post(
                 f"http://127.0.0.1:{house.port}/v1/run/sleep",
                 json={"wait": 0},

@@ -24,7 +24,7 @@ from cmdhttp.policy.load import Inputs, load
 from cmdhttp.policy.schema import policy_schema
 from tests.support.editor import read_as_editor
 from tests.support.ports import free_port
-from tests.support.service import environment, wait_until
+from tests.support.service import NO_TLS, environment, wait_until
 
 FILES = {".schema.json", "access.yaml", "commands.yaml", "hosts.yaml"}
 TOKEN = re.compile(r"^  (cmdh_\w+)$", re.MULTILINE)
@@ -237,7 +237,7 @@ def serving(folder: Path, listen: str) -> Iterator[None]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).status_code == 200
+        return httpx.get(url, trust_env=False, verify=NO_TLS).status_code == 200
     except httpx.TransportError:
         return False
 

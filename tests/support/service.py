@@ -34,7 +34,7 @@ _LONG_POLL = 5.0
 _ROOT = Path(__file__).parents[2]
 _FREE_TEXT = r"[^\x00-\x1f]*"
 _BOTH = ["local", "far"]
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used; without it each client would spend 20 ms on reading root certificates."""
 
 COMMANDS: Mapping[str, Document] = {
@@ -331,7 +331,7 @@ class Service:
             return False
 
     def ask_ops(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://{self.ops}{path}", timeout=_WAIT, trust_env=False, verify=_NO_TLS)
+        return httpx.get(f"http://{self.ops}{path}", timeout=_WAIT, trust_env=False, verify=NO_TLS)
 
     def stop(self) -> int:
         """Ask the program to stop and wait. Raises if a process that it started is still there."""
@@ -382,7 +382,7 @@ class Service:
     def client(self, principal: str | None = "ann") -> httpx.Client:
         """Return a client with the principal's token, or without a credential."""
         headers = {"Authorization": f"Bearer {self.tokens[principal]}"} if principal else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=_WAIT, trust_env=False, verify=_NO_TLS)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=_WAIT, trust_env=False, verify=NO_TLS)
 
     def run(self, command: str, body: Document | None = None, *, principal: str = "ann", **more: Any) -> httpx.Response:
         with self.client(principal) as client:
