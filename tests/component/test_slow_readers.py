@@ -54,7 +54,7 @@ async def live(tmp_path: Path) -> AsyncIterator[Live]:
     opened.journal.close()
 
 
-class _Service:
+class _Jobs:
     """What the encoding asks of the service."""
 
     def __init__(self, live: Live) -> None:
@@ -99,7 +99,7 @@ class Reader:
 
 async def stopped_readers(live: Live) -> list[Reader]:
     """Let the job print, and every reader stop at another moment of it."""
-    telling = Telling(service=cast("Any", _Service(live)), now=lambda: 3.0)
+    telling = Telling(jobs=cast("Any", _Jobs(live)), now=lambda: 3.0)
     readers = [Reader(live, telling, stops_after=STEP * number + 1) for number in range(READERS)]
     for number in range(EVENTS):
         await live.printed(b"%*d" % (PIECE, number))  # each has bytes of its own
@@ -134,7 +134,7 @@ async def test_readers_that_stand_still_hold_no_events(live: Live, traced: None)
 
 async def test_a_reader_that_stands_still_keeps_no_feed_of_a_job_that_has_ended(live: Live) -> None:
     """Sixteen followed jobs that end later are enough to let it go; the reader has the rest from the journal."""
-    telling = Telling(service=cast("Any", _Service(live)), now=lambda: 3.0)
+    telling = Telling(jobs=cast("Any", _Jobs(live)), now=lambda: 3.0)
     reader = Reader(live, telling, stops_after=2)
     for _ in range(4):
         await live.printed(b"x")
