@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from cmdhttp.api.routes import Api
 from tests.support.reloading import ReloadingService
+from tests.support.routes import api_routes
 from tests.support.service import wait_until
 
-TEMPLATES = {route.path for route in Api.routes(Api.__new__(Api))}
+TEMPLATES = {route.path for route in api_routes()}
 
 
 @pytest.fixture(scope="module")

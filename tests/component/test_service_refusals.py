@@ -8,13 +8,13 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 
-from cmdhttp.api.routes import Api, ApiSettings
 from cmdhttp.execution.spellings import spellings
+from tests.support.routes import api_routes
 from tests.support.service import (
     NDJSON,
     SSE,
@@ -38,9 +38,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def all_routes() -> list[tuple[str, str]]:
     """Return (method, path) of every route, with made-up values in the path."""
-    settings = ApiSettings(wait=1, body_max=1024, inline_max=1024)
-    nobody = cast("Any", None)
-    routes = Api(nobody, jobs=nobody, catalogue=nobody, settings=settings, now=lambda: 0.0).routes()
+    routes = api_routes()
     names = {"{command}": "exit", "{name}": "exit", "{id}": "job_0", "{stream}": "stdout", "{number}": "0"}
     found = []
     for route in routes:
