@@ -104,7 +104,9 @@ class Streaming:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        inner = {**scope, "state": {**scope["state"]}} if scope["type"] == "http" else scope
+        if scope["type"] != "http":
+            return
+        inner = {**scope, "state": {**scope["state"]}}
         await self._app(inner, receive, send)
         rest, request_id = inner["state"].get(_REST), inner["state"].get("request_id")
         del inner
