@@ -111,7 +111,15 @@ async def running(
     )
     supervisor.make_room = lambda: audit.reserve.give_up(leave=_LEFT_FOR_AUDIT)
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
-    upkeep = make_upkeep(settings, journal=journal, leases=leases, audit=audit, metrics=metrics, clock=clock)
+    upkeep = make_upkeep(
+        settings,
+        journal=journal,
+        leases=leases,
+        audit=audit,
+        metrics=metrics,
+        clock=clock,
+        last=await journal.last_written(),
+    )
     failures = Tally(audit, Code.AUTH_FAILED, counted="failures", monotonic=clock.monotonic)
     reloader = Reloader(
         source=source,

@@ -45,9 +45,16 @@ class Upkeep:
 
 
 def make_upkeep(
-    settings: Settings, *, journal: Journal, leases: Leases, audit: AuditLog, metrics: Metrics, clock: Clock
+    settings: Settings,
+    *,
+    journal: Journal,
+    leases: Leases,
+    audit: AuditLog,
+    metrics: Metrics,
+    clock: Clock,
+    last: float | None,
 ) -> Upkeep:
-    """Put it together; nothing is removed yet."""
+    """Put it together; nothing is removed yet. `last` is when an earlier life has last written a job."""
     room = journal.room
 
     async def on_removed(removed: Removed) -> None:
@@ -63,6 +70,7 @@ def make_upkeep(
         limits=limits_on(room.total, days=settings.keep_days, jobs=settings.keep_jobs, most=settings.keep_bytes),
         clock=clock,
         every=settings.prune_every,
+        last=last,
         on_removed=on_removed,
     )
     metrics.count_disk(free=lambda: room.free, short=lambda: room.trouble != "")

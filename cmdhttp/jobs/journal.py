@@ -11,6 +11,7 @@ makes anything run again. The tables are those of `schema`.
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -223,6 +224,21 @@ class Journal:
             return [Spent(name=name, debt=debt, at=at) for name, debt, at in rows]
 
         return await self._database.read(work)
+
+    async def last_written(self) -> float | None:
+        """Return when a job was last accepted or ended, in Unix seconds; None if that cannot be told."""
+        queries = (
+            "SELECT created_at FROM jobs ORDER BY id DESC LIMIT 1",
+            "SELECT finished_at FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1",
+        )
+
+        def work(db: sqlite3.Connection) -> float | None:
+            rows = [row for query in queries for row in db.execute(query)]
+            return max((float(row[0]) for row in rows), default=None)
+
+        with suppress(sqlite3.Error, ValueError):  # a start that meets damage says so elsewhere
+            return await self._database.read(work)
+        return None
 
     async def ended_since(self, moment: float) -> list[str]:
         """Return the ids of the jobs that have ended since a time in Unix seconds."""

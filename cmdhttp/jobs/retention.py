@@ -42,11 +42,15 @@ class Calendar:
     """Wall time for ages: it runs with the monotonic clock, and follows a jump forward only once that has lasted an hour.
 
     So a wall clock that is wrong for a moment makes no job old. A jump back is followed at once: it keeps more.
+    `last` is when jobs were last written in an earlier life, in Unix seconds. What the wall clock is ahead of that at the start
+    counts as a jump too: nobody knows how long the service was down.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, last: float | None = None) -> None:
         self._clock = clock
         self._wall, self._at = clock.now(), clock.monotonic()
+        if last is not None:
+            self._wall = min(self._wall, last)
         self._ahead_since: float | None = None
 
     def now(self) -> float:
@@ -72,15 +76,19 @@ class Retention:
         limits: Limits,
         clock: Clock,
         every: float,
+        last: float | None = None,
         on_removed: Callable[[Removed], Awaitable[None]],
     ) -> None:
-        """`every` is in seconds; `on_removed` is awaited after a round that has removed anything, and within a long one."""
+        """`every` is in seconds; for `last` see `Calendar`.
+
+        `on_removed` is awaited after a round that has removed anything, and within a long one.
+        """
         self._journal = journal
         self._database = journal.database
         self._leases = leases
         self._limits = limits
         self._clock = clock
-        self._calendar = Calendar(clock)
+        self._calendar = Calendar(clock, last=last)
         self._every = every
         self._on_removed = on_removed
         self._sweep: Iterator[list[Path]] | None = None
@@ -191,7 +199,7 @@ class Retention:
         if not lost:
             return 0
         suspects = [path for path, owner in owners.items() if owner in lost]
-        return await to_thread.run_sync(_remove_paths, suspects, self._clock.now() - _ORPHAN_SECONDS)
+        return await to_thread.run_sync(_remove_paths, suspects, self._calendar.now() - _ORPHAN_SECONDS)
 
     # -- the database
 

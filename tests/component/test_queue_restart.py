@@ -169,6 +169,30 @@ def test_a_deadline_that_has_passed(service: Service) -> None:
     assert kept_rows(service) == []
 
 
+def test_a_clock_that_was_set_while_the_service_was_down(service: Service) -> None:
+    """By an hour or a day, either way: how old a job is nobody knows then, so it does not run. A minute is let pass."""
+    busy(service)
+    shifts = (-86_400, -3600, -100, 30, 3600, 86_400)
+    jobs = {service.launch("stamp")["id"]: shift for shift in shifts}
+    service.kill()
+    service.end_orphans()
+    with sqlite3.connect(service.data / "jobs.sqlite3") as db:
+        for job, shift in jobs.items():
+            (body,) = db.execute("SELECT body FROM jobs WHERE id = ?", (job,)).fetchone()
+            known = json.loads(body)
+            values = (json.dumps({**known, "created_at": known["created_at"] + shift}).encode(), job)
+            db.execute("UPDATE jobs SET body = ? WHERE id = ?", values)
+    db.close()
+    service.start()
+    for job, shift in jobs.items():
+        ended = service.finished(job, seconds=60)
+        code = ended["error"]["code"] if ended["error"] else None
+        assert (shift, ended["state"], code) == (
+            (shift, "succeeded", None) if abs(shift) < 600 else (shift, "failed", "queue_deadline")
+        )
+    assert kept_rows(service) == []
+
+
 def test_killed_again_and_again_it_still_runs_once(service: Service) -> None:
     """A job that waits through several lives keeps its place and runs once."""
     before = [busy(service), *(service.launch("sleep", {"params": {"seconds": 30}})["id"] for _ in range(2))]

@@ -63,7 +63,9 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 class House:
     """A journal with its retention."""
 
-    def __init__(self, journal: Journal, limits: Limits, clock: HeldClock | None = None) -> None:
+    def __init__(
+        self, journal: Journal, limits: Limits, clock: HeldClock | None = None, *, last: float | None = None
+    ) -> None:
         self.clock = clock or HeldClock()
         self.leases = Leases(monotonic=self.clock.monotonic)
         self.reports: list[tuple[dict[Why, int], int, int]] = []
@@ -73,6 +75,7 @@ class House:
             limits=limits,
             clock=self.clock,
             every=0.01,
+            last=last,
             on_removed=self._report,
         )
 
@@ -432,6 +435,43 @@ def test_a_clock_that_jumps() -> None:
     assert move(wall=3000, steady=3000) == 3660
     assert move(wall=600, steady=600) == 40 * DAY + 4260
     assert move(wall=-50 * DAY, steady=0) == -10 * DAY + 4260
+
+
+@pytest.mark.parametrize("jump", [3600.0, DAY, 400 * DAY])
+async def test_a_clock_that_is_ahead_at_the_start(journal: Journal, jump: float) -> None:
+    """It makes no job old and no key late, before it has been so for an hour; one that is behind keeps more."""
+    for number in range(3):
+        await finished(journal, number, at=NOW - 3600 * number - 2, key=f"k{number}")
+    last = await journal.last_written()
+    assert last == NOW - 1
+    clock = HeldClock()
+    clock.wall = NOW + jump
+    key = IdempotencyKey(principal="ann", key="k2", digest="d")
+    by_age, by_size = Limits(days=0.2, jobs=0, bytes=0), Limits(days=0, jobs=0, bytes=1)
+    houses = [House(journal, limits, clock, last=last) for limits in (by_age, by_size)]
+    for house in houses:
+        for _ in range(2):
+            await house.retention.round()
+            assert len(await listed(journal)) == 3
+            clock.wall, clock.steady = clock.wall + 1000, clock.steady + 1000
+        assert await journal.replay(key) is not None
+    clock.wall -= jump
+    await houses[0].retention.round()
+    assert len(await listed(journal)) == 3, "it was set right"
+    clock.wall, clock.steady = clock.wall + 30 * DAY, clock.steady + 30 * DAY
+    await houses[0].retention.round()
+    assert await listed(journal) == []
+
+
+async def test_when_jobs_were_last_written(journal: Journal) -> None:
+    """The newest acceptance or end, whichever is later; nothing, in a new folder."""
+    assert await journal.last_written() is None
+    await accept(journal, new_job(1, at=NOW - 5))
+    assert await journal.last_written() == NOW - 5
+    await finished(journal, 2, at=NOW - 60)
+    assert await journal.last_written() == NOW - 5
+    await finished(journal, 3, at=NOW)
+    assert await journal.last_written() == NOW + 1
 
 
 CRASHES = (
