@@ -106,7 +106,7 @@ def test_the_floor_runs_the_program() -> None:
     found, cpu = floor(["/bin/sleep", "0.05"], in_flight=4, seconds=0.2)
     assert 0 < cpu < 1
     assert 0.05 < found.p50 <= found.p99
-    assert 12 <= found.calls <= 24
+    assert 4 <= found.calls <= 24, "as many at once, at least one time, and each takes a fourth of the time"
     with pytest.raises(RuntimeError, match="wait status"):
         floor(["/bin/false"], in_flight=1, seconds=0.1)
 
