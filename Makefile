@@ -50,7 +50,7 @@ test: setup-dev ## The test suite (PYTEST_ARGS="-k name" for a part of it, LONG=
 ifeq ($(PYTEST_ARGS),)
 	@$(BIN)/python -m compileall -q cmdhttp
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target test-units test-laws
-	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long") tests/component
+	$(BIN)/pytest -n 5 -p no:hypothesispytest --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long") tests/component
 else
 	$(BIN)/pytest $(PYTEST_ARGS)
 endif

@@ -5,6 +5,7 @@ start, if the policy has SSH hosts by then, or a call that comes earlier. If the
 nothing has run, and the next run tries again.
 """
 
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -102,4 +103,5 @@ class SshOnFirstUse:
 def _import_executor() -> "type[SshExecutor]":
     from cmdhttp.execution.ssh import SshExecutor  # noqa: PLC0415 - to import it late is what this module is for
 
+    gc.freeze()  # what was imported stays, and a look at it by the garbage collector would stop every call
     return SshExecutor

@@ -125,8 +125,7 @@ def test_results_are_made_of_what_is_masked(service: Service) -> None:
 def test_a_long_secret_is_masked(service: Service) -> None:
     """Of many lines, more than one read of it, and as much as a call may send."""
     for secret in ("\n".join(f"line {number:05}" for number in range(900)), f"{'0123456789abcdef' * 4000}\n" * 12):
-        with service.client() as client:
-            job = client.post("/v1/run/echoed", json={"stdin": secret}).json()
+        job = service.finished(service.launch("echoed", {"stdin": secret})["id"], seconds=100)
         assert job["state"] == "succeeded"
         assert set(job["stdout"]) <= set("*\n")
         assert job["stdout_bytes"] < len(secret) / 3

@@ -82,7 +82,7 @@ async def _flooded(tmp_path: Path, flood: Callable[[int], bytes]) -> tuple[Exite
     async with forged_host(tmp_path, act) as target, closing(SshExecutor()) as executor:
         tracemalloc.start()
         try:
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 asyncio.get_running_loop().call_later(4, over_now.set)
                 exited = await executor.run(step_for(target, "/bin/true"), context=CONTEXT, emit=emit, stop=Stop())
             return exited, tracemalloc.get_traced_memory()[1]
