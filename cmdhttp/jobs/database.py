@@ -54,6 +54,7 @@ _LOOK_EVERY, _TRY_AGAIN = 64, 4096
 _WAIT_FOR_READER_MS = 250
 _INCREMENTAL = 2
 _LOCKED_SECONDS = 10.0
+_TELL_EVERY = 10.0
 _LITTLE = 1 << 20
 """Bytes."""
 
@@ -93,6 +94,7 @@ class Database:
         self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self.damage = ""
+        self._told, self._tell_again = "", 0.0
         writer = open_database(path, steps=steps)
         reader = _connect(path)
         self._threads = [
@@ -118,7 +120,14 @@ class Database:
                 _log.error("new calls are refused: the job database is damaged: %s", error)
             self.damage = str(error)
         elif isinstance(error, sqlite3.Error):
-            _log.error("the job database cannot be read or written: %s (%s)", error, name or type(error).__name__)
+            self._tell_failure(f"{error} ({name or type(error).__name__})")
+
+    def _tell_failure(self, failure: str) -> None:
+        """Tell the log of a failure, and of the same one not again for a while: it may be that of every call."""
+        now = asyncio.get_running_loop().time()
+        if failure != self._told or now >= self._tell_again:
+            _log.error("the job database cannot be read or written: %s", failure)
+            self._told, self._tell_again = failure, now + _TELL_EVERY
 
     def close(self) -> None:
         """Finish what is queued and close. Blocks until both threads have ended."""

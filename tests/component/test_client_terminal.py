@@ -111,12 +111,15 @@ def test_the_progress_line(service: CalledService) -> None:
 
 def test_a_job_that_waits_says_for_what(tmp_path: Path) -> None:
     """While there is no place for a job, the line says how many are before it, and goes once it starts."""
-    flags: dict[str, Any] = {"heartbeat": "0.3", "max-running": "1"}
+    flags: dict[str, Any] = {"heartbeat": "60", "max-running": "1"}
     with CalledService.running(tmp_path / "service", **flags) as service:
         first = service.launch("sleep")["id"]
         wait_until(lambda: service.job(first)["state"] == "running", "the first runs", seconds=40)
+        second = service.launch("sleep")["id"]
         with terminal(service, "run", "exit", "code=3") as shown:
-            shown.read_until(b"waiting: position 1, ")
+            shown.read_until(b"waiting: position 2, service_busy")
+            service.cancel(second)
+            shown.read_until(b"waiting: position 1, service_busy")
             service.cancel(first)
             assert shown.end() == 3
         assert bytes(shown.seen).endswith(b"\r\x1b[Kout\r\nerr\r\n")

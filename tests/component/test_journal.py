@@ -385,3 +385,63 @@ async def test_events_of_one_record_are_all_or_none(journal: Journal) -> None:
     await journal.append(after, ended, finished)
     assert await journal.get(job.id) == after
     assert [event.seq for event in await journal.events(job.id, after=0, limit=9)] == [1, 2, 3]
+
+
+async def test_a_damaged_row_of_several_hosts(journal: Journal) -> None:
+    """While it is open and when it has ended it is what marks and events say; without them it is lost, on all its hosts."""
+    hosts = ("a", "b", "c")
+    other = await accept(journal, new_job(1, hosts=("a", "d")))
+    made = await accept(journal, new_job(2, hosts=hosts))
+    assert isinstance(made, Job)
+    assert isinstance(other, Job)
+    for event in (
+        Dispatched(ts=2.0, run=1),
+        Started(seq=2, ts=3.0, run=1, host="b", argv=("x",)),
+        Dispatched(ts=3.0, run=2),
+    ):
+        made = await keep(journal, made, event)
+    whole = "SELECT body FROM jobs WHERE id = ?"
+    (body,) = await journal._database.read(lambda db: db.execute(whole, (made.id,)).fetchone())
+    await damage(journal, "UPDATE jobs SET body = x'00' WHERE id = ?", made.id)
+    assert await journal.get(made.id) == made
+    assert await journal.unfinished() == ([other, made], [])
+    await damage(journal, "UPDATE jobs SET body = ?2 WHERE id = ?1", made.id, body)
+    await damage(journal, "UPDATE events SET kind = 'Progress' WHERE job = ? AND seq = 2", made.id)
+    assert await journal.unfinished() == ([other], [made.id])
+    await damage(journal, "UPDATE jobs SET body = x'00' WHERE id = ?", made.id)
+    lost = await journal.lose(made.id, now=9.0)
+    assert lost is not None
+    assert (lost.state, lost.damaged, lost.finished_at) == (State.LOST, True, 9.0)
+    assert [(run.host, run.state) for run in lost.runs] == [(host, State.LOST) for host in hosts]
+    assert await journal.get(made.id) == lost
+    assert await journal.lose(made.id, now=10.0) is None, "it has its end"
+    assert await journal.unfinished() == ([other], [])
+    for wanted in (
+        Filter(principal="p", limit=9, host="c", states=[State.LOST]),
+        Filter(principal="p", limit=9, host="b"),
+        Filter(principal=None, limit=1),
+    ):
+        assert await journal.page(wanted) == [lost]
+    left = "SELECT job FROM dispatched UNION ALL SELECT job FROM waiting"
+    assert await journal._database.read(lambda db: db.execute(left).fetchall()) == []
+
+
+async def test_an_event_that_is_not_readable_of_a_row_that_is(journal: Journal) -> None:
+    """What ended keeps its end; the rest is lost, the job is not told as anything else, and its row is written anew."""
+    made = await accept(journal, new_job(2, hosts=("a", "b")))
+    assert isinstance(made, Job)
+    for event in (Dispatched(ts=2.0, run=0), Started(seq=2, ts=3.0, run=0, host="a", argv=("x",))):
+        made = await keep(journal, made, event)
+    await damage(journal, "DELETE FROM events WHERE job = ? AND seq = 2", made.id)
+    await damage(journal, "INSERT INTO events VALUES (?, 3, 'Started', '{}')", made.id)
+    assert await journal.unfinished() == ([], [made.id])
+    lost = await journal.lose(made.id, now=9.0)
+    assert lost is not None
+    assert (lost.state, lost.params, lost.output_kept) == (State.FAILED, {"x": [1, "é"]}, False)
+    assert [run.state for run in lost.runs] == [State.LOST, State.LOST]
+    assert await journal.get(made.id) == lost
+
+
+async def damage(journal: Journal, statement: str, *values: object) -> None:
+    changed = await journal._database.write(lambda db: db.execute(statement, values).rowcount, durable=False)
+    assert changed > 0

@@ -16,7 +16,7 @@ from cmdhttp.cli.calls.watching import Watcher
 from cmdhttp.cli.calls.way import caller_of, patience_of
 from cmdhttp.client.documents import has_ended
 from cmdhttp.client.exchange import Caller
-from cmdhttp.client.failures import CallFailed, Document
+from cmdhttp.client.failures import CallFailed
 from cmdhttp.client.following import Event, Following, OutOfTime
 from cmdhttp.client.patience import insist
 
@@ -80,10 +80,7 @@ class _Watch:
         return bool(self.options.json and self.options.follow)
 
     def watcher(self, *, whole: bool = True) -> Watcher:
-        def look(identity: str) -> Document:
-            return self.caller.ask(requests.one_job(identity))
-
-        return Watcher(self.screen, shows=not self.options.json, whole=whole, look=look)
+        return Watcher(self.screen, shows=not self.options.json, whole=whole)
 
     def following(self, *, until: float | None = None) -> Following:
         said: list[str] = []

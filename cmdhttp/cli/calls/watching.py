@@ -1,14 +1,13 @@
 """A job's events become what a person or a program sees: output, the progress line, and the finished job."""
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
 from cmdhttp.cli.calls.screen import STDERR, STDOUT, Screen
 from cmdhttp.client.documents import an_object, is_several, runs_of
-from cmdhttp.client.failures import CallFailed, Document, Unreachable
+from cmdhttp.client.failures import Document, Unreachable
 from cmdhttp.client.following import Event
 from cmdhttp.errors import ConfigError
 
@@ -23,8 +22,7 @@ class Watcher:
     """Shows one job.
 
     `shows` is for the output; with `only` (a host, or none for the only one, and a stream) just that part of it, bare, on
-    stdout. `whole` says that the events are followed from the first, so sums can be checked. `look` asks for the job as it
-    is now; it is used where a person watches a job that waits.
+    stdout. `whole` says that the events are followed from the first, so sums can be checked.
     """
 
     def __init__(
@@ -34,13 +32,11 @@ class Watcher:
         shows: bool,
         whole: bool = True,
         only: tuple[str | None, str] | None = None,
-        look: Callable[[str], Document] | None = None,
     ) -> None:
         self._screen = screen
         self._shows = shows
         self._whole = whole
         self._only = only
-        self._look = look
         self._started = False
         self._offsets: dict[tuple[str, str], int] = {}
         self._sums: dict[tuple[str, str], Any] = {}
@@ -69,8 +65,6 @@ class Watcher:
                 self._output(document)
             case "started":
                 self._begin()
-            case "heartbeat" if not self._started:
-                self._wait()
             case "exited" if self._several:
                 self._screen.host_end(str(document.get("host")))
             case "progress":
@@ -116,16 +110,6 @@ class Watcher:
         if not self._started:
             self._started = True
             self._screen.progress("")
-
-    def _wait(self) -> None:
-        """Say what the job waits for. Events do not, and nobody misses it if it cannot be told."""
-        identity = self.job.get("id")
-        if self._look is None or not self._screen.shows_progress or not isinstance(identity, str):
-            return
-        with suppress(CallFailed):
-            queue = an_object(self._look(identity), "queue")
-            if queue.get("position") is not None:
-                self._screen.progress(f"waiting: position {queue['position']}, {queue.get('reason')}")
 
     def _progress(self, document: Document) -> None:
         queue = document.get("queue")
