@@ -17,9 +17,10 @@ from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.leases import Leases
 from cmdhttp.jobs.listing import Filter
 from cmdhttp.jobs.permit import Permits
-from cmdhttp.jobs.state import Job, OnDisconnect, Run, State
+from cmdhttp.jobs.state import Job, State
 from cmdhttp.jobs.supervisor import Executors, Supervisor
 from cmdhttp.plan.model import LocalTarget, Plan, Step
+from tests.support.jobs import new_job
 from tests.unit.policies import compiled
 
 pytestmark = pytest.mark.anyio
@@ -81,20 +82,7 @@ class Service:
 
     async def submit(self, number: int, *, seconds: float) -> str:
         now = self.clock.now()
-        job = Job(
-            id=job_id(unix_ms=int(now * 1000), entropy=bytes([number] * 10)),
-            command="c",
-            principal="p",
-            credential="k",
-            created_at=now,
-            policy="sha256:0",
-            params={},
-            labels=(),
-            reason="",
-            on_disconnect=OnDisconnect.CONTINUE,
-            max_parallel=1,
-            runs=(Run(host="h"),),
-        )
+        job = new_job(job_id(unix_ms=int(now * 1000), entropy=bytes([number] * 10)), created_at=now)
         step = Step(run=0, host="h", target=LocalTarget(), argv=("x",), env={}, timeout=seconds, output_limit=99)
         plan = Plan(
             command="c",

@@ -14,9 +14,10 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs import data
 from cmdhttp.jobs.data import DataReader
 from cmdhttp.jobs.journal import Chunk, Journal
-from cmdhttp.jobs.state import Accepted, Dispatched, Finished, Job, OnDisconnect, Output, Run, RunEnded, State, apply
+from cmdhttp.jobs.state import Accepted, Dispatched, Finished, Job, Output, RunEnded, State, apply
 from cmdhttp.results.model import MAX_DATA, MAX_OUTPUT, Parsed
 from cmdhttp.results.parsers import Parsers
+from tests.support.jobs import new_job
 
 pytestmark = pytest.mark.anyio
 NOTHING = Parsed()
@@ -34,27 +35,14 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     opened.close()
 
 
-def new_job(parser: str | None, *, hosts: int = 1) -> Job:
-    return Job(
-        id="job_00000000000000000000000001",
-        command="c",
-        principal="p",
-        credential="k",
-        created_at=1.0,
-        policy="sha256:0",
-        params={},
-        labels=(),
-        reason="",
-        on_disconnect=OnDisconnect.CONTINUE,
-        max_parallel=1,
-        runs=tuple(Run(host=f"h{number}") for number in range(hosts)),
-        parser=parser,
-    )
+def new_job_of(parser: str | None, *, hosts: int = 1) -> Job:
+    names = [f"h{number}" for number in range(hosts)]
+    return new_job("job_00000000000000000000000001", hosts=names, parser=parser)
 
 
 async def ran(journal: Journal, parser: str | None, outputs: Sequence[bytes], **ended: object) -> Job:
     """A finished job that printed `outputs`, one a host, as the journal has it."""
-    accepted = Accepted(seq=1, ts=1.0, job=new_job(parser, hosts=len(outputs)))
+    accepted = Accepted(seq=1, ts=1.0, job=new_job_of(parser, hosts=len(outputs)))
     job = apply(None, accepted)
     await journal.accept(accepted, job, key=None, on_commit=lambda: None)
     for run, printed in enumerate(outputs):
@@ -105,7 +93,7 @@ async def test_a_run_that_did_not_succeed(journal: Journal, state: State) -> Non
 
 async def test_a_run_that_is_not_over(journal: Journal) -> None:
     """A job that has not started has null for now."""
-    assert await DataReader(journal, Parsers(None)).read(new_job("json")) == (NOTHING,)
+    assert await DataReader(journal, Parsers(None)).read(new_job_of("json")) == (NOTHING,)
 
 
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED])

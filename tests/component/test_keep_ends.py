@@ -28,8 +28,9 @@ from cmdhttp.jobs.feed import Feed
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
-from cmdhttp.jobs.state import Accepted, Job, OnDisconnect, Run, State
+from cmdhttp.jobs.state import Accepted, Run, State
 from cmdhttp.plan.model import LocalTarget, Step
+from tests.support.jobs import new_job
 
 pytestmark = pytest.mark.anyio
 OUT, ERR = Stream.STDOUT, Stream.STDERR
@@ -73,23 +74,6 @@ class Kept:
     stderr: bytes
 
 
-def a_job(job_id: str) -> Job:
-    return Job(
-        id=job_id,
-        command="c",
-        principal="p",
-        credential="k",
-        created_at=1.0,
-        policy="sha256:0",
-        params={},
-        labels=(),
-        reason="",
-        on_disconnect=OnDisconnect.CONTINUE,
-        max_parallel=1,
-        runs=(Run(host="local"),),
-    )
-
-
 async def kept(
     journal: Journal,
     writes: Writes,
@@ -102,7 +86,7 @@ async def kept(
     redact: tuple[str, ...] = (),
 ) -> Kept:
     """What the journal has of a run with these writes."""
-    job = a_job(f"job_{number:026}")
+    job = new_job(f"job_{number:026}", hosts=["local"])
     recorder = Recorder(job=job, journal=journal, feed=Feed(job), now=lambda: 2.0)
     await recorder.accept(Accepted(seq=1, ts=1.0, job=job), None, dispatched=[])
     step = Step(

@@ -38,10 +38,11 @@ from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.progress import PlaceTeller
 from cmdhttp.jobs.standing import tell_once
-from cmdhttp.jobs.state import Accepted, Job, OnDisconnect, Progress, Run, State
+from cmdhttp.jobs.state import Accepted, Job, Progress, State
 from cmdhttp.jobs.supervisor import Executors, Revived, Supervisor
 from cmdhttp.jobs.waiting import Waiting
 from cmdhttp.plan.model import LocalTarget, Plan, Step
+from tests.support.jobs import new_job
 from tests.unit.policies import compiled
 
 pytestmark = pytest.mark.anyio
@@ -125,20 +126,7 @@ class Service:
     ) -> str:
         """Submit a job on hosts, each named by one letter."""
         self._jobs += 1
-        job = Job(
-            id=f"job_{self._jobs:026}",
-            command="c",
-            principal="p",
-            credential="k",
-            created_at=1.0,
-            policy="sha256:0",
-            params={},
-            labels=(),
-            reason="",
-            on_disconnect=OnDisconnect.CONTINUE,
-            max_parallel=max_parallel,
-            runs=tuple(Run(host=host) for host in hosts),
-        )
+        job = new_job(f"job_{self._jobs:026}", hosts=hosts, max_parallel=max_parallel)
         plan = self.plan(hosts, max_parallel=max_parallel, batch=batch, max_failures=max_failures)
         with self.supervisor.admit("p", plan) as ticket:
             await self.supervisor.submit(ticket, job, plan, ORDER, None)

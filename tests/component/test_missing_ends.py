@@ -12,8 +12,9 @@ from cmdhttp.audit.codes import Code
 from cmdhttp.audit.log import AuditLog
 from cmdhttp.audit.tail import read_tail
 from cmdhttp.jobs.journal import Journal
-from cmdhttp.jobs.state import Accepted, Dispatched, Finished, Job, OnDisconnect, Run, RunEnded, State, apply
+from cmdhttp.jobs.state import Accepted, Dispatched, Finished, RunEnded, State, apply
 from cmdhttp.missing_ends import record_missing_ends
+from tests.support.jobs import new_job
 
 pytestmark = pytest.mark.anyio
 
@@ -35,20 +36,7 @@ def job_id(number: int) -> str:
 
 
 async def keep(journal: Journal, number: int, *, ended: float | None) -> None:
-    job = Job(
-        id=job_id(number),
-        command="c",
-        principal="p",
-        credential="k",
-        created_at=1.0,
-        policy="sha256:0",
-        params={},
-        labels=(),
-        reason="",
-        on_disconnect=OnDisconnect.CONTINUE,
-        max_parallel=1,
-        runs=(Run(host="h"),),
-    )
+    job = new_job(job_id(number))
     accepted = Accepted(seq=1, ts=1.0, job=job)
     job = apply(apply(None, accepted), Dispatched(ts=1.0, run=0))
     await journal.accept(accepted, job, key=None, on_commit=lambda: None)

@@ -7,7 +7,8 @@ from cmdhttp.execution.model import Stream
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import Journal
 from cmdhttp.jobs.recorder import Recorder
-from cmdhttp.jobs.state import Accepted, Job, OnDisconnect, Output, Run, RunEnded, Started, State
+from cmdhttp.jobs.state import Accepted, Output, RunEnded, Started, State
+from tests.support.jobs import new_job
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 
@@ -19,20 +20,8 @@ class Live:
         self.journal = Journal(folder)
         self.hub = Hub(self.journal)
         self.failures = 0
-        self.job = Job(
-            id="job_01AAAAAAAAAAAAAAAAAAAAAAAA",
-            command="c",
-            principal="p",
-            credential="k",
-            created_at=1.0,
-            policy="sha256:0",
-            params={},
-            labels=(),
-            reason="",
-            on_disconnect=OnDisconnect.CONTINUE,
-            max_parallel=1,
-            runs=tuple(Run(host=f"h{number}") for number in range(hosts)),
-        )
+        names = [f"h{number}" for number in range(hosts)]
+        self.job = new_job("job_01AAAAAAAAAAAAAAAAAAAAAAAA", hosts=names)
         self.feed = self.hub.open(self.job)
         self.recorder = Recorder(
             job=self.job,

@@ -9,10 +9,11 @@ import pytest
 from cmdhttp.audit.codes import Code
 from cmdhttp.auth.principal import Principal
 from cmdhttp.errors import Unavailable
-from cmdhttp.jobs.state import Job, OnDisconnect, Run
+from cmdhttp.jobs.state import Job
 from cmdhttp.policy.compiled import Policy
 from cmdhttp.readers import Readers
 from cmdhttp.reload.reloader import PolicyHolder
+from tests.support.jobs import new_job
 from tests.unit.policies import compiled
 
 POLICY = """
@@ -22,20 +23,7 @@ roles: {lead: [{commands: say, hosts: local, jobs: read}]}
 grants: [{to: bob, roles: lead}]
 """
 ANN, BOB = (Principal(name=name, method="token", credential="c", source=None) for name in ("ann", "bob"))
-JOB = Job(
-    id="job_1",
-    command="say",
-    principal="ann",
-    credential="c",
-    created_at=0.0,
-    policy="p",
-    params={},
-    labels=(),
-    reason="",
-    on_disconnect=OnDisconnect.CONTINUE,
-    max_parallel=1,
-    runs=(Run(host="local"),),
-)
+JOB = new_job(command="say", principal="ann", hosts=["local"])
 pytestmark = pytest.mark.anyio
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cmdhttp.api.inline import MOST_RUNS, TOGETHER, longest, page_of
 from cmdhttp.jobs.state import Job, Run
-from tests.unit.jobs.test_state import new_job
+from tests.support.jobs import new_job
 
 
 @pytest.mark.parametrize(

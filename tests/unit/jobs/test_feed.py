@@ -7,7 +7,8 @@ import weakref
 import pytest
 
 from cmdhttp.jobs.feed import Feed
-from cmdhttp.jobs.state import Job, OnDisconnect, Progress, Run
+from cmdhttp.jobs.state import Progress
+from tests.support.jobs import new_job
 
 pytestmark = pytest.mark.anyio
 SILENCE = 0.05
@@ -19,21 +20,7 @@ def anyio_backend() -> str:
 
 
 def feed(*, silence: float | None = SILENCE) -> Feed:
-    job = Job(
-        id="job_1",
-        command="c",
-        principal="p",
-        credential="k",
-        created_at=0.0,
-        policy="sha256:0",
-        params={},
-        labels=(),
-        reason="",
-        on_disconnect=OnDisconnect.CONTINUE,
-        max_parallel=1,
-        runs=(Run(host="h"),),
-    )
-    return Feed(job, silence=silence)
+    return Feed(new_job(), silence=silence)
 
 
 def publish(into: Feed, seq: int) -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from cmdhttp.jobs.progress import PAUSE, PlaceTeller, Teller
 from cmdhttp.jobs.state import Job, Run, State
 from cmdhttp.jobs.ticket import Place, Waits
-from tests.unit.jobs.test_state import new_job
+from tests.support.jobs import new_job
 
 
 def job(*states: State) -> Job:
-    made = new_job(*(f"h{number}" for number in range(len(states))))
+    made = new_job(hosts=[f"h{number}" for number in range(len(states))])
     return replace(made, last_seq=7, runs=tuple(Run(host="h", state=state) for state in states))
 
 

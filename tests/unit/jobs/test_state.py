@@ -11,7 +11,6 @@ from cmdhttp.jobs.state import (
     Event,
     Finished,
     Job,
-    OnDisconnect,
     Output,
     Progress,
     Run,
@@ -23,29 +22,13 @@ from cmdhttp.jobs.state import (
     apply,
     verdict,
 )
+from tests.support.jobs import new_job
 
 ENDS = [state for state in State if state.terminal]
 
 
-def new_job(*hosts: str) -> Job:
-    return Job(
-        id="job_1",
-        command="c",
-        principal="p",
-        credential="k",
-        created_at=1.0,
-        policy="sha256:0",
-        params={},
-        labels=(),
-        reason="",
-        on_disconnect=OnDisconnect.CONTINUE,
-        max_parallel=1,
-        runs=tuple(Run(host=host) for host in hosts or ("h",)),
-    )
-
-
 def accepted(*hosts: str) -> Job:
-    return apply(None, Accepted(seq=1, ts=1.0, job=new_job(*hosts)))
+    return apply(None, Accepted(seq=1, ts=1.0, job=new_job(hosts=hosts or ("h",))))
 
 
 def started(job: Job, run: int = 0) -> Started:
