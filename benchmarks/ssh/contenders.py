@@ -137,7 +137,11 @@ def control_master(fleet: Fleet, folder: Path) -> Iterator[tuple[list[str], int]
             yield ssh(fleet, more=["-S", str(path)]), master.pid
         finally:
             master.terminate()
-            master.wait()
+            try:
+                master.wait(_UP)
+            except subprocess.TimeoutExpired:  # it does not always hear the signal
+                master.kill()
+                master.wait()
 
 
 # What runs one command on all hosts.
