@@ -109,7 +109,7 @@ async def running(
         on_end=on_end,
         on_wait=metrics.waited,
     )
-    supervisor.make_room = lambda: audit.reserve.give_up(leave=_LEFT_FOR_AUDIT)
+    supervisor.settler.make_room = lambda: audit.reserve.give_up(leave=_LEFT_FOR_AUDIT)
     metrics.count_jobs(running=lambda: supervisor.running, queued=lambda: supervisor.queued)
     upkeep = make_upkeep(
         settings,

@@ -16,24 +16,23 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
-from anyio import to_thread
 
 from cmdhttp.clock import Clock
-from cmdhttp.errors import RecordDamaged, StoreFailed, Unavailable
-from cmdhttp.execution.model import Executor, Order, RunContext, RunError, RunErrorCode, Stop, StopReason
+from cmdhttp.errors import StoreFailed, Unavailable
+from cmdhttp.execution.model import Executor, Order, RunContext, RunError, Stop, StopReason
 from cmdhttp.execution.unsupported import UnsupportedExecutor
 from cmdhttp.jobs.artefacts import Keeper
 from cmdhttp.jobs.database import no_room
 from cmdhttp.jobs.door import Door
-from cmdhttp.jobs.feed import Feed
 from cmdhttp.jobs.hub import Hub
 from cmdhttp.jobs.journal import IdempotencyKey, Journal, Replay
 from cmdhttp.jobs.live import LiveJob
 from cmdhttp.jobs.permit import Permits
 from cmdhttp.jobs.recorder import Recorder
 from cmdhttp.jobs.run import StepRun
+from cmdhttp.jobs.settling import CUT_OFF, NOT_STARTED, Settler
 from cmdhttp.jobs.standing import tell_places
-from cmdhttp.jobs.state import EMPTY, Accepted, Job, OnDisconnect, Run, RunEnded, State, Tally
+from cmdhttp.jobs.state import Accepted, Job, OnDisconnect
 from cmdhttp.jobs.ticket import Claim, Place, Ticket
 from cmdhttp.jobs.waiting import Waiting, kept_order
 from cmdhttp.plan.model import LocalTarget, Plan, SshTarget, Step, UnsupportedTarget
@@ -45,20 +44,8 @@ _log = logging.getLogger("cmdhttp.jobs")
 _RETRY_AFTER = 5
 _AT_ONCE = 20
 """Waiting jobs that are held against a new policy without a pause."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
 OnEnd = Callable[[Job], Awaitable[None]]
-
-_NOT_STARTED = RunError(
-    code=RunErrorCode.SERVICE_RESTARTED,
-    detail="The service stopped before this run was started; nothing has run.",
-    hint="It is safe to call again.",
-)
-_CUT_OFF = RunError(
-    code=RunErrorCode.SERVICE_RESTARTED,
-    detail="The service stopped while this run was under way; its end was not seen.",
-    hint="Look at the host before you call again.",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +100,12 @@ class Supervisor:
         self._permits = permits
         self._on_end = on_end
         self._on_wait = on_wait
-        self.make_room: Callable[[], bool] = lambda: False
-        """Frees a little of a full disk for the end of a job, or says that it cannot; it blocks."""
+        self.settler = Settler(
+            journal=journal,
+            hub=hub,
+            clock=clock,
+            goes_on=lambda: self.accepting,
+        )
         self._live: dict[str, LiveJob] = {}
         self._revived: list[LiveJob] = []
         self._group: TaskGroup | None = None
@@ -241,7 +232,7 @@ class Supervisor:
         left = [job for job in unfinished if job.id not in known]
         async with anyio.create_task_group() as group:  # many commits at once are one
             for job in left:
-                group.start_soon(self._end_recovered, job, _CUT_OFF, _NOT_STARTED)
+                group.start_soon(self._end_recovered, job, CUT_OFF, NOT_STARTED)
             for job_id in damaged:
                 group.start_soon(self._end_damaged, job_id)
         found = await _all_revived(revive, waiting)
@@ -271,8 +262,7 @@ class Supervisor:
         return not self._journal.room.trouble
 
     async def _end_recovered(self, job: Job, cut_off: RunError, not_started: RunError) -> None:
-        recorder = self._settler(job, now=self._clock.now)
-        await self._on_end(await self._settle(recorder, cut_off=cut_off, not_started=not_started))
+        await self._on_end(await self.settler.end(job, cut_off=cut_off, not_started=not_started))
 
     async def _end_damaged(self, job_id: str) -> None:
         job = await self._journal.lose(job_id, now=self._clock.now())
@@ -361,7 +351,7 @@ class Supervisor:
         try:
             if live.failure is not None:
                 _log.error("the records of job %s could not be written", live.job_id, exc_info=live.failure)
-                told = await self._close_from_disk(live)
+                told = await self.settler.close_from_disk(live)
         finally:
             self._forget(live)
         if told:
@@ -375,87 +365,6 @@ class Supervisor:
         self._hub.close(live.job_id)
         live.done.set()
 
-    async def _close_from_disk(self, live: LiveJob) -> bool:
-        """The journal refused a record: everything is stopped by now, so end the job as far as the disk knows it.
-
-        Runs whose end was seen get that end, if all that they printed is there. A disk that is full stays so for a while;
-        this tries again until it can or the service stops. Until then nobody is told of any end. Returns whether it could.
-        """
-        pause, at, elapsed = _FIRST_PAUSE, self._clock.now(), live.recorder.elapsed
-        while (error := await self._closed_from_disk(live, at=at, elapsed=elapsed)) is not None:
-            if no_room(error, free=self._journal.room.free) and await to_thread.run_sync(self.make_room):
-                continue
-            if not self.accepting:
-                _log.error("job %s stays open until the next start", live.job_id)
-                return False
-            await anyio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        return True
-
-    async def _closed_from_disk(self, live: LiveJob, *, at: float, elapsed: float | None) -> Exception | None:
-        error = RunError(
-            code=RunErrorCode.RECORD_FAILED,
-            detail="The service could not write the job's records, so the run was stopped.",
-            hint="Look at the free space of the data folder.",
-        )
-        try:
-            for step in live.plan.steps:
-                await self._journal.close_output(live.job_id, step.run)
-            try:
-                job = await self._journal.get(live.job_id)
-            except RecordDamaged:
-                job = await self._journal.lose(live.job_id, now=at)
-            if job is not None and not job.state.terminal:
-                recorder = self._settler(job, now=lambda: at, elapsed=lambda: elapsed)
-                job = await self._settle(recorder, cut_off=error, not_started=error, live=live)
-            live.recorder.job = job or live.recorder.job
-        except (OSError, sqlite3.Error) as failed:
-            return failed
-        return None
-
-    def _settler(
-        self, job: Job, *, now: Callable[[], float], elapsed: Callable[[], float | None] = lambda: None
-    ) -> Recorder:
-        feed = self._hub.live_feed(job.id) or Feed(job)
-        return Recorder(job=job, journal=self._journal, feed=feed, now=now, elapsed=elapsed)
-
-    async def _settle(
-        self, recorder: Recorder, *, cut_off: RunError, not_started: RunError, live: LiveJob | None = None
-    ) -> Job:
-        """End a job that nothing runs any more; `live` knows of ends that were seen."""
-        try:
-            return await self._settle_with(recorder, live, cut_off=cut_off, not_started=not_started)
-        finally:
-            recorder.quiet()
-
-    async def _settle_with(
-        self, recorder: Recorder, live: LiveJob | None, *, cut_off: RunError, not_started: RunError
-    ) -> Job:
-        job = recorder.job
-        for index, run in enumerate(job.runs):
-            if run.state is State.RUNNING:
-                await self._settle_cut_off(recorder, index, live, cut_off)
-        seen = live.seen if live else {}
-        unstarted = [(index, run) for index, run in enumerate(job.runs) if run.state is State.QUEUED]
-        if unstarted:
-            await recorder.runs_ended(
-                seen.get(index) or _ended(index, run, State.FAILED, not_started, (EMPTY, EMPTY))
-                for index, run in unstarted
-            )
-        if not recorder.job.state.terminal:
-            await recorder.finished()
-        return recorder.job
-
-    async def _settle_cut_off(self, recorder: Recorder, index: int, live: LiveJob | None, error: RunError) -> None:
-        job_id = recorder.job.id
-        await recorder.surplus(index)
-        sums = await self._journal.measure(job_id, index)
-        ended = live.seen_end(index, sums) if live else None
-        if ended is None:
-            await to_thread.run_sync(self._journal.artefacts.drop, job_id, index)  # no record names them
-            ended = _ended(index, recorder.job.runs[index], State.LOST, error, sums)
-        await recorder.runs_ended([ended])
-
 
 async def _all_revived(revive: Revive, waiting: Iterable[tuple[Job, Waiting]]) -> dict[str, Revived | RunError]:
     """Decide on all at once: each decision is a record that has to be on disk, and many of them are one write."""
@@ -468,11 +377,6 @@ async def _all_revived(revive: Revive, waiting: Iterable[tuple[Job, Waiting]]) -
         for job, asked in waiting:
             group.start_soon(decide, job, asked)
     return found
-
-
-def _ended(index: int, run: Run, state: State, error: RunError, tallies: tuple[Tally, Tally]) -> RunEnded:
-    stdout, stderr = tallies
-    return RunEnded(seq=0, ts=0.0, run=index, host=run.host, state=state, error=error, stdout=stdout, stderr=stderr)
 
 
 def _claim(principal: str, plan: Plan) -> Claim:
