@@ -88,7 +88,7 @@ def multiply(path: Path, times: int) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("rounds", [20, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.long)])
 def test_kills_at_random_moments(tmp_path: Path, rounds: int) -> None:
     """Each leaves the old version or the new one, whole; then the program starts with it, and shows every old job."""
     folder = tmp_path / "service"
