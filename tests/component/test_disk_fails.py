@@ -120,6 +120,7 @@ def break_disk(at: Path) -> None:
     Path("/sys/fs/ext4", Path(source.strip()).name, "trigger_fs_error").write_text("1")
 
 
+@pytest.mark.long  # it takes a loop device and mkfs.ext4, which not every machine for tests has
 def test_a_disk_that_becomes_read_only(tmp_path: Path) -> None:
     """All that writes is refused, all that is kept can be read, and the next start on a whole disk tells one story."""
     go, folder = tmp_path / "go", tmp_path / "service"
