@@ -49,14 +49,14 @@ def list_query(wanted: Filter) -> tuple[str, list[object]]:
     """Return the query for a page of jobs, as (id, principal, state, body), and its values."""
     if wanted.principal is None:
         where, values = _conditions(wanted, (), key="id")
-        text = f"SELECT id, principal, state, body FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        text = f"SELECT id, principal, state, body FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - our text
         return text, [*values, wanted.limit]
     states = dict.fromkeys(wanted.states or State)
     parts = [_of_host(wanted, state) if wanted.host is not None else _of_all(wanted, state) for state in states]
     union = " UNION ALL ".join(f"SELECT id FROM ({text})" for text, _ in parts)  # noqa: S608 - all text is ours
     values = [value for _, part in parts for value in part]
-    page = f"SELECT id FROM ({union}) ORDER BY id DESC LIMIT ?"  # noqa: S608
-    query = f"SELECT id, principal, state, body FROM ({page}) AS page JOIN jobs USING (id) ORDER BY id DESC"  # noqa: S608
+    page = f"SELECT id FROM ({union}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - our text
+    query = f"SELECT id, principal, state, body FROM ({page}) AS page JOIN jobs USING (id) ORDER BY id DESC"  # noqa: S608 - our text
     return query, [*values, wanted.limit]
 
 
@@ -66,7 +66,7 @@ def _of_all(wanted: Filter, state: State) -> tuple[str, list[object]]:
     if wanted.command is not None:
         equal.append(("command", wanted.command))
     where, values = _conditions(wanted, equal, key="id")
-    text = f"SELECT id FROM jobs INDEXED BY {index} WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
+    text = f"SELECT id FROM jobs INDEXED BY {index} WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - our text
     return text, [*values, wanted.limit]
 
 
@@ -85,7 +85,7 @@ def _of_host(wanted: Filter, state: State) -> tuple[str, list[object]]:
     where, values = _conditions(wanted, equal, key="job_hosts.job")
     needs_row = not ended or wanted.since is not None or wanted.until is not None
     joined = f"{table} CROSS JOIN jobs ON jobs.id = job_hosts.job" if needs_row else table
-    text = f"SELECT job AS id FROM {joined} WHERE {where} ORDER BY job DESC LIMIT ?"  # noqa: S608
+    text = f"SELECT job AS id FROM {joined} WHERE {where} ORDER BY job DESC LIMIT ?"  # noqa: S608 - our text
     return text, [*values, wanted.limit]
 
 
